@@ -1,0 +1,176 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"math"
+	"net/http"
+	"time"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"porchlight/broker/delivery"
+	"porchlight/device"
+	"porchlight/device/registry"
+	"porchlight/device/wire"
+)
+
+// sender is one connection of a brand. A brand may have several, under different client IDs.
+type sender struct {
+	place
+	brand   registry.Brand
+	listens bool // dn/answer is subscribed to; reading goroutine only
+}
+
+func (h *hook) admitBrand(c *conn, cl *mqtt.Client, id device.BrandID, key string) error {
+	b, err := h.door.auth.brand(key)
+	if err == nil && b.ID != id {
+		err = registry.ErrUnknown
+	}
+	if err != nil {
+		return denyUnknown(err)
+	}
+	s := &sender{place: h.door.newPlace(c, cl), brand: b}
+	if err := s.claim(); err != nil {
+		return err
+	}
+	c.peer = s
+	return nil
+}
+
+// request is what a brand publishes on up/message.
+type request struct {
+	Key     string          `json:"key"`
+	Message json.RawMessage `json:"message"`
+}
+
+// answer is what it hears on dn/answer: the same words as over HTTP.
+type answer struct {
+	Key      string           `json:"key"`
+	Status   int              `json:"status"` // as HTTP's
+	ID       string           `json:"id,omitempty"`
+	State    string           `json:"state,omitempty"`
+	At       string           `json:"accepted_at,omitempty"`
+	NotAfter string           `json:"not_after,omitempty"`
+	Replayed bool             `json:"replayed,omitempty"`
+	Title    string           `json:"title,omitempty"`
+	Errors   delivery.Invalid `json:"errors,omitempty"`
+	Retry    int              `json:"retry_after,omitempty"` // seconds
+}
+
+// patience is how long a brand's message may take to be written down.
+const patience = 30 * time.Second
+
+func (s *sender) publish(topic string, payload []byte) (wire.Leaf, uint64, error) {
+	id, leaf, ok := wire.ParseBrandTopic(topic)
+	if !ok || id != s.brand.ID || leaf != wire.UpMessage {
+		return "", 0, notYours
+	}
+	a, err := s.accept(payload)
+	s.tell(a)
+	return leaf, 0, err
+}
+
+// accept hands a message to the Desk. The error is what ack makes of it, the answer what the
+// brand hears.
+func (s *sender) accept(payload []byte) (answer, error) {
+	var r request
+	dec := json.NewDecoder(bytes.NewReader(payload))
+	dec.DisallowUnknownFields()
+	err := dec.Decode(&r)
+	if err == nil {
+		if _, end := dec.Token(); end != io.EOF {
+			err = errors.New("more follows")
+		}
+	}
+	if err != nil || len(r.Message) == 0 {
+		return refuse("", http.StatusBadRequest, "not a request", delivery.Invalid{{Field: "body", Rule: "syntax", Why: "is not one JSON object with key and message", Fix: `send {"key": "...", "message": {...}}`}})
+	}
+	if s.door.o.Limit != nil {
+		if ok, after := s.door.o.Limit(s.brand.ID); !ok {
+			a := answer{Key: r.Key, Status: http.StatusTooManyRequests, Title: "too many messages", Retry: int(math.Ceil(after.Seconds()))}
+			return a, &refused{packets.ErrQuotaExceeded, a.Title}
+		}
+	}
+	m, err := delivery.ParseSubmission(r.Message)
+	var done delivery.Answer
+	if err == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		done, err = s.door.desk.Accept(ctx, s.brand, r.Key, m)
+	}
+	var invalid delivery.Invalid
+	switch {
+	case err == nil:
+		return answer{Key: r.Key, Status: http.StatusAccepted, ID: done.ID.String(), State: done.State, At: done.At.String(), NotAfter: done.NotAfter.String(), Replayed: done.Replayed}, nil
+	case errors.As(err, &invalid):
+		return refuse(r.Key, http.StatusUnprocessableEntity, "the message cannot be accepted", invalid)
+	case errors.Is(err, delivery.ErrKey):
+		return refuse("", http.StatusUnprocessableEntity, "the key cannot be used", delivery.Invalid{{Field: "key", Rule: "syntax", Why: "is not 1 to 128 printable ASCII characters", Fix: "use a UUID"}})
+	case errors.Is(err, registry.ErrUnknown):
+		return refuse(r.Key, http.StatusForbidden, "this brand is not known any more", nil)
+	case errors.Is(err, delivery.ErrConflict):
+		return refuse(r.Key, http.StatusUnprocessableEntity, "the key was used for another message", delivery.Invalid{{Field: "key", Rule: "unique", Why: "was used for another message", Fix: "use a new key for a new message"}})
+	case errors.Is(err, delivery.ErrQuota):
+		a := answer{Key: r.Key, Status: http.StatusTooManyRequests, Title: "too many messages in force"}
+		return a, &refused{packets.ErrQuotaExceeded, a.Title}
+	}
+	return answer{Key: r.Key, Status: http.StatusServiceUnavailable, Title: "the gateway cannot take messages just now; send it again with the same key"}, err
+}
+
+// refuse is an answer that would be the same again.
+func refuse(key string, status int, title string, errs delivery.Invalid) (answer, error) {
+	return answer{Key: key, Status: status, Title: title, Errors: errs}, &refused{packets.ErrPayloadFormatInvalid, title}
+}
+
+// tell publishes an answer, with QoS 0: the key makes it safe to ask again.
+func (s *sender) tell(a answer) {
+	if !s.listens {
+		return
+	}
+	b, err := json.Marshal(a)
+	if err != nil {
+		s.door.log.Error("cannot answer a brand", "brand", s.brand.ID, "error", err)
+		return
+	}
+	pk := packets.Packet{
+		FixedHeader: packets.FixedHeader{Type: packets.Publish},
+		TopicName:   wire.BrandTopic(s.brand.ID, wire.DnAnswer),
+		Payload:     b,
+	}
+	pk.Properties.ContentType = "application/json"
+	if s.client.WritePacket(pk) == nil {
+		s.door.count.sent.WithLabelValues(string(wire.DnAnswer)).Inc()
+	}
+}
+
+func (s *sender) name() string { return "b-" + string(s.brand.ID) }
+
+func (s *sender) allow(filter string, _ byte) (bool, string) {
+	if !wire.AllowBrandSubscribe(s.brand.ID, filter) {
+		return false, "not your topic: subscribe to " + wire.BrandTopic(s.brand.ID, wire.DnAnswer)
+	}
+	return true, ""
+}
+
+func (s *sender) processed(subscribe bool, filters []string) {
+	for _, f := range filters {
+		if ok, _ := s.allow(f, 1); ok {
+			s.listens = subscribe
+		}
+	}
+}
+
+func (s *sender) acked(uint16, byte) { s.door.count.strays.Inc() }
+
+func (s *sender) complain(_ uint64, leaf wire.Leaf, code packets.Code, why string) {
+	if leaf == "" { // a message that was refused has had its answer
+		s.tell(answer{Status: http.StatusForbidden, Title: why})
+	}
+}
+
+func (s *sender) end() { s.leave() }

@@ -1,0 +1,470 @@
+package delivery
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"porchlight/device"
+	"porchlight/device/store"
+	"porchlight/device/wire"
+	"porchlight/policy"
+)
+
+// Courier makes the screens agree with what is written: it judges homes that have something to
+// do, claims, and then sends.
+type Courier struct {
+	desk *Desk
+}
+
+// NewCourier returns the Courier of a Desk.
+func NewCourier(d *Desk) *Courier { return &Courier{d} }
+
+// Run works until ctx ends. Connections may come and go before and after; nothing is lost.
+func (c *Courier) Run(ctx context.Context) error {
+	d := c.desk
+	g, ctx := errgroup.WithContext(ctx)
+	for range d.o.Workers {
+		g.Go(func() error {
+			for {
+				h, ok := d.queue.take(ctx)
+				if !ok {
+					return nil
+				}
+				h.mu.Lock()
+				d.converge(h)
+				h.mu.Unlock()
+			}
+		})
+	}
+	g.Go(func() error { return d.watch(ctx) })
+	return g.Wait()
+}
+
+// watch wakes homes when their time comes. Once a second it looks at the clock itself: where it
+// was set, everything is judged anew; messages that have expired leave memory.
+func (d *Desk) watch(ctx context.Context) error {
+	start, wall := time.Now(), d.o.Now()
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	for {
+		now := d.o.Now()
+		if drift := now - wall - device.Instant(time.Since(start).Milliseconds()); drift > 500 || drift < -500 {
+			d.log.Warn("clock was set", "by_ms", int64(drift))
+			start, wall = time.Now(), now
+			d.jumps.Add(1)
+			d.wakeAll()
+		}
+		d.expire(now)
+		wait := d.queue.fire(time.Now())
+		timer.Reset(min(wait, time.Second))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.queue.sooner:
+		case <-d.look:
+		case <-timer.C:
+		}
+	}
+}
+
+// wakeAll queues every home in memory.
+func (d *Desk) wakeAll() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, h := range d.homes {
+		d.queue.put(h)
+	}
+}
+
+// expire takes messages whose time is over out of memory and wakes the homes that may have them.
+func (d *Desk) expire(now device.Instant) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if now < d.expiry {
+		return
+	}
+	d.expiry = now.Add(memory)
+	for id, m := range d.force {
+		if now < m.NotAfter {
+			d.expiry = min(d.expiry, m.NotAfter)
+			continue
+		}
+		_, homes := d.lapse(id)
+		for _, h := range homes {
+			h.stale.Store(true)
+			d.queue.put(h)
+		}
+	}
+}
+
+// message is one in force, or nil.
+func (d *Desk) message(id device.MessageID) *policy.Message {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.force[id]
+}
+
+// converge brings one home's screens closer to what is wanted: it judges, settles, claims and
+// sends, and files everything else under the moment or the fact that could change it. The
+// caller holds h.mu.
+func (d *Desk) converge(h *home) {
+	if err := d.load(h); err != nil {
+		d.log.Error("home cannot be read", "home", h.id, "err", err)
+		d.queue.at(h, time.Now().Add(time.Second))
+		return
+	}
+	if jumps := d.jumps.Load(); jumps != h.jumps {
+		h.jumps, h.all = jumps, true
+	}
+	if h.stale.Swap(false) {
+		d.pairUp(h)
+	}
+	next := time.Now().Add(time.Hour)
+	soon := func(t time.Time) {
+		if t.Before(next) {
+			next = t
+		}
+	}
+	if err := d.settleAll(h); err != nil {
+		d.fault(h, "settle", err)
+		soon(time.Now().Add(time.Second))
+	}
+	if err := d.claimAll(h); err != nil {
+		d.fault(h, "claim", err)
+		soon(time.Now().Add(time.Second))
+	}
+	now, mono := d.o.Now(), time.Now()
+	for _, s := range h.screens {
+		if s.session != nil {
+			soon(d.pump(h, s, now, mono))
+		}
+	}
+	wall := func(at device.Instant) {
+		if at > 0 {
+			soon(mono.Add(time.Duration(at-now) * time.Millisecond))
+		}
+	}
+	for _, dl := range h.open {
+		wall(dl.decision.Until)
+		if m := d.message(dl.id); m != nil {
+			wall(m.NotAfter)
+		}
+		if dl.want != WantShown {
+			soon(dl.kept.Add(d.o.Lease + d.o.Allowance))
+		}
+	}
+	for _, p := range h.pairs {
+		if p.decision.Verdict == policy.Hold {
+			wall(p.decision.Until)
+		}
+		if p.rest.After(mono) {
+			soon(p.rest)
+		}
+	}
+	d.queue.at(h, later(next, mono.Add(5*time.Millisecond))) // no rule may make the hall spin
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// fault notes that a home could not be written. Nothing was sent; it is tried again.
+func (d *Desk) fault(h *home, doing string, err error) {
+	d.count.commitFailed.Add(1)
+	d.log.Error("home cannot be written", "home", h.id, "doing", doing, "err", err)
+}
+
+// judge decides about an open delivery.
+func (d *Desk) judge(h *home, dl *delivery) {
+	m, s := d.message(dl.id), h.screens[dl.device]
+	if m == nil || s == nil {
+		dl.want, dl.decision = WantGone, policy.Decision{Reasons: policy.Reasons(0).With(policy.Validity)}
+		return
+	}
+	dl.decision = d.decide(policy.Request{Home: &h.view, Screen: &s.view, Message: m, Now: d.o.Now(), Own: true})
+	switch dl.decision.Verdict {
+	case policy.Show:
+		dl.want = WantShown
+	case policy.Hold:
+		dl.want = WantHeld
+	default:
+		dl.want = WantGone
+	}
+}
+
+func (d *Desk) decide(q policy.Request) policy.Decision {
+	dec := policy.Decide(q)
+	d.count.judged.Add(1)
+	d.count.verdicts[min(dec.Verdict, policy.Show)].Add(1)
+	return dec
+}
+
+// settleAll judges what is open and writes down what is over.
+func (d *Desk) settleAll(h *home) error {
+	var over []settledFact
+	mono := time.Now()
+	for _, dl := range h.open {
+		d.judge(h, dl)
+		s := h.screens[dl.device]
+		if s == nil {
+			over = append(over, settledFact{Message: dl.id, Device: dl.device, Outcome: Removal, Counts: true})
+			continue
+		}
+		lapsed := dl.want != WantShown && dl.have != HaveNone && mono.After(dl.kept.Add(d.o.Lease+d.o.Allowance))
+		switch {
+		case next(dl.want, dl.have) == Settle:
+			// The device says that nothing is on it. What it once presented counts.
+			outcome := Unsent
+			if dl.presented != 0 {
+				outcome = Vanished
+			}
+			over = append(over, settledFact{Message: dl.id, Device: dl.device, Outcome: outcome, Counts: dl.presented != 0})
+		case lapsed:
+			// Nobody can say whether it was shown, so it counts.
+			over = append(over, settledFact{Message: dl.id, Device: dl.device, Outcome: Lapsed, Counts: true})
+		}
+	}
+	return d.settle(h, nil, over...)
+}
+
+// settle writes down the ends of deliveries in one transaction, with what else happened.
+func (d *Desk) settle(h *home, also func(tx *store.Tx) error, over ...settledFact) error {
+	if len(over) == 0 && also == nil {
+		return nil
+	}
+	err := d.db.Update(func(tx *store.Tx) error {
+		for _, f := range over {
+			if _, err := tx.Add(h.id, deliverySettled, f); err != nil {
+				return err
+			}
+		}
+		if also != nil {
+			return also(tx)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, f := range over {
+		d.count.settled.Add(1)
+		if !f.Counts {
+			d.count.released.Add(1)
+		}
+		if dl := h.find(f.Message, f.Device); dl != nil {
+			h.drop(dl, f.Counts)
+		}
+	}
+	return nil
+}
+
+// claimAll judges the pairs that something has changed for, and claims screens for what may be
+// shown: one message on a screen at a time, in the order in which messages were accepted. A
+// claim is on disk before the message leaves.
+func (d *Desk) claimAll(h *home) error {
+	now, mono := d.o.Now(), time.Now()
+	busy := map[device.ID]bool{}
+	for _, dl := range h.open {
+		busy[dl.device] = true
+	}
+	var claims []claimedFact
+	var made []*delivery
+	for _, p := range h.pairs {
+		due := p.decision.Until != 0 && now >= p.decision.Until
+		ready := p.decision.Verdict == policy.Show
+		if !(h.all || p.dirty || due || ready) {
+			continue
+		}
+		p.decision = d.decide(policy.Request{Home: &h.view, Screen: &p.s.view, Message: p.m, Now: now})
+		p.dirty = false
+		if p.decision.Verdict != policy.Show || busy[p.s.ID] || mono.Before(p.rest) || !p.s.ready() || d.message(p.m.ID) == nil {
+			continue
+		}
+		busy[p.s.ID] = true
+		dl := &delivery{id: p.m.ID, brand: p.m.Brand, device: p.s.ID, claimed: now, want: WantShown, decision: p.decision, kept: mono}
+		made = append(made, dl)
+		claims = append(claims, claimedFact{p.m.ID, p.s.ID, p.m.Brand, record(p.decision, h.wishes, now)})
+		// Those judged after it must see it.
+		h.view.Shown = append(h.view.Shown, policy.Exposure{At: now, Brand: p.m.Brand, Message: p.m.ID, Open: true})
+	}
+	h.all = false
+	if len(claims) == 0 {
+		return nil
+	}
+	err := d.db.Update(func(tx *store.Tx) error {
+		for i, f := range claims {
+			e, err := tx.Add(h.id, deliveryClaimed, f)
+			if err != nil {
+				return err
+			}
+			made[i].claimed = e.At
+		}
+		return nil
+	})
+	if err != nil {
+		h.view.Shown = h.view.Shown[:len(h.view.Shown)-len(claims)]
+		h.all = true
+		return err
+	}
+	for i := range made {
+		h.view.Shown[len(h.view.Shown)-len(made)+i].At = made[i].claimed
+	}
+	d.count.claimed.Add(int64(len(made)))
+	h.open = append(h.open, made...)
+	// The commit took its time: what is handed over is decided now.
+	for _, dl := range made {
+		d.judge(h, dl)
+	}
+	return nil
+}
+
+// pump hands one screen what it is owed, as far as its window allows, and returns when to look
+// again.
+func (d *Desk) pump(h *home, s *screen, now device.Instant, mono time.Time) time.Time {
+	se := s.session
+	again := mono.Add(time.Hour)
+	if !s.ready() {
+		return again
+	}
+	if se.flight != nil && mono.Sub(se.flight.since) >= d.o.AckWait {
+		d.log.Warn("device did not acknowledge", "home", h.id, "device", s.ID)
+		se.link.Close(Silent)
+		d.away(h, s)
+		return again
+	}
+	var keep []device.MessageID
+	var recall bool
+	for _, dl := range h.open {
+		if dl.device != s.ID {
+			continue
+		}
+		switch {
+		case dl.want == WantShown && dl.have != HaveNone:
+			keep = append(keep, dl.id)
+		case dl.want != WantShown && dl.have != HaveRecalled:
+			recall = true // its cancel may have to wait for the window; a beacon need not
+		}
+	}
+	// The beacon comes first: before it a device shows nothing, and what it does not name goes.
+	if due := !mono.Before(se.beacon); due && (len(keep) > 0 || se.beacon.IsZero()) || recall && !se.recalled {
+		if !d.send(s, wire.DnTime, wire.Time{Clock: uint64(now), Fence: uint64(h.wishes), Keep: keep}, 0, 0) {
+			return again
+		}
+		se.beacon = mono.Add(d.o.Lease / 3)
+		for _, dl := range h.open {
+			if dl.device == s.ID && slices.Contains(keep, dl.id) {
+				dl.kept = mono
+			}
+		}
+	}
+	se.recalled = recall
+	if len(keep) > 0 {
+		again = se.beacon
+	}
+	if se.flight == nil {
+		d.launch(h, s, now, mono)
+	}
+	if se.flight != nil {
+		if t := se.flight.since.Add(d.o.AckWait); t.Before(again) {
+			again = t
+		}
+	}
+	return again
+}
+
+// launch sends the next frame that is to be acknowledged: what must go before what the home has
+// said before what is new.
+func (d *Desk) launch(h *home, s *screen, now device.Instant, mono time.Time) {
+	se := s.session
+	for _, dl := range h.open {
+		if dl.device == s.ID && next(dl.want, dl.have) == Cancel {
+			if d.send(s, wire.DnMsg, wire.Cancel{Message: dl.id, Fence: uint64(h.wishes)}, 1, 0) {
+				se.flight = &flight{since: mono, delivery: dl, cancel: true}
+				d.count.recalled.Add(1)
+			}
+			return
+		}
+	}
+	if se.twin != h.wishes {
+		if d.send(s, wire.DnTwin, d.document(h, s), 1, 0) {
+			se.flight = &flight{since: mono, twin: h.wishes}
+		}
+		return
+	}
+	for _, dl := range h.open {
+		if dl.device != s.ID || next(dl.want, dl.have) != Present {
+			continue
+		}
+		m := d.message(dl.id)
+		if m == nil {
+			continue // withdrawn a moment ago: judged at the next turn
+		}
+		if d.send(s, wire.DnMsg, d.present(h, s, m, dl, now), 1, time.Duration(m.NotAfter-now)*time.Millisecond) {
+			dl.have, dl.kept = HaveSent, mono
+			se.flight = &flight{since: mono, delivery: dl}
+			if se.beacon.After(mono.Add(d.o.Lease/3)) || se.beacon.Before(mono) {
+				se.beacon = mono.Add(d.o.Lease / 3)
+			}
+		}
+		return
+	}
+}
+
+// present is the frame that asks a device to show a message. It carries all that the device
+// needs to stop by itself.
+func (d *Desk) present(h *home, s *screen, m *policy.Message, dl *delivery, now device.Instant) wire.Present {
+	text := m.Texts[dl.decision.Text]
+	form := dl.decision.Form
+	p := wire.Present{
+		Message: m.ID, ValidUntil: uint64(m.NotAfter / 1000), Live: uint64(m.NotAfter - now),
+		Text: text.Body, Title: text.Title, Sender: m.Sender, Form: &form, Language: text.Language,
+		Display: uint64(m.Display.Milliseconds()), Lease: uint64(d.o.Lease.Milliseconds()), Epoch: uint64(h.wishes),
+	}
+	for _, b := range m.Buttons {
+		p.Responses = append(p.Responses, wire.Response{ID: uint(b.ID), Label: b.Labels[dl.decision.Text]})
+	}
+	switch s.Class {
+	case device.Car:
+		p.Guards = map[string]wire.Guard{device.Driving.String(): {Op: string(policy.EQ), Value: "parked"}}
+	case device.Oven:
+		p.Guards = map[string]wire.Guard{device.OperationalState.String(): {Op: string(policy.EQ), Value: "Stopped"}}
+	}
+	return p
+}
+
+// send hands a frame over. It is false if the device is away, and then it is treated so.
+func (d *Desk) send(s *screen, leaf wire.Leaf, frame any, qos byte, life time.Duration) bool {
+	payload, err := wire.Encode(frame)
+	if err == nil {
+		err = s.session.link.Send(Frame{leaf, payload, qos, life})
+	}
+	if err != nil {
+		d.log.Info("frame not sent", "device", s.ID, "leaf", string(leaf), "err", err)
+		s.session.link.Close(Unable)
+		return false
+	}
+	return true
+}
+
+// away is what follows from the end of a device's connection. The caller holds h.mu.
+func (d *Desk) away(h *home, s *screen) {
+	s.session = nil
+	s.context.Forget() // an alarm stays in h.alarms: lost contact does not end it
+	for _, dl := range h.open {
+		if dl.device == s.ID && dl.have != HaveNone && dl.have != HaveGone {
+			dl.have = HaveUnsure
+		}
+	}
+	h.all = true
+	h.stale.Store(true)
+	d.queue.put(h)
+}
+
+func unknownDevice(dev device.ID) error { return fmt.Errorf("device %s: %w", dev, ErrAway) }

@@ -1,0 +1,352 @@
+// Package delivery is the hall of the house: the Desk takes facts in and writes down what follows
+// from them, and the Courier makes the screens agree with what is written.
+//
+// In: facts from the doors. Out: frames through a [Link]. Never: a brand's words handed to a
+// device without a Decision taken under the home's lock at that moment.
+package delivery
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"porchlight/device"
+	"porchlight/device/registry"
+	"porchlight/device/store"
+	"porchlight/policy"
+)
+
+// What doors branch on, beside what they get from the nouns.
+var (
+	ErrConflict  = errors.New("the same key came with another message before")
+	ErrQuota     = errors.New("as many messages are in force as this brand may have")
+	ErrKey       = errors.New("an idempotency key is 1 to 128 printable ASCII characters")
+	ErrStale     = errors.New("somebody changed this since the device read it")
+	ErrForbidden = errors.New("this device may not widen what the home permits")
+)
+
+// Options are the Desk's settings. The zero value is good.
+type Options struct {
+	Now       func() device.Instant // people's time; nil means the system's clock
+	Lease     time.Duration         // how long a device may keep a delivery without hearing from us; 0 means 10 s
+	Allowance time.Duration         // added to the lease for the device's clock; 0 means 2 s
+	AckWait   time.Duration         // how long a device may take to acknowledge; 0 means 20 s
+	Workers   int                   // homes that are judged at the same time; 0 means 64
+}
+
+// Desk takes facts in. Each of its methods is one transaction, and returns after it is on disk.
+type Desk struct {
+	db  *store.DB
+	o   Options
+	log *slog.Logger
+
+	mu        sync.Mutex // guards what follows; a home's lock may be held when it is taken, never the reverse
+	homes     map[device.HomeID]*home
+	links     map[Link]device.HomeID
+	force     map[device.MessageID]*policy.Message // messages in force
+	offers    map[offer][]*policy.Message          // the same, in the order of acceptance
+	listeners map[offer]map[*home]bool             // homes in memory where somebody has said yes to that
+	brands    map[device.BrandID]registry.Brand
+	inForce   map[device.BrandID]int
+
+	queue  queue          // homes with something to do
+	look   chan struct{}  // has a token when the clock is to be looked at now
+	jumps  atomic.Int64   // how often the clock was set
+	expiry device.Instant // no message in force ends before; guarded by mu
+
+	count counters
+}
+
+// offer is what a choice is about, whoever made it.
+type offer struct {
+	brand   device.BrandID
+	purpose policy.Purpose
+}
+
+type counters struct {
+	accepted, withdrawn, claimed, presented, settled, released, judged, recalled, commitFailed atomic.Int64
+	verdicts                                                                                   [policy.Show + 1]atomic.Int64
+}
+
+// NewDesk returns a Desk over db, with the messages in force read from it.
+func NewDesk(db *store.DB, o Options, log *slog.Logger) (*Desk, error) {
+	if o.Now == nil {
+		o.Now = func() device.Instant { return device.At(time.Now()) }
+	}
+	o.Lease = cmp.Or(o.Lease, 10*time.Second)
+	o.Allowance = cmp.Or(o.Allowance, 2*time.Second)
+	o.AckWait = cmp.Or(o.AckWait, 20*time.Second)
+	o.Workers = cmp.Or(o.Workers, 64)
+	d := &Desk{
+		db: db, o: o, log: log, look: make(chan struct{}, 1),
+		homes: map[device.HomeID]*home{}, links: map[Link]device.HomeID{}, force: map[device.MessageID]*policy.Message{}, offers: map[offer][]*policy.Message{},
+		listeners: map[offer]map[*home]bool{}, brands: map[device.BrandID]registry.Brand{}, inForce: map[device.BrandID]int{},
+	}
+	d.queue.init()
+	err := db.View(context.Background(), func(tx *store.Tx) error {
+		brands, err := registry.Brands(tx)
+		if err != nil {
+			return err
+		}
+		for _, b := range brands {
+			d.brands[b.ID] = b
+		}
+		rows, err := store.List(tx, scanEvent, `SELECT m.seq, m.at, j.body FROM message m JOIN journal j ON j.home = 0 AND j.pos = m.seq
+			WHERE m.withdrawn = 0 AND m.not_after > ? ORDER BY m.seq`, o.Now())
+		if err != nil {
+			return err
+		}
+		for _, e := range rows {
+			err := store.With(e, func(f acceptedFact) error {
+				b, ok := d.brands[f.Brand]
+				if !ok {
+					return nil // removed: its messages are not in force
+				}
+				m, err := f.Message.compile(b, e.At)
+				if err != nil {
+					return fmt.Errorf("message %s: %w", f.ID, err)
+				}
+				m.ID, m.Seq = f.ID, e.Pos
+				d.enforce(m)
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read messages in force: %w", err)
+	}
+	return d, nil
+}
+
+func scanEvent(scan func(...any) error) (e store.Event, err error) {
+	err = scan(&e.Pos, &e.At, &e.Body)
+	return
+}
+
+// enforce puts m among the messages in force. The caller holds d.mu or is alone.
+func (d *Desk) enforce(m *policy.Message) {
+	o := offer{m.Brand, m.Purpose}
+	d.force[m.ID] = m
+	d.inForce[m.Brand]++
+	list := append(slices.Clone(d.offers[o]), m) // readers keep the old slice
+	slices.SortFunc(list, func(a, b *policy.Message) int { return cmp.Compare(a.Seq, b.Seq) })
+	d.offers[o] = list
+	d.expiry = min(d.expiry, m.NotAfter)
+}
+
+// lapse takes a message from those in force and returns the homes that may have it. It is nil
+// if the message was not in force. The caller holds d.mu.
+func (d *Desk) lapse(id device.MessageID) (*policy.Message, []*home) {
+	m := d.force[id]
+	if m == nil {
+		return nil, nil
+	}
+	o := offer{m.Brand, m.Purpose}
+	delete(d.force, id)
+	d.inForce[m.Brand]--
+	d.offers[o] = slices.DeleteFunc(slices.Clone(d.offers[o]), func(other *policy.Message) bool { return other == m })
+	if len(d.offers[o]) == 0 {
+		delete(d.offers, o)
+	}
+	return m, slices.Collect(maps.Keys(d.listeners[o]))
+}
+
+// Brand is a registered brand, from memory.
+func (d *Desk) brand(id device.BrandID) (registry.Brand, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	b, ok := d.brands[id]
+	return b, ok
+}
+
+// Answer is what a brand is told about a message. It is the same whatever is inside any home.
+type Answer struct {
+	ID       device.MessageID `json:"id"`
+	State    string           `json:"state" enum:"accepted,withdrawn,expired"`
+	At       device.Instant   `json:"-"`
+	NotAfter device.Instant   `json:"-"`
+	Replayed bool             `json:"-"` // the same request was taken in before; this is its answer
+}
+
+// Accept takes in a message. The same key with the same message gives the same answer, whenever
+// it comes. It fails with an Invalid, ErrKey, ErrConflict, ErrQuota, or a fault of the store.
+func (d *Desk) Accept(_ context.Context, b registry.Brand, key string, s Submission) (Answer, error) {
+	if !keyOK(key) {
+		return Answer{}, ErrKey
+	}
+	digest, err := s.digest()
+	if err != nil {
+		return Answer{}, fmt.Errorf("accept: %w", err)
+	}
+	now := d.o.Now()
+	m, invalid := s.compile(b, now)
+	if invalid != nil {
+		// The same request may have been good when it first came: its not_after was ahead then.
+		m = &policy.Message{Brand: b.ID}
+	}
+	d.mu.Lock()
+	full := d.inForce[b.ID] >= b.Quota
+	d.inForce[b.ID]++ // our place, until enforce takes it or we give it back
+	d.mu.Unlock()
+	m.ID = device.NewMessageID(now)
+	var a Answer
+	err = d.db.Update(func(tx *store.Tx) error {
+		a = Answer{State: "accepted"}
+		var was []byte
+		var id []byte
+		var removed int
+		err := tx.QueryRow(`SELECT id, at, not_after, digest FROM message WHERE brand = ? AND key = ?`, b.ID, key).Scan(&id, &a.At, &a.NotAfter, &was)
+		switch {
+		case err == nil && !slices.Equal(was, digest):
+			return ErrConflict
+		case err == nil:
+			copy(a.ID[:], id)
+			a.Replayed = true
+			return nil
+		case !isNoRows(err):
+			return err
+		case invalid != nil:
+			return invalid
+		case full:
+			return ErrQuota
+		}
+		if err := tx.QueryRow(`SELECT removed FROM brand WHERE id = ?`, b.ID).Scan(&removed); err != nil || removed != 0 {
+			return fmt.Errorf("brand %s: %w", b.ID, registry.ErrUnknown)
+		}
+		e, err := tx.Add(device.Gateway, messageAccepted, acceptedFact{m.ID, b.ID, key, digest, m.NotAfter, s})
+		if err != nil {
+			return err
+		}
+		a.ID, a.At, a.NotAfter, m.Seq = m.ID, e.At, m.NotAfter, e.Pos
+		return nil
+	})
+	d.mu.Lock()
+	d.inForce[b.ID]--
+	var wake []*home
+	if err == nil && !a.Replayed {
+		d.enforce(m)
+		wake = slices.Collect(maps.Keys(d.listeners[offer{m.Brand, m.Purpose}]))
+	}
+	d.mu.Unlock()
+	if err != nil {
+		return Answer{}, fmt.Errorf("accept: %w", err)
+	}
+	if !a.Replayed {
+		d.count.accepted.Add(1)
+	}
+	for _, h := range wake {
+		h.stale.Store(true)
+		d.queue.put(h)
+	}
+	return a, nil
+}
+
+func keyOK(key string) bool {
+	if key == "" || len(key) > maxKey {
+		return false
+	}
+	for i := range len(key) {
+		if key[i] < '!' || key[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// Withdraw takes a brand's message back: when it returns, nothing more of it is released, and
+// the screens that have it are being told. It fails with registry.ErrUnknown if the brand has
+// no such message. Withdrawing twice is withdrawing once.
+func (d *Desk) Withdraw(ctx context.Context, b device.BrandID, id device.MessageID) (Answer, error) {
+	// Out of memory first: whoever claims it from now on finds it gone.
+	d.mu.Lock()
+	if m := d.force[id]; m == nil || m.Brand != b {
+		d.mu.Unlock()
+		return d.Message(ctx, b, id)
+	}
+	m, wake := d.lapse(id)
+	d.mu.Unlock()
+	err := d.db.Update(func(tx *store.Tx) error {
+		_, err := tx.Add(device.Gateway, messageWithdrawn, withdrawnFact{id})
+		return err
+	})
+	if err != nil {
+		d.mu.Lock()
+		d.enforce(m)
+		d.mu.Unlock()
+		err = fmt.Errorf("withdraw %s: %w", id, err)
+	} else {
+		d.count.withdrawn.Add(1)
+	}
+	for _, h := range wake {
+		// A claim that was under way when the message left memory has been handed over by now,
+		// or finds it gone: taking the lock waits for it.
+		h.stale.Store(true)
+		h.mu.Lock()
+		d.converge(h)
+		h.mu.Unlock()
+	}
+	if err != nil {
+		return Answer{}, err
+	}
+	return d.Message(ctx, b, id)
+}
+
+// Message tells a brand about one of its messages, or fails with registry.ErrUnknown.
+func (d *Desk) Message(ctx context.Context, b device.BrandID, id device.MessageID) (a Answer, err error) {
+	err = d.db.View(ctx, func(tx *store.Tx) error {
+		a, err = scanAnswer(d.o.Now())(tx.QueryRow(answerColumns+`WHERE id = ? AND brand = ?`, id[:], b).Scan)
+		if isNoRows(err) {
+			err = registry.ErrUnknown
+		}
+		return err
+	})
+	if err != nil {
+		return Answer{}, fmt.Errorf("message %s: %w", id, err)
+	}
+	return a, nil
+}
+
+// Messages lists a brand's messages in the order of acceptance, at most limit of them after the
+// one named (the zero ID: from the first).
+func (d *Desk) Messages(ctx context.Context, b device.BrandID, after device.MessageID, limit int) (all []Answer, err error) {
+	err = d.db.View(ctx, func(tx *store.Tx) error {
+		all, err = store.List(tx, scanAnswer(d.o.Now()), answerColumns+`WHERE brand = ? AND seq > coalesce((SELECT seq FROM message WHERE id = ? AND brand = ?), 0) ORDER BY seq LIMIT ?`,
+			b, after[:], b, limit)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("messages of %s: %w", b, err)
+	}
+	return all, nil
+}
+
+const answerColumns = `SELECT id, at, not_after, withdrawn FROM message `
+
+func scanAnswer(now device.Instant) func(func(...any) error) (Answer, error) {
+	return func(scan func(...any) error) (a Answer, err error) {
+		var id []byte
+		var withdrawn device.Instant
+		if err = scan(&id, &a.At, &a.NotAfter, &withdrawn); err != nil {
+			return a, err
+		}
+		copy(a.ID[:], id)
+		switch a.State = "accepted"; {
+		case withdrawn != 0:
+			a.State = "withdrawn"
+		case now >= a.NotAfter:
+			a.State = "expired"
+		}
+		return a, nil
+	}
+}

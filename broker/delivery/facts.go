@@ -1,0 +1,181 @@
+package delivery
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"porchlight/device"
+	"porchlight/device/registry"
+	"porchlight/device/store"
+	"porchlight/device/twin"
+	"porchlight/device/wire"
+	"porchlight/policy"
+	"porchlight/policy/consent"
+)
+
+// The facts of this room, as the journal spells them.
+const (
+	messageAccepted   = "message.accepted"   // gateway's book
+	messageWithdrawn  = "message.withdrawn"  // gateway's book
+	deliveryClaimed   = "delivery.claimed"   // the home's: it is about to be sent, and counts
+	deliveryPresented = "delivery.presented" // the device says it was on the screen
+	deliverySettled   = "delivery.settled"   // it is over
+)
+
+type acceptedFact struct {
+	ID       device.MessageID `json:"id"`
+	Brand    device.BrandID   `json:"brand"`
+	Key      string           `json:"key"`
+	Digest   []byte           `json:"digest"`
+	NotAfter device.Instant   `json:"not_after"`
+	Message  Submission       `json:"message"`
+}
+
+type withdrawnFact struct {
+	ID device.MessageID `json:"id"`
+}
+
+// Record is a decision as it is kept: enough to say later why.
+type Record struct {
+	Verdict string         `json:"verdict"`
+	Reasons policy.Reasons `json:"reasons,omitempty"`
+	Until   device.Instant `json:"until,omitempty"`
+	Form    device.Form    `json:"form"`
+	Text    int            `json:"text"`
+	Wishes  int64          `json:"wishes"` // version of the home's choices and preferences it was taken on
+	At      device.Instant `json:"at"`
+}
+
+func record(d policy.Decision, wishes int64, now device.Instant) Record {
+	return Record{d.Verdict.String(), d.Reasons, d.Until, d.Form, d.Text, wishes, now}
+}
+
+type claimedFact struct {
+	Message  device.MessageID `json:"message"`
+	Device   device.ID        `json:"device"`
+	Brand    device.BrandID   `json:"brand"`
+	Decision Record           `json:"decision"`
+}
+
+type presentedFact struct {
+	Message device.MessageID `json:"message"`
+	Device  device.ID        `json:"device"`
+	At      device.Instant   `json:"at"`
+}
+
+// Outcome is why a delivery is over. The small numbers are those of [wire.EventKind].
+type Outcome uint8
+
+// The outcomes that are not a device's own word.
+const (
+	Lapsed   Outcome = 20 // its lease and the clock allowance are over
+	Unsent   Outcome = 21 // it never left, or the device says that it has nothing
+	Vanished Outcome = 22 // it was shown, and is not on the device any more
+	Removal  Outcome = 23 // its device was removed from the home
+)
+
+// String names the outcome for people.
+func (o Outcome) String() string {
+	switch o {
+	case 0:
+		return "open"
+	case Outcome(wire.Responded):
+		return "answered"
+	case Outcome(wire.Dismissed):
+		return "dismissed"
+	case Outcome(wire.TimedOut):
+		return "timed out"
+	case Outcome(wire.Declined):
+		return "declined by the device"
+	case Outcome(wire.Expired):
+		return "expired"
+	case Outcome(wire.Cancelled):
+		return "taken off"
+	case Outcome(wire.Failed):
+		return "failed on the device"
+	case Lapsed:
+		return "lease over"
+	case Unsent:
+		return "not sent"
+	case Vanished:
+		return "gone from the device"
+	case Removal:
+		return "device removed"
+	}
+	return fmt.Sprintf("outcome(%d)", uint8(o))
+}
+
+type settledFact struct {
+	Message  device.MessageID `json:"message"`
+	Device   device.ID        `json:"device"`
+	Outcome  Outcome          `json:"outcome"`
+	Counts   bool             `json:"counts"` // it was on the screen, or may have been
+	Response *uint            `json:"response,omitempty"`
+	Reason   wire.Reason      `json:"reason,omitempty"`
+}
+
+// Project is the one way from the journal to the tables: it hands each event to its noun.
+func Project(tx *store.Apply, e store.Event) error {
+	noun, _, _ := strings.Cut(e.Kind, ".")
+	apply := map[string]func(*store.Apply, store.Event) (bool, error){
+		"home": registry.Apply, "person": registry.Apply, "room": registry.Apply, "device": registry.Apply, "brand": registry.Apply,
+		"consent": consent.Apply, "preference": twin.Apply,
+		"message": applyMessage, "delivery": applyDelivery,
+	}[noun]
+	if apply == nil {
+		return fmt.Errorf("event %d: kind %.40q is unknown: a newer porchlight wrote it", e.Seq, e.Kind)
+	}
+	mine, err := apply(tx, e)
+	if err == nil && !mine {
+		err = fmt.Errorf("event %d: kind %.40q is unknown: a newer porchlight wrote it", e.Seq, e.Kind)
+	}
+	if err != nil {
+		return err
+	}
+	switch noun {
+	case "consent", "preference", "person":
+		return tx.Exec(`UPDATE home SET wishes = ? WHERE id = ?`, e.Pos, e.Home)
+	}
+	return nil
+}
+
+func applyMessage(tx *store.Apply, e store.Event) (bool, error) {
+	switch e.Kind {
+	case messageAccepted:
+		return true, store.With(e, func(f acceptedFact) error {
+			return tx.Exec(`INSERT INTO message (seq, id, brand, at, not_after, key, digest) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+				e.Pos, f.ID[:], f.Brand, e.At, f.NotAfter, f.Key, f.Digest)
+		})
+	case messageWithdrawn:
+		return true, store.With(e, func(f withdrawnFact) error {
+			return tx.Exec(`UPDATE message SET withdrawn = ? WHERE id = ? AND withdrawn = 0`, e.At, f.ID[:])
+		})
+	}
+	return false, nil
+}
+
+func applyDelivery(tx *store.Apply, e store.Event) (bool, error) {
+	switch e.Kind {
+	case deliveryClaimed:
+		return true, store.With(e, func(f claimedFact) error {
+			decision, err := json.Marshal(f.Decision)
+			if err != nil {
+				return err
+			}
+			return tx.Exec(`INSERT INTO delivery (home, message, device, brand, claimed, decision) VALUES (?, ?, ?, ?, ?, ?)
+				ON CONFLICT DO UPDATE SET claimed = excluded.claimed, decision = excluded.decision, settled = 0, outcome = 0, counts = 1`,
+				e.Home, f.Message[:], f.Device, f.Brand, e.At, string(decision))
+		})
+	case deliveryPresented:
+		return true, store.With(e, func(f presentedFact) error {
+			return tx.Exec(`UPDATE delivery SET presented = ? WHERE home = ? AND message = ? AND device = ?`, f.At, e.Home, f.Message[:], f.Device)
+		})
+	case deliverySettled:
+		return true, store.With(e, func(f settledFact) error {
+			return tx.Exec(`UPDATE delivery SET settled = ?, outcome = ?, counts = ? WHERE home = ? AND message = ? AND device = ?`,
+				e.At, f.Outcome, f.Counts, e.Home, f.Message[:], f.Device)
+		})
+	}
+	return false, nil
+}

@@ -1,0 +1,439 @@
+package delivery
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"porchlight/device"
+	"porchlight/device/registry"
+	"porchlight/device/store"
+	"porchlight/device/twin"
+	"porchlight/device/wire"
+	"porchlight/policy"
+	"porchlight/policy/consent"
+)
+
+// home is one home in memory: what its tables say, and what its devices last told. One lock
+// holds consent, context, caps and deliveries together, and every frame to its devices is handed
+// over under it.
+type home struct {
+	id device.HomeID
+
+	mu      sync.Mutex
+	loaded  bool        // the fields below agree with the tables
+	stale   atomic.Bool // messages, choices or screens have changed: pair anew; set without the lock
+	all     bool        // judge every pair anew
+	view    policy.Home
+	wishes  int64 // journal position of the last choice or preference
+	zone    string
+	screens map[device.ID]*screen
+	alarms  map[device.ID]bool // devices that last said that their alarm is on
+	open    []*delivery        // claimed and not settled, the oldest first
+	pairs   []*pair            // what may be shown where, in the order of acceptance
+	offers  []offer            // to which somebody here has said yes
+	jumps   int64              // clock jumps seen
+
+	// guarded by the queue's lock
+	queued bool
+	due    time.Time
+	heap   int // place among the timers, plus one
+}
+
+// screen is one device of a home.
+type screen struct {
+	device.Device
+	view    policy.Screen
+	context device.Context
+	session *session // nil: away
+}
+
+// session is one connection of a device.
+type session struct {
+	link       Link
+	subscribed bool
+	born       bool
+	beacon     time.Time // when the next is due; zero: at once
+	twin       int64     // version of the document that the device has acknowledged; -1: send it anyway
+	flight     *flight   // the one frame that is not acknowledged yet
+	recalled   bool      // a beacon has gone out since something is to go
+}
+
+// ready reports whether the device can be sent messages: it listens and has said what it is.
+func (s *screen) ready() bool { return s.session != nil && s.session.subscribed && s.session.born }
+
+// flight is a QoS 1 frame on its way.
+type flight struct {
+	since    time.Time
+	delivery *delivery // nil: a twin document
+	cancel   bool
+	twin     int64
+}
+
+// delivery is one message on one screen, from its claim to its end.
+type delivery struct {
+	id        device.MessageID
+	brand     device.BrandID
+	device    device.ID
+	claimed   device.Instant
+	presented device.Instant // 0: the device has not said so
+	have      Have
+	want      Want
+	decision  policy.Decision
+	kept      time.Time // when the device was last told that it may keep it
+}
+
+// pair is a message that somebody here agreed to, and a screen that is ready.
+type pair struct {
+	m        *policy.Message
+	s        *screen
+	decision policy.Decision
+	dirty    bool
+	declined int       // times in a row that the device would not
+	rest     time.Time // not again before
+}
+
+// in runs f on a home with its lock held and its tables read. It fails with
+// registry.ErrUnknown if there is no such home.
+func (d *Desk) in(id device.HomeID, f func(h *home) error) error {
+	d.mu.Lock()
+	h := d.homes[id]
+	if h == nil {
+		h = &home{id: id, screens: map[device.ID]*screen{}, alarms: map[device.ID]bool{}}
+		d.homes[id] = h
+	}
+	d.mu.Unlock()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := d.load(h); err != nil {
+		if errors.Is(err, registry.ErrUnknown) {
+			d.mu.Lock()
+			delete(d.homes, id)
+			d.mu.Unlock()
+		}
+		return err
+	}
+	return f(h)
+}
+
+// tables is what the tables say of one home.
+type tables struct {
+	zone     string
+	wishes   int64
+	view     policy.Home
+	devices  []device.Device
+	delivery []*delivery
+}
+
+// load reads a home that is not in memory, or whose memory may be behind its tables. The caller
+// holds h.mu.
+func (d *Desk) load(h *home) error {
+	if h.loaded {
+		return nil
+	}
+	var t tables
+	err := d.db.View(context.Background(), func(tx *store.Tx) (err error) {
+		t, err = d.read(tx, h.id)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("read home %d: %w", h.id, err)
+	}
+	d.install(h, t)
+	return nil
+}
+
+const memory = 32 * 24 * time.Hour // a message lives 31 days at most: so long must be known what was shown
+
+// read reads the tables of one home.
+func (d *Desk) read(tx *store.Tx, id device.HomeID) (t tables, err error) {
+	reg, err := registry.HomeByID(tx, id)
+	if err != nil {
+		return t, err
+	}
+	t.zone = reg.Zone
+	t.view = policy.Home{ID: id}
+	if t.view.Zone, err = registry.LoadZone(reg.Zone); err != nil {
+		// Written with a newer zone table than this machine's: nothing that needs local time permits.
+		d.log.Error("zone unknown", "home", id, "zone", reg.Zone)
+		t.view.Zone = nil
+	}
+	if err = tx.QueryRow(`SELECT wishes FROM home WHERE id = ?`, id).Scan(&t.wishes); err != nil {
+		return t, err
+	}
+	people, err := registry.People(tx, id)
+	if err != nil {
+		return t, err
+	}
+	for _, p := range people {
+		t.view.People = append(t.view.People, p.ID)
+	}
+	if t.devices, err = registry.Devices(tx, id); err != nil {
+		return t, err
+	}
+	if t.view.Consents, err = consent.Of(tx, id); err != nil {
+		return t, err
+	}
+	prefs, err := twin.Preferences(tx, id)
+	if err != nil {
+		return t, err
+	}
+	t.view.Caps = DefaultCaps()
+	for name, into := range map[string]any{twin.Mutes: &t.view.Mutes, twin.Quiet: &t.view.Quiet, twin.Caps: &t.view.Caps} {
+		if p, ok := prefs[name]; ok {
+			if err := json.Unmarshal(p.Body, into); err != nil {
+				return t, fmt.Errorf("preference %s: %w", name, err)
+			}
+		}
+	}
+	rows, err := store.List(tx, func(scan func(...any) error) (row deliveryRow, err error) {
+		var id []byte
+		err = scan(&id, &row.device, &row.brand, &row.claimed, &row.presented, &row.settled)
+		copy(row.id[:], id)
+		return
+	}, `SELECT message, device, brand, claimed, presented, settled FROM delivery WHERE home = ? AND (settled = 0 OR counts = 1 AND claimed > ?) ORDER BY claimed`,
+		id, d.o.Now().Add(-memory))
+	if err != nil {
+		return t, err
+	}
+	for _, row := range rows {
+		t.view.Shown = append(t.view.Shown, policy.Exposure{At: row.claimed, Brand: row.brand, Message: row.id, Open: row.settled == 0})
+		if row.settled == 0 {
+			dl := row.delivery
+			dl.have, dl.kept = HaveUnsure, time.Now() // a grace of one lease after a restart
+			t.delivery = append(t.delivery, &dl)
+		}
+	}
+	return t, nil
+}
+
+type deliveryRow struct {
+	delivery
+	settled device.Instant
+}
+
+// DefaultCaps are the caps of a home that has set none.
+func DefaultCaps() []policy.Cap {
+	return []policy.Cap{
+		{Max: 3}, {Max: 10, Hours: 168},
+		{Each: true, Max: 1}, {Each: true, Max: 3, Hours: 168},
+	}
+}
+
+// install makes h's memory what t says, and keeps what only memory knows: sessions, context,
+// and what the devices let us know of open deliveries. The caller holds h.mu.
+func (d *Desk) install(h *home, t tables) {
+	alarm := h.view.Alarm
+	h.zone, h.wishes, h.view = t.zone, t.wishes, t.view
+	h.view.Alarm = alarm
+	known := map[device.ID]bool{}
+	for _, dev := range t.devices {
+		known[dev.ID] = true
+		s := h.screens[dev.ID]
+		if s == nil {
+			s = &screen{}
+			h.screens[dev.ID] = s
+		}
+		s.Device = dev
+		s.view = policy.Screen{ID: dev.ID, Class: dev.Class, Owner: dev.Owner, Can: dev.Can, Context: &s.context}
+	}
+	for id, s := range h.screens {
+		if !known[id] {
+			if s.session != nil {
+				s.session.link.Close(Removed)
+			}
+			delete(h.screens, id)
+			delete(h.alarms, id)
+		}
+	}
+	h.view.Screens = h.view.Screens[:0]
+	for _, s := range h.screens {
+		h.view.Screens = append(h.view.Screens, &s.view)
+	}
+	slices.SortFunc(h.view.Screens, func(a, b *policy.Screen) int {
+		return cmp.Or(cmp.Compare(a.Class, b.Class), cmp.Compare(a.ID, b.ID))
+	})
+	h.view.Alarm = len(h.alarms) > 0
+	was := h.open
+	h.open = t.delivery
+	for _, dl := range h.open {
+		for _, old := range was {
+			if old.id == dl.id && old.device == dl.device {
+				dl.have, dl.kept, dl.want, dl.decision = old.have, old.kept, old.want, old.decision
+				for _, s := range h.screens {
+					if s.session != nil && s.session.flight != nil && s.session.flight.delivery == old {
+						s.session.flight.delivery = dl
+					}
+				}
+			}
+		}
+	}
+	offers := map[offer]bool{}
+	for key, choice := range h.view.Consents {
+		if choice == policy.Given {
+			offers[offer{key.Brand, key.Purpose}] = true
+		}
+	}
+	d.mu.Lock()
+	for _, o := range h.offers {
+		if !offers[o] {
+			delete(d.listeners[o], h)
+		}
+	}
+	h.offers = h.offers[:0]
+	for o := range offers {
+		if d.listeners[o] == nil {
+			d.listeners[o] = map[*home]bool{}
+		}
+		d.listeners[o][h] = true
+		h.offers = append(h.offers, o)
+	}
+	d.mu.Unlock()
+	h.loaded, h.all = true, true
+	h.stale.Store(true)
+}
+
+// record writes a fact about one home and takes its memory along: f appends, the tables are
+// read again in the same transaction, and only a commit changes what is in memory. The home is
+// then judged anew, before record returns. The caller holds h.mu.
+func (d *Desk) record(h *home, f func(tx *store.Tx) error) error {
+	var t tables
+	gone := false
+	err := d.db.Update(func(tx *store.Tx) (err error) {
+		if err = f(tx); err != nil {
+			return err
+		}
+		t, err = d.read(tx, h.id)
+		if errors.Is(err, registry.ErrUnknown) {
+			gone, err = true, nil
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if gone {
+		t = tables{view: policy.Home{ID: h.id}}
+	}
+	d.install(h, t)
+	if gone {
+		h.loaded = false
+		d.mu.Lock()
+		delete(d.homes, h.id)
+		d.mu.Unlock()
+		return nil
+	}
+	d.converge(h)
+	return nil
+}
+
+// pairUp finds what may be shown where. The caller holds h.mu.
+func (d *Desk) pairUp(h *home) {
+	was := map[pairKey]*pair{}
+	for _, p := range h.pairs {
+		was[pairKey{p.m.ID, p.s.ID}] = p
+	}
+	var messages []*policy.Message
+	d.mu.Lock()
+	for _, o := range h.offers {
+		messages = append(messages, d.offers[o]...)
+	}
+	d.mu.Unlock()
+	slices.SortFunc(messages, func(a, b *policy.Message) int { return cmp.Compare(a.Seq, b.Seq) })
+	h.pairs = h.pairs[:0:0]
+	for _, m := range messages {
+		for _, sv := range h.view.Screens {
+			s := h.screens[sv.ID]
+			if !s.ready() {
+				continue
+			}
+			p := &pair{m: m, s: s, dirty: true}
+			if old := was[pairKey{m.ID, s.ID}]; old != nil && old.m == m && old.s == s {
+				p = old
+			}
+			h.pairs = append(h.pairs, p)
+		}
+	}
+}
+
+type pairKey struct {
+	m device.MessageID
+	s device.ID
+}
+
+// find returns the open delivery of a message on a device, or nil.
+func (h *home) find(id device.MessageID, dev device.ID) *delivery {
+	for _, dl := range h.open {
+		if dl.id == id && dl.device == dev {
+			return dl
+		}
+	}
+	return nil
+}
+
+// drop takes a settled delivery out of memory; counts says whether it stays an exposure.
+func (h *home) drop(dl *delivery, counts bool) {
+	h.open = slices.DeleteFunc(h.open, func(o *delivery) bool { return o == dl })
+	for i := range h.view.Shown {
+		if e := &h.view.Shown[i]; e.Message == dl.id && e.Open && e.At == dl.claimed {
+			if e.Open = false; !counts {
+				h.view.Shown = slices.Delete(h.view.Shown, i, i+1)
+			}
+			break
+		}
+	}
+	h.all = true // caps, dedupe and the freed screen may let others through
+}
+
+// document is what a device is shown of the home's choices and preferences.
+func (d *Desk) document(h *home, s *screen) wire.Twin {
+	doc := wire.Document{Zone: h.zone}
+	d.mu.Lock()
+	for id, b := range d.brands {
+		for _, purpose := range b.Purposes {
+			p, err := policy.ParsePurpose(purpose)
+			if err != nil {
+				continue
+			}
+			choice := h.view.Consents[policy.ConsentKey{Subject: s.Owner, Brand: id, Purpose: p}]
+			doc.Brands = append(doc.Brands, wire.BrandChoice{Brand: id, Name: b.Name, Purpose: purpose, Choice: choice.String()})
+		}
+	}
+	d.mu.Unlock()
+	// What was chosen comes before what was not, so that a long list loses the silent ones.
+	slices.SortFunc(doc.Brands, func(a, b wire.BrandChoice) int {
+		silent := func(c wire.BrandChoice) int {
+			if c.Choice == policy.Silent.String() {
+				return 1
+			}
+			return 0
+		}
+		return cmp.Or(cmp.Compare(silent(a), silent(b)), cmp.Compare(a.Brand, b.Brand), cmp.Compare(a.Purpose, b.Purpose))
+	})
+	doc.Brands = doc.Brands[:min(len(doc.Brands), maxDocBrands)]
+	for _, q := range h.view.Quiet {
+		doc.Quiet = append(doc.Quiet, wire.QuietTime{Days: q.Days, Start: uint16(q.Start), End: uint16(q.End)})
+	}
+	for _, m := range h.view.Mutes {
+		if m.Device == "" || m.Device == s.ID {
+			doc.Mutes = append(doc.Mutes, wire.Mute{Brand: m.Brand, Category: m.Category, Until: uint64(m.Until)})
+		}
+	}
+	return wire.Twin{Version: uint64(h.wishes), Doc: doc}
+}
+
+const (
+	maxDocBrands = 24 // with the longest names a document then stays below wire.MaxTwin
+	maxMutes     = 16
+	maxQuiet     = 14
+	maxCaps      = 16
+)
+
+func isNoRows(err error) bool { return errors.Is(err, sql.ErrNoRows) }

@@ -1,0 +1,503 @@
+package delivery
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"porchlight/device"
+	"porchlight/device/registry"
+	"porchlight/device/store"
+	"porchlight/device/twin"
+	"porchlight/policy"
+	"porchlight/policy/consent"
+)
+
+// HomeSpec is a home to be added, with all that is in it.
+type HomeSpec struct {
+	Name    string            `json:"name"`
+	Zone    string            `json:"zone"` // IANA
+	People  []string          `json:"people,omitempty"`
+	Rooms   []string          `json:"rooms,omitempty"`
+	Devices []DeviceSpec      `json:"devices,omitempty"`
+	Quiet   []policy.Quiet    `json:"quiet,omitempty"`
+	Mutes   []policy.MuteRule `json:"mutes,omitempty"`
+	Caps    []policy.Cap      `json:"caps,omitempty"` // nil: DefaultCaps
+}
+
+// DeviceSpec is a device to be added.
+type DeviceSpec struct {
+	ID         device.ID    `json:"id,omitempty"` // "": a new one is made
+	Class      device.Class `json:"class"`
+	Name       string       `json:"name,omitempty"`  // "": its class
+	Room       string       `json:"room,omitempty"`  // by name; made if it is not there
+	Owner      string       `json:"owner,omitempty"` // a person's name; "": everybody's
+	Controller bool         `json:"controller"`      // may widen what the home permits
+}
+
+// Enrolled is a device that was added, with the token it logs in with: the only time that
+// anybody sees it.
+type Enrolled struct {
+	device.Device
+	Token string `json:"token"`
+}
+
+// AddHome adds a home and all that is in it, or nothing.
+func (d *Desk) AddHome(_ context.Context, spec HomeSpec) (h registry.Home, devices []Enrolled, err error) {
+	if err := errors.Join(checkQuiet(spec.Quiet), checkMutes(spec.Mutes), checkCaps(spec.Caps)); err != nil {
+		return h, nil, fmt.Errorf("add home: %w", err)
+	}
+	err = d.db.Update(func(tx *store.Tx) error {
+		devices = nil
+		if h, err = registry.AddHome(tx, spec.Name, spec.Zone); err != nil {
+			return err
+		}
+		for _, name := range spec.People {
+			if _, err := registry.AddPerson(tx, h.ID, name); err != nil {
+				return err
+			}
+		}
+		for _, name := range spec.Rooms {
+			if _, err := registry.AddRoom(tx, h.ID, name); err != nil {
+				return err
+			}
+		}
+		for _, ds := range spec.Devices {
+			e, err := enrol(tx, h.ID, ds)
+			if err != nil {
+				return err
+			}
+			devices = append(devices, e)
+		}
+		for name, body := range map[string]any{twin.Quiet: spec.Quiet, twin.Mutes: spec.Mutes, twin.Caps: spec.Caps} {
+			if raw, err := json.Marshal(body); err != nil {
+				return err
+			} else if string(raw) != "null" {
+				if _, err := twin.Set(tx, h.ID, name, raw, ""); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return registry.Home{}, nil, fmt.Errorf("add home: %w", err)
+	}
+	return h, devices, nil
+}
+
+func enrol(tx *store.Tx, home device.HomeID, spec DeviceSpec) (Enrolled, error) {
+	dev := device.Device{ID: spec.ID, Home: home, Class: spec.Class, Name: spec.Name, Controller: spec.Controller}
+	if dev.ID == "" {
+		dev.ID = device.NewID()
+	}
+	if dev.Name == "" {
+		dev.Name = spec.Class.String()
+	}
+	if spec.Room != "" {
+		r, err := registry.AddRoom(tx, home, spec.Room)
+		if err != nil {
+			return Enrolled{}, err
+		}
+		dev.Room = r.ID
+	}
+	if spec.Owner != "" {
+		p, err := personByName(tx, home, spec.Owner)
+		if err != nil {
+			return Enrolled{}, fmt.Errorf("owner of device %s: %w", dev.ID, err)
+		}
+		dev.Owner = p.ID
+	}
+	token := registry.NewToken()
+	return Enrolled{dev, token}, registry.AddDevice(tx, dev, token)
+}
+
+func personByName(tx *store.Tx, home device.HomeID, name string) (registry.Person, error) {
+	people, err := registry.People(tx, home)
+	if err != nil {
+		return registry.Person{}, err
+	}
+	for _, p := range people {
+		if p.Name == name {
+			return p, nil
+		}
+	}
+	return registry.Person{}, fmt.Errorf("person %.40q: %w", name, registry.ErrUnknown)
+}
+
+// named runs f, which records facts, on the home that the operator calls name.
+func (d *Desk) named(ctx context.Context, name string, f func(h *home, tx *store.Tx) error) error {
+	id, err := d.homeID(ctx, name)
+	if err != nil {
+		return err
+	}
+	return d.in(id, func(h *home) error {
+		return d.record(h, func(tx *store.Tx) error { return f(h, tx) })
+	})
+}
+
+func (d *Desk) homeID(ctx context.Context, name string) (id device.HomeID, err error) {
+	err = d.db.View(ctx, func(tx *store.Tx) error {
+		h, err := registry.HomeByName(tx, name)
+		id = h.ID
+		return err
+	})
+	return id, err
+}
+
+// RemoveHome ends a home. Its devices are disconnected, its choices and deliveries forgotten.
+func (d *Desk) RemoveHome(ctx context.Context, name string) error {
+	return d.named(ctx, name, func(h *home, tx *store.Tx) error { return registry.RemoveHome(tx, h.id) })
+}
+
+// Homes lists the homes.
+func (d *Desk) Homes(ctx context.Context) (all []registry.Home, err error) {
+	err = d.db.View(ctx, func(tx *store.Tx) error { all, err = registry.Homes(tx); return err })
+	return all, err
+}
+
+// AddPerson adds somebody to a home.
+func (d *Desk) AddPerson(ctx context.Context, homeName, name string) (p registry.Person, err error) {
+	err = d.named(ctx, homeName, func(h *home, tx *store.Tx) (err error) { p, err = registry.AddPerson(tx, h.id, name); return err })
+	return p, err
+}
+
+// RemovePerson removes somebody from a home.
+func (d *Desk) RemovePerson(ctx context.Context, homeName, name string) error {
+	return d.named(ctx, homeName, func(h *home, tx *store.Tx) error {
+		p, err := personByName(tx, h.id, name)
+		if err != nil {
+			return err
+		}
+		return registry.RemovePerson(tx, h.id, p.ID)
+	})
+}
+
+// People lists who lives in a home.
+func (d *Desk) People(ctx context.Context, homeName string) (all []registry.Person, err error) {
+	err = d.db.View(ctx, func(tx *store.Tx) error {
+		h, err := registry.HomeByName(tx, homeName)
+		if err != nil {
+			return err
+		}
+		all, err = registry.People(tx, h.ID)
+		return err
+	})
+	return all, err
+}
+
+// AddDevice adds a device to a home.
+func (d *Desk) AddDevice(ctx context.Context, homeName string, spec DeviceSpec) (e Enrolled, err error) {
+	err = d.named(ctx, homeName, func(h *home, tx *store.Tx) (err error) { e, err = enrol(tx, h.id, spec); return err })
+	return e, err
+}
+
+// RemoveDevice removes a device: it is disconnected and its credential is void.
+func (d *Desk) RemoveDevice(ctx context.Context, id device.ID) error {
+	var dev device.Device
+	err := d.db.View(ctx, func(tx *store.Tx) (err error) { dev, err = registry.Device(tx, id); return err })
+	if err != nil {
+		return err
+	}
+	return d.in(dev.Home, func(h *home) error {
+		return d.record(h, func(tx *store.Tx) error { return registry.RemoveDevice(tx, id) })
+	})
+}
+
+// DeviceState is a device and how it is just now.
+type DeviceState struct {
+	device.Device
+	RoomName  string            `json:"room_name,omitempty"`
+	OwnerName string            `json:"owner_name,omitempty"`
+	Connected bool              `json:"connected"`
+	Ready     bool              `json:"ready"`             // it listens and has sent its birth
+	Context   map[string]string `json:"context,omitempty"` // what is known and fresh, by attribute
+	Showing   []string          `json:"showing,omitempty"` // messages on it or on their way
+}
+
+// Devices lists the devices of a home and how they are.
+func (d *Desk) Devices(ctx context.Context, homeName string) (all []DeviceState, err error) {
+	id, err := d.homeID(ctx, homeName)
+	if err != nil {
+		return nil, err
+	}
+	people, rooms := map[device.PersonID]string{}, map[device.RoomID]string{}
+	err = d.db.View(ctx, func(tx *store.Tx) error {
+		ps, err := registry.People(tx, id)
+		if err != nil {
+			return err
+		}
+		for _, p := range ps {
+			people[p.ID] = p.Name
+		}
+		rs, err := registry.Rooms(tx, id)
+		for _, r := range rs {
+			rooms[r.ID] = r.Name
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	now := d.o.Now()
+	err = d.in(id, func(h *home) error {
+		for _, sv := range h.view.Screens {
+			s := h.screens[sv.ID]
+			st := DeviceState{Device: s.Device, RoomName: rooms[s.Room], OwnerName: people[s.Owner], Connected: s.session != nil, Ready: s.ready()}
+			for _, name := range device.AttributeNames(s.Class) {
+				a, _ := device.ParseAttribute(name)
+				if v, _, ok := s.context.Fresh(s.Class, a, now); ok {
+					if st.Context == nil {
+						st.Context = map[string]string{}
+					}
+					st.Context[name] = a.Show(v)
+				}
+			}
+			for _, dl := range h.open {
+				if dl.device == s.ID {
+					st.Showing = append(st.Showing, dl.id.String())
+				}
+			}
+			all = append(all, st)
+		}
+		return nil
+	})
+	return all, err
+}
+
+// SetQuiet, SetMutes and SetCaps replace a preference of a home. Empty caps mean no cap at all;
+// nil ones are DefaultCaps.
+func (d *Desk) SetQuiet(ctx context.Context, homeName string, quiet []policy.Quiet) error {
+	return d.setPreference(ctx, homeName, twin.Quiet, quiet, checkQuiet(quiet))
+}
+
+// SetMutes replaces the mutes of a home.
+func (d *Desk) SetMutes(ctx context.Context, homeName string, mutes []policy.MuteRule) error {
+	return d.setPreference(ctx, homeName, twin.Mutes, mutes, checkMutes(mutes))
+}
+
+// SetCaps replaces the caps of a home.
+func (d *Desk) SetCaps(ctx context.Context, homeName string, caps []policy.Cap) error {
+	if caps == nil {
+		caps = DefaultCaps()
+	}
+	return d.setPreference(ctx, homeName, twin.Caps, caps, checkCaps(caps))
+}
+
+func (d *Desk) setPreference(ctx context.Context, homeName, name string, body any, bad error) error {
+	if bad != nil {
+		return fmt.Errorf("set %s: %w", name, bad)
+	}
+	return d.named(ctx, homeName, func(h *home, tx *store.Tx) error { return setPreference(tx, h.id, name, body, "") })
+}
+
+func checkQuiet(all []policy.Quiet) error {
+	if len(all) > maxQuiet {
+		return fmt.Errorf("quiet times: %w: %d are more than %d", registry.ErrInvalid, len(all), maxQuiet)
+	}
+	for _, q := range all {
+		if q.Start < 0 || q.Start > 1439 || q.End < 0 || q.End > 1439 || q.Days > 127 {
+			return fmt.Errorf("quiet time: %w: start and end are 0 to 1439 minutes after midnight, days are 7 bits", registry.ErrInvalid)
+		}
+	}
+	return nil
+}
+
+func checkMutes(all []policy.MuteRule) error {
+	if len(all) > maxMutes {
+		return fmt.Errorf("mutes: %w: %d are more than %d", registry.ErrInvalid, len(all), maxMutes)
+	}
+	return nil
+}
+
+func checkCaps(all []policy.Cap) error {
+	if len(all) > maxCaps {
+		return fmt.Errorf("caps: %w: %d are more than %d", registry.ErrInvalid, len(all), maxCaps)
+	}
+	for _, c := range all {
+		if c.Max < 0 || c.Max > 1000 || c.Hours < 0 || c.Hours > 168 || c.Each && c.Brand != "" {
+			return fmt.Errorf("cap: %w: max is 0 to 1000, hours 0 (local day) to 168", registry.ErrInvalid)
+		}
+	}
+	return nil
+}
+
+// AddBrand registers a brand and returns its API key: the only time that anybody sees it.
+func (d *Desk) AddBrand(_ context.Context, b registry.Brand) (key string, err error) {
+	for _, p := range b.Purposes {
+		if _, err := policy.ParsePurpose(p); err != nil {
+			return "", fmt.Errorf("add brand %s: %w: %w", b.ID, registry.ErrInvalid, err)
+		}
+	}
+	if b.Quota == 0 {
+		b.Quota = 100
+	}
+	key = registry.NewKey()
+	if err := d.db.Update(func(tx *store.Tx) error { return registry.AddBrand(tx, b, key) }); err != nil {
+		return "", fmt.Errorf("add brand: %w", err)
+	}
+	d.mu.Lock()
+	d.brands[b.ID] = b
+	d.mu.Unlock()
+	d.showBrands()
+	return key, nil
+}
+
+// showBrands sends every device the list of brands anew.
+func (d *Desk) showBrands() {
+	d.mu.Lock()
+	homes := make([]*home, 0, len(d.homes))
+	for _, h := range d.homes {
+		homes = append(homes, h)
+	}
+	d.mu.Unlock()
+	for _, h := range homes {
+		h.mu.Lock()
+		for _, s := range h.screens {
+			if s.session != nil {
+				s.session.twin = -1
+			}
+		}
+		h.mu.Unlock()
+		d.queue.put(h)
+	}
+}
+
+// RemoveBrand removes a brand: its key is void, and what it has in force is withdrawn.
+func (d *Desk) RemoveBrand(_ context.Context, id device.BrandID) error {
+	d.mu.Lock()
+	var gone []*policy.Message
+	wake := map[*home]bool{}
+	for mid, m := range d.force {
+		if m.Brand == id {
+			m, homes := d.lapse(mid)
+			gone = append(gone, m)
+			for _, h := range homes {
+				wake[h] = true
+			}
+		}
+	}
+	d.mu.Unlock()
+	err := d.db.Update(func(tx *store.Tx) error {
+		for _, m := range gone {
+			if _, err := tx.Add(device.Gateway, messageWithdrawn, withdrawnFact{m.ID}); err != nil {
+				return err
+			}
+		}
+		return registry.RemoveBrand(tx, id)
+	})
+	d.mu.Lock()
+	if err == nil {
+		delete(d.brands, id)
+	} else {
+		for _, m := range gone {
+			d.enforce(m)
+		}
+	}
+	d.mu.Unlock()
+	for h := range wake {
+		h.stale.Store(true)
+		h.mu.Lock()
+		d.converge(h)
+		h.mu.Unlock()
+	}
+	if err != nil {
+		return fmt.Errorf("remove brand: %w", err)
+	}
+	d.showBrands()
+	return nil
+}
+
+// Brands lists the brands.
+func (d *Desk) Brands(ctx context.Context) (all []registry.Brand, err error) {
+	err = d.db.View(ctx, func(tx *store.Tx) error { all, err = registry.Brands(tx); return err })
+	return all, err
+}
+
+// Choose takes in a choice that somebody in a home made, told to the operator. person is the
+// name of whose it is; "" means the home as a whole. It reaches pending and displayed messages
+// alike: when it returns, nothing that it forbids is released any more.
+func (d *Desk) Choose(ctx context.Context, homeName, person string, b device.BrandID, p policy.Purpose, c policy.Choice) error {
+	return d.named(ctx, homeName, func(h *home, tx *store.Tx) error {
+		e := consent.Entry{Home: h.id, Brand: b, Purpose: p, Choice: c, Method: "operator"}
+		if person != "" {
+			who, err := personByName(tx, h.id, person)
+			if err != nil {
+				return err
+			}
+			e.Subject = who.ID
+		}
+		_, err := consent.Record(tx, e)
+		return err
+	})
+}
+
+// ConsentState is a choice in force.
+type ConsentState struct {
+	Person  string         `json:"person,omitempty"` // "": the home as a whole
+	Brand   device.BrandID `json:"brand"`
+	Purpose policy.Purpose `json:"purpose"`
+	Choice  policy.Choice  `json:"choice"`
+	At      device.Instant `json:"at"`
+}
+
+// Consents lists the choices in force in a home, the oldest first.
+func (d *Desk) Consents(ctx context.Context, homeName string) (all []ConsentState, err error) {
+	err = d.db.View(ctx, func(tx *store.Tx) error {
+		h, err := registry.HomeByName(tx, homeName)
+		if err != nil {
+			return err
+		}
+		people, err := registry.People(tx, h.ID)
+		if err != nil {
+			return err
+		}
+		entries, err := consent.List(tx, h.ID)
+		for _, e := range entries {
+			st := ConsentState{Brand: e.Brand, Purpose: e.Purpose, Choice: e.Choice, At: e.At}
+			if i := slices.IndexFunc(people, func(p registry.Person) bool { return p.ID == e.Subject }); i >= 0 {
+				st.Person = people[i].Name
+			}
+			all = append(all, st)
+		}
+		return err
+	})
+	return all, err
+}
+
+// Status is the gateway at a glance.
+type Status struct {
+	Now       device.Instant `json:"now"`
+	Homes     int            `json:"homes"`
+	Devices   int            `json:"devices"`
+	Connected int            `json:"connected"`
+	Brands    int            `json:"brands"`
+	InForce   int            `json:"messages_in_force"`
+	Open      int            `json:"deliveries_open"`
+	Shown     int            `json:"messages_shown"` // since the database was made
+	Healthy   bool           `json:"healthy"`        // work is taken in
+	Fault     string         `json:"fault,omitempty"`
+}
+
+// Status tells how the gateway is.
+func (d *Desk) Status(ctx context.Context) (st Status, err error) {
+	st.Now = d.o.Now()
+	err = d.db.View(ctx, func(tx *store.Tx) error {
+		return tx.QueryRow(`SELECT (SELECT count(*) FROM home WHERE removed = 0), (SELECT count(*) FROM device WHERE removed = 0),
+			(SELECT count(*) FROM brand WHERE removed = 0), (SELECT count(*) FROM delivery WHERE settled = 0), (SELECT count(*) FROM delivery WHERE presented != 0)`).
+			Scan(&st.Homes, &st.Devices, &st.Brands, &st.Open, &st.Shown)
+	})
+	d.mu.Lock()
+	st.Connected, st.InForce = len(d.links), len(d.force)
+	d.mu.Unlock()
+	if fault := d.db.Healthy(); fault != nil {
+		st.Fault = fault.Error()
+	}
+	st.Healthy = st.Fault == "" && err == nil
+	return st, err
+}
+
+// Lookup tells when the clock was set on purpose, so that nothing waits for the next look at it.
+func (d *Desk) Lookup() { token(d.look) }

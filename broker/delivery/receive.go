@@ -1,0 +1,505 @@
+package delivery
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"porchlight/device"
+	"porchlight/device/registry"
+	"porchlight/device/store"
+	"porchlight/device/twin"
+	"porchlight/device/wire"
+	"porchlight/policy"
+	"porchlight/policy/consent"
+)
+
+// on runs f for the device's current connection. Any other connection of it is away.
+func (d *Desk) on(dev device.ID, link Link, f func(h *home, s *screen) error) error {
+	d.mu.Lock()
+	id, ok := d.links[link]
+	d.mu.Unlock()
+	if !ok {
+		return unknownDevice(dev)
+	}
+	return d.in(id, func(h *home) error {
+		s := h.screens[dev]
+		if s == nil || s.session == nil || s.session.link != link {
+			return unknownDevice(dev)
+		}
+		return f(h, s)
+	})
+}
+
+// Connected takes in that a device has logged in. A connection that it had before is away from
+// now on. It fails with ErrAway if the device has been removed meanwhile.
+func (d *Desk) Connected(dev device.ID, id device.HomeID, link Link) error {
+	return d.in(id, func(h *home) error {
+		s := h.screens[dev]
+		if s == nil {
+			// Perhaps it was added by a neighbour of this transaction: the tables know.
+			h.loaded = false
+			if err := d.load(h); err != nil {
+				return err
+			}
+			if s = h.screens[dev]; s == nil {
+				return unknownDevice(dev)
+			}
+		}
+		if s.session != nil {
+			s.session.link.Close(TakenOver)
+			d.forget(s.session.link)
+			d.away(h, s)
+		}
+		s.session = &session{link: link, twin: -1}
+		d.mu.Lock()
+		d.links[link] = id
+		d.mu.Unlock()
+		return nil
+	})
+}
+
+func (d *Desk) forget(link Link) {
+	d.mu.Lock()
+	delete(d.links, link)
+	d.mu.Unlock()
+}
+
+// Gone takes in that a connection has ended. For one that is not the device's current it does
+// nothing.
+func (d *Desk) Gone(dev device.ID, link Link) {
+	_ = d.on(dev, link, func(h *home, s *screen) error { d.away(h, s); return nil }) // nothing is left to tell
+	d.forget(link)
+}
+
+// Subscribed takes in that the device listens to what is sent to it.
+func (d *Desk) Subscribed(dev device.ID, link Link) error {
+	return d.on(dev, link, func(h *home, s *screen) error {
+		s.session.subscribed = true
+		d.arrived(h, s)
+		return nil
+	})
+}
+
+// Birth takes in what a device says of itself and what is still on it. Coming again on the same
+// connection, it replaces what was said before.
+func (d *Desk) Birth(dev device.ID, link Link, b wire.Birth) error {
+	return d.on(dev, link, func(h *home, s *screen) error {
+		if b.Class != s.Class {
+			return fmt.Errorf("%w: birth: class is %s, but the device is registered as a %s", wire.ErrFrame, b.Class, s.Class)
+		}
+		model := device.Model{Maker: b.Model.Maker, Name: b.Model.Name, Hardware: b.Model.Hardware}
+		can := capabilities(b.Can)
+		if !sameDescription(s.Device, model, can) {
+			err := d.record(h, func(tx *store.Tx) error {
+				_, err := registry.Describe(tx, dev, model, can)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			if s = h.screens[dev]; s == nil || s.session == nil {
+				return unknownDevice(dev)
+			}
+		}
+		for _, dl := range h.open {
+			if dl.device != dev {
+				continue
+			}
+			switch {
+			case !slices.Contains(b.Held, dl.id):
+				dl.have = HaveNone // sending it again is safe: a device knows the messages it has shown
+			case dl.presented != 0:
+				dl.have = HavePresented
+			default:
+				dl.have = HaveQueued
+			}
+		}
+		s.session.born = true
+		s.session.beacon = time.Time{}
+		s.session.twin = -1
+		if b.Twin != 0 && b.Twin == uint64(h.wishes) {
+			s.session.twin = h.wishes
+		}
+		d.arrived(h, s)
+		return nil
+	})
+}
+
+// arrived judges the home anew once a device can be sent messages.
+func (d *Desk) arrived(h *home, s *screen) {
+	if s.ready() {
+		h.all = true
+		h.stale.Store(true)
+		d.queue.put(h)
+	}
+}
+
+func capabilities(c wire.Capabilities) device.Capabilities {
+	can := device.Capabilities{
+		Inputs: c.Inputs, Sound: c.Sound, Forms: c.Forms, MaxPacket: c.MaxPacket, MaxButtons: c.MaxButtons,
+		Languages: c.Languages, Holds: c.Holds, Attention: c.Attention,
+	}
+	if len(c.Screen) == 3 {
+		can.Width, can.Height, can.Diagonal = c.Screen[0], c.Screen[1], c.Screen[2]
+	}
+	return can
+}
+
+func sameDescription(d device.Device, m device.Model, c device.Capabilities) bool {
+	a, errA := json.Marshal([]any{d.Model, d.Can})
+	b, errB := json.Marshal([]any{m, c})
+	return errA == nil && errB == nil && string(a) == string(b)
+}
+
+// Context takes in what has changed on a device. It is kept in memory only. Only a change that
+// a decision could see wakes anything.
+func (d *Desk) Context(dev device.ID, link Link, c wire.Context) error {
+	now := d.o.Now()
+	at := now.Add(-time.Duration(min(c.Age, uint64(24*time.Hour/time.Millisecond))) * time.Millisecond)
+	if c.Observed != 0 && c.Age == 0 {
+		at = min(now, device.Instant(min(c.Observed, uint64(now)))) // a clock that runs ahead gains nothing
+	}
+	return d.on(dev, link, func(h *home, s *screen) error {
+		changed, err := twin.Report(&s.context, s.Class, c.Values, at, c.Complete)
+		if changed {
+			d.contextChanged(h, s)
+		}
+		if err != nil {
+			return fmt.Errorf("%w: up/ctx: %w", wire.ErrFrame, err)
+		}
+		return nil
+	})
+}
+
+// contextChanged marks what depends on a device's context, and has it judged.
+func (d *Desk) contextChanged(h *home, s *screen) {
+	alarm, known := s.context.Get(device.Alarm)
+	was := h.view.Alarm
+	switch {
+	case known && alarm.Value.Num == 1:
+		h.alarms[s.ID] = true
+	case known:
+		delete(h.alarms, s.ID)
+	}
+	if h.view.Alarm = len(h.alarms) > 0; h.view.Alarm != was {
+		h.all = true
+	}
+	for _, p := range h.pairs {
+		if p.s == s || slices.ContainsFunc(p.m.When, func(c policy.Predicate) bool { return c.Class == s.Class }) {
+			p.dirty = true
+		}
+	}
+	d.queue.put(h)
+}
+
+// Event takes in what became of a message on a device, and a person's wish for later ones. What
+// was taken in before changes nothing.
+func (d *Desk) Event(dev device.ID, link Link, e wire.Event) error {
+	return d.on(dev, link, func(h *home, s *screen) error {
+		dl := h.find(e.Message, dev)
+		switch e.Kind {
+		case wire.Queued:
+			if dl != nil && dl.presented == 0 && dl.have != HaveRecalled {
+				dl.have = HaveQueued
+			}
+			return nil
+		case wire.Presented:
+			return d.presented(h, dl, e)
+		}
+		if dl == nil {
+			return d.lateWord(h, s, e)
+		}
+		counts := dl.presented != 0 || e.Kind == wire.Responded || e.Kind == wire.Dismissed || e.Kind == wire.TimedOut
+		over := settledFact{Message: e.Message, Device: dev, Outcome: Outcome(e.Kind), Counts: counts, Response: e.Response, Reason: e.Reason}
+		if e.Wish != nil {
+			err := d.record(h, func(tx *store.Tx) error {
+				if _, err := tx.Add(h.id, deliverySettled, over); err != nil {
+					return err
+				}
+				return d.wish(tx, h, s, e)
+			})
+			return err
+		}
+		if err := d.settle(h, nil, over); err != nil {
+			return err
+		}
+		if !counts {
+			d.declined(h, s, e)
+		}
+		d.queue.put(h)
+		return nil
+	})
+}
+
+// presented writes down that a message was on the screen.
+func (d *Desk) presented(h *home, dl *delivery, e wire.Event) error {
+	if dl == nil || dl.presented != 0 {
+		return nil // settled, or said before
+	}
+	at := d.o.Now().Add(-time.Duration(min(e.Age, uint64(memory/time.Millisecond))) * time.Millisecond)
+	at = max(at, dl.claimed)
+	err := d.db.Update(func(tx *store.Tx) error {
+		_, err := tx.Add(h.id, deliveryPresented, presentedFact{dl.id, dl.device, at})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	dl.presented = at
+	if dl.have != HaveRecalled {
+		dl.have = HavePresented
+	}
+	d.count.presented.Add(1)
+	d.queue.put(h)
+	return nil
+}
+
+// lateWord takes in the end of a delivery that was given up before the device could tell, with
+// the wish that may come with it. Any other end was taken in before.
+func (d *Desk) lateWord(h *home, s *screen, e wire.Event) error {
+	var outcome Outcome
+	err := d.db.View(context.Background(), func(tx *store.Tx) error {
+		err := tx.QueryRow(`SELECT outcome FROM delivery WHERE home = ? AND message = ? AND device = ?`, h.id, e.Message[:], s.ID).Scan(&outcome)
+		if isNoRows(err) {
+			return nil
+		}
+		return err
+	})
+	if err != nil || outcome < Lapsed {
+		return err
+	}
+	return d.record(h, func(tx *store.Tx) error {
+		over := settledFact{Message: e.Message, Device: s.ID, Outcome: Outcome(e.Kind), Counts: true, Response: e.Response, Reason: e.Reason}
+		if _, err := tx.Add(h.id, deliverySettled, over); err != nil {
+			return err
+		}
+		if e.Wish == nil {
+			return nil
+		}
+		return d.wish(tx, h, s, e)
+	})
+}
+
+// declined gives a device that would not show a message some rest before it is asked again.
+func (d *Desk) declined(h *home, s *screen, e wire.Event) {
+	for _, p := range h.pairs {
+		if p.m.ID != e.Message || p.s != s {
+			continue
+		}
+		switch p.declined++; {
+		case e.Kind == wire.Cancelled:
+			p.declined = 0 // as we asked
+		case e.Reason == wire.UnsupportedForm, e.Reason == wire.TooLarge, p.declined >= 10:
+			p.rest = time.Now().Add(memory)
+		default:
+			p.rest = time.Now().Add(min(time.Second<<p.declined, 5*time.Minute))
+		}
+	}
+}
+
+// wish turns what a person wants of later messages like this one into choices and preferences,
+// for the person whose device it is, or the home. It only restricts, except on a device that may
+// widen.
+func (d *Desk) wish(tx *store.Tx, h *home, s *screen, e wire.Event) error {
+	o, err := messageOffer(tx, e.Message)
+	if err != nil {
+		return err
+	}
+	choose := func(p policy.Purpose, c policy.Choice) error {
+		_, err := consent.Record(tx, consent.Entry{Home: h.id, Subject: s.Owner, Brand: o.brand, Purpose: p, Choice: c, Device: s.ID, Method: "wish"})
+		return err
+	}
+	switch *e.Wish {
+	case wire.Disallowed:
+		return choose(o.purpose, policy.Withdrawn)
+	case wire.Banned:
+		// Not this brand: every purpose there is, whatever it may come to declare.
+		for p := policy.NoPurpose + 1; p.Known(); p++ {
+			if err := choose(p, policy.Withdrawn); err != nil {
+				return err
+			}
+		}
+	case wire.Reduced:
+		return setCaps(tx, h, s.ID, o.brand, policy.Cap{Brand: o.brand, Max: 1, Hours: 168})
+	case wire.Increased:
+		if s.Controller {
+			return setCaps(tx, h, s.ID, o.brand)
+		}
+	case wire.Allowed:
+		if s.Controller {
+			return choose(o.purpose, policy.Given)
+		}
+	}
+	return nil
+}
+
+func messageOffer(tx *store.Tx, id device.MessageID) (o offer, err error) {
+	rows, err := store.List(tx, scanEvent, `SELECT m.seq, m.at, j.body FROM message m JOIN journal j ON j.home = 0 AND j.pos = m.seq WHERE m.id = ?`, id[:])
+	if err != nil {
+		return o, err
+	}
+	for _, e := range rows {
+		err = store.With(e, func(f acceptedFact) error { o = offer{f.Brand, f.Message.Purpose}; return nil })
+	}
+	if err == nil && o.brand == "" {
+		err = fmt.Errorf("message %s: %w", id, registry.ErrUnknown)
+	}
+	return o, err
+}
+
+// setCaps replaces the home's caps on one brand.
+func setCaps(tx *store.Tx, h *home, on device.ID, brand device.BrandID, own ...policy.Cap) error {
+	caps := slices.DeleteFunc(slices.Clone(h.view.Caps), func(c policy.Cap) bool { return c.Brand == brand })
+	if caps = append(caps, own...); len(caps) > maxCaps {
+		return fmt.Errorf("caps: %w: there are %d already", registry.ErrInvalid, maxCaps)
+	}
+	return setPreference(tx, h.id, twin.Caps, caps, on)
+}
+
+func setPreference(tx *store.Tx, home device.HomeID, name string, body any, on device.ID) error {
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	_, err = twin.Set(tx, home, name, raw, on)
+	return err
+}
+
+// Propose takes in a change that a person made on a device. It fails with ErrStale if somebody
+// else has changed the same since the device read it, and with ErrForbidden if it would permit
+// more and the device may not do that; then nothing of it is recorded.
+func (d *Desk) Propose(dev device.ID, link Link, p wire.Proposal) error {
+	return d.on(dev, link, func(h *home, s *screen) error {
+		subject := s.Owner
+		if subject == device.Household && p.Person != 0 {
+			subject = device.PersonID(min(p.Person, 1<<30))
+			if !slices.Contains(h.view.People, subject) {
+				return fmt.Errorf("%w: up/twin: person %d does not live here", wire.ErrFrame, p.Person)
+			}
+		}
+		if p.Base > uint64(h.wishes) {
+			return fmt.Errorf("%w: up/twin: base is %d, and the newest version is %d", wire.ErrFrame, p.Base, h.wishes)
+		}
+		var entries []consent.Entry
+		for i, b := range p.Brands {
+			purpose, err := policy.ParsePurpose(b.Purpose)
+			if err != nil {
+				return fmt.Errorf("%w: up/twin: brands[%d]: %w", wire.ErrFrame, i, err)
+			}
+			choice, err := policy.ParseChoice(b.Choice)
+			if err != nil || choice == policy.Silent {
+				return fmt.Errorf("%w: up/twin: brands[%d]: choice %.40q is not given, refused or withdrawn", wire.ErrFrame, i, b.Choice)
+			}
+			if choice == policy.Given && !s.Controller {
+				return fmt.Errorf("up/twin: brands[%d]: %w", i, ErrForbidden)
+			}
+			entries = append(entries, consent.Entry{Home: h.id, Subject: subject, Brand: b.Brand, Purpose: purpose, Choice: choice, Device: dev, Method: "settings"})
+		}
+		var quiet []policy.Quiet
+		if p.Quiet != nil {
+			for _, q := range *p.Quiet {
+				quiet = append(quiet, policy.Quiet{Days: q.Days, Start: int(q.Start), End: int(q.End)})
+			}
+		}
+		var mutes []policy.MuteRule
+		if p.Mutes != nil {
+			for _, m := range h.view.Mutes {
+				if m.Device != "" && m.Device != dev { // another device's own: not this one's to lift
+					mutes = append(mutes, m)
+				}
+			}
+			for _, m := range *p.Mutes {
+				mutes = append(mutes, policy.MuteRule{Selector: policy.Selector{Brand: m.Brand, Category: m.Category}, Until: device.Instant(m.Until)})
+			}
+		}
+		if (p.Quiet != nil || p.Mutes != nil) && !s.Controller {
+			return fmt.Errorf("up/twin: quiet times and mutes: %w", ErrForbidden)
+		}
+		if err := errors.Join(checkQuiet(quiet), checkMutes(mutes)); err != nil {
+			return fmt.Errorf("%w: up/twin: %w", wire.ErrFrame, err)
+		}
+		err := d.record(h, func(tx *store.Tx) error {
+			if err := unchanged(tx, h.id, int64(p.Base), entries, p.Quiet != nil, p.Mutes != nil); err != nil {
+				return err
+			}
+			for _, e := range entries {
+				if _, err := consent.Record(tx, e); err != nil {
+					return err
+				}
+			}
+			if p.Quiet != nil {
+				if err := setPreference(tx, h.id, twin.Quiet, quiet, dev); err != nil {
+					return err
+				}
+			}
+			if p.Mutes != nil {
+				return setPreference(tx, h.id, twin.Mutes, mutes, dev)
+			}
+			return nil
+		})
+		if errors.Is(err, ErrStale) {
+			s.session.twin = -1 // the current document follows the refusal
+			d.queue.put(h)
+		}
+		return err
+	})
+}
+
+// unchanged fails with ErrStale if one of the things to be set was set after base.
+func unchanged(tx *store.Tx, home device.HomeID, base int64, entries []consent.Entry, quiet, mutes bool) error {
+	now, err := consent.List(tx, home)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		for _, was := range now {
+			if was.Key() == e.Key() && was.Pos > base && was.Choice != e.Choice {
+				return ErrStale
+			}
+		}
+	}
+	prefs, err := twin.Preferences(tx, home)
+	if err != nil {
+		return err
+	}
+	if quiet && prefs[twin.Quiet].Pos > base || mutes && prefs[twin.Mutes].Pos > base {
+		return ErrStale
+	}
+	return nil
+}
+
+// Bye takes in that a device leaves on purpose.
+func (d *Desk) Bye(dev device.ID, link Link, b wire.Bye) error {
+	return d.on(dev, link, func(h *home, s *screen) error {
+		s.session.born = false // nothing more is sent on this connection
+		h.stale.Store(true)
+		d.log.Info("device leaves", "home", h.id, "device", dev, "reason", b.Reason)
+		return nil
+	})
+}
+
+// Acked takes in that a device has acknowledged the one frame that was on its way.
+func (d *Desk) Acked(dev device.ID, link Link) {
+	_ = d.on(dev, link, func(h *home, s *screen) error { // a connection that has ended has nothing on its way
+		f := s.session.flight
+		if s.session.flight = nil; f == nil {
+			return nil
+		}
+		switch {
+		case f.delivery == nil:
+			s.session.twin = f.twin
+		case f.cancel:
+			if f.delivery.have == HaveQueued || f.delivery.have == HavePresented {
+				f.delivery.have = HaveRecalled
+			}
+		case f.delivery.have == HaveSent:
+			f.delivery.have = HaveQueued
+		}
+		d.queue.put(h)
+		return nil
+	})
+}

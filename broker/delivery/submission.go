@@ -1,0 +1,326 @@
+package delivery
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"porchlight/device"
+	"porchlight/device/registry"
+	"porchlight/policy"
+)
+
+// The limits of a submission.
+const (
+	MaxSubmission = 16 << 10            // bytes of JSON
+	MaxLife       = 31 * 24 * time.Hour // from acceptance to not_after
+	maxKey        = 128                 // bytes of an Idempotency-Key
+	maxTexts      = 8
+	maxButtons    = 4
+	maxConditions = 8
+)
+
+// Submission is a message as a brand sends it, over HTTP or MQTT, in JSON.
+type Submission struct {
+	Purpose   policy.Purpose        `json:"purpose" doc:"What the message is for. It must be among the purposes that the brand has declared."`
+	Category  string                `json:"category,omitempty" doc:"What it is about, as people mute it: 1 to 32 characters of a-z, 0-9 and hyphen." example:"groceries"`
+	Texts     []SubmissionText      `json:"texts" doc:"The words, once for each language, at most 8. The first is used where no language fits."`
+	Classes   []device.Class        `json:"classes,omitempty" doc:"The channels it is for, by class of device. Empty: every class."`
+	Forms     []device.Form         `json:"forms,omitempty" doc:"How it may appear, in order of liking. Empty: toast, panel, list, badge."`
+	Buttons   []SubmissionButton    `json:"buttons,omitempty" doc:"Answers that a person can give, at most 4."`
+	When      []SubmissionCondition `json:"when,omitempty" doc:"The moment it is for: all of these must be known to be true, at most 8."`
+	NotBefore *time.Time            `json:"not_before,omitempty" doc:"Not shown earlier. RFC 3339."`
+	NotAfter  time.Time             `json:"not_after" doc:"From then on it is not shown, and is taken off. RFC 3339, at most 31 days ahead."`
+	Display   float64               `json:"display_seconds,omitempty" doc:"How long to show it, 1 to 600. 0: as the device sees fit." example:"8"`
+}
+
+// SubmissionText is a message in one language.
+type SubmissionText struct {
+	Language string `json:"language" doc:"BCP 47" example:"en"`
+	Title    string `json:"title,omitempty" doc:"At most 64 bytes."`
+	Body     string `json:"body" doc:"1 to 512 bytes of plain text."`
+}
+
+// SubmissionButton is an answer.
+type SubmissionButton struct {
+	ID    int               `json:"id" doc:"1 to 99, unique in the message."`
+	Label map[string]string `json:"label" doc:"1 to 32 bytes for each language of texts."`
+}
+
+// SubmissionCondition compares what a device last told with a constant. It is not true while
+// that is unknown.
+type SubmissionCondition struct {
+	Class     device.Class `json:"class,omitempty" doc:"Whose reading: any device of this class in the home. Empty: the screen itself."`
+	Attribute string       `json:"attribute" doc:"Its name, as in the contract for devices." example:"door.open"`
+	Op        policy.Op    `json:"op" enum:"eq,ne,lt,le,gt,ge"`
+	Value     any          `json:"value" doc:"true or false, a number, or a word, as the attribute takes."`
+}
+
+// InvalidError says which field of a request cannot be accepted, by which rule, and how to mend
+// it.
+type InvalidError struct {
+	Field string `json:"field"` // as the API spells it, as in texts[0].body
+	Rule  string `json:"rule"`  // a stable word: required, unknown, length, range, type, declared, syntax
+	Why   string `json:"why"`   // completes "<field> ..."
+	Fix   string `json:"fix"`   // what to do
+}
+
+func (e *InvalidError) Error() string { return e.Field + " " + e.Why + ": " + e.Fix }
+
+// Invalid is all that is wrong with one request.
+type Invalid []*InvalidError
+
+func (list Invalid) Error() string {
+	all := make([]string, len(list))
+	for i, e := range list {
+		all[i] = e.Error()
+	}
+	return "invalid message: " + strings.Join(all, "; ")
+}
+
+func (list *Invalid) add(field, rule, fix, why string, args ...any) {
+	*list = append(*list, &InvalidError{field, rule, fmt.Sprintf(why, args...), fix})
+}
+
+// ParseSubmission reads a Submission from JSON. An unknown field is an error: a typo must not
+// drop a limit. The error is an Invalid.
+func ParseSubmission(raw []byte) (Submission, error) {
+	var s Submission
+	if len(raw) > MaxSubmission {
+		return s, Invalid{{"body", "length", fmt.Sprintf("is %d bytes long", len(raw)), fmt.Sprintf("send at most %d bytes", MaxSubmission)}}
+	}
+	if !utf8.Valid(raw) {
+		return s, Invalid{{"body", "syntax", "is not UTF-8", "encode the JSON as UTF-8"}}
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	err := dec.Decode(&s)
+	if err == nil && dec.More() || err == nil && !atEnd(dec) {
+		err = errors.New("more follows after the message")
+	}
+	if err != nil {
+		return s, Invalid{explainJSON(err)}
+	}
+	return s, nil
+}
+
+func atEnd(dec *json.Decoder) bool {
+	_, err := dec.Token()
+	return err == io.EOF
+}
+
+// fieldNames are the fields of a Submission and of what it is made of.
+var fieldNames = func() (names []string) {
+	for _, t := range []reflect.Type{reflect.TypeFor[Submission](), reflect.TypeFor[SubmissionText](), reflect.TypeFor[SubmissionButton](), reflect.TypeFor[SubmissionCondition]()} {
+		for i := range t.NumField() {
+			name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+			names = append(names, name)
+		}
+	}
+	return names
+}()
+
+var unknownField = regexp.MustCompile(`unknown field "(.*)"`)
+
+// explainJSON turns the decoder's error into one that names the field and the fix.
+func explainJSON(err error) *InvalidError {
+	var kind *json.UnmarshalTypeError
+	var syntax *json.SyntaxError
+	switch {
+	case errors.As(err, &kind):
+		return &InvalidError{orBody(kind.Field), "type", "is a JSON " + kind.Value, "send " + jsonName(kind.Type)}
+	case errors.As(err, &syntax):
+		return &InvalidError{"body", "syntax", fmt.Sprintf("is not JSON at byte %d", syntax.Offset), "send one JSON object"}
+	}
+	if m := unknownField.FindStringSubmatch(err.Error()); m != nil {
+		fix := "leave it out"
+		if near := policy.Nearest(m[1], fieldNames); near != "" {
+			fix = fmt.Sprintf("did you mean %q?", near)
+		}
+		return &InvalidError{fmt.Sprintf("%.40s", m[1]), "unknown", "is not a field of a message", fix}
+	}
+	why := strings.TrimPrefix(err.Error(), "json: ")
+	field := "body"
+	for prefix, name := range map[string]string{"purpose ": "purpose", "class ": "classes", "form ": "forms", "parsing time ": "not_after"} {
+		if strings.HasPrefix(strings.ToLower(why), prefix) {
+			field = name
+		}
+	}
+	if field == "not_after" {
+		return &InvalidError{"not_before or not_after", "type", "is not a time", "write it as in 2026-12-24T18:00:00Z"}
+	}
+	if before, after, ok := strings.Cut(why, ": "); ok && field != "body" {
+		return &InvalidError{field, "unknown", "cannot be taken: " + before, after}
+	}
+	return &InvalidError{field, "syntax", "cannot be read: " + why, "send one JSON object as /docs describes it"}
+}
+
+func orBody(field string) string {
+	if field == "" {
+		return "body"
+	}
+	return field
+}
+
+func jsonName(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.String:
+		return "a string"
+	case reflect.Slice:
+		return "an array"
+	case reflect.Struct, reflect.Map:
+		return "an object"
+	case reflect.Int, reflect.Int64, reflect.Float64:
+		return "a number"
+	}
+	return "a " + t.String()
+}
+
+var (
+	categoryRE = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
+	languageRE = regexp.MustCompile(`^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}$`)
+)
+
+// plain reports whether s is text that any screen can show: no control characters but newline.
+func plain(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool {
+		return r < ' ' && r != '\n' || r == 0x7f || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
+	})
+}
+
+// compile checks s, sent by b at now, and makes it ready to be judged. The answer depends on
+// nothing else. The error is an Invalid that names all that is wrong.
+func (s Submission) compile(b registry.Brand, now device.Instant) (*policy.Message, error) {
+	var bad Invalid
+	m := &policy.Message{Brand: b.ID, Sender: b.Name, Purpose: s.Purpose, Category: s.Category, Classes: s.Classes, Forms: s.Forms}
+	switch {
+	case s.Purpose == policy.NoPurpose:
+		bad.add("purpose", "required", "use one of "+strings.Join(b.Purposes, ", "), "is missing")
+	case !slices.Contains(b.Purposes, s.Purpose.String()):
+		bad.add("purpose", "declared", "use one of "+strings.Join(b.Purposes, ", "), "is %s, which this brand has not declared", s.Purpose)
+	}
+	if s.Category != "" && !categoryRE.MatchString(s.Category) {
+		bad.add("category", "syntax", "use 1 to 32 characters of a-z, 0-9 and hyphen", "is %.40q", s.Category)
+	}
+	if len(s.Texts) == 0 {
+		bad.add("texts", "required", "add at least one {language, body}", "is empty")
+	}
+	if len(s.Texts) > maxTexts {
+		bad.add("texts", "length", fmt.Sprintf("send at most %d", maxTexts), "has %d entries", len(s.Texts))
+	}
+	for i, t := range s.Texts {
+		at := fmt.Sprintf("texts[%d].", i)
+		if !languageRE.MatchString(t.Language) {
+			bad.add(at+"language", "syntax", "write a BCP 47 tag such as en or de-CH", "is %.40q", t.Language)
+		}
+		if slices.ContainsFunc(s.Texts[:i], func(o SubmissionText) bool { return strings.EqualFold(o.Language, t.Language) }) {
+			bad.add(at+"language", "unique", "send one text for each language", "is %q again", t.Language)
+		}
+		if len(t.Body) == 0 || len(t.Body) > 512 {
+			bad.add(at+"body", "length", "send 1 to 512 bytes", "is %d bytes long", len(t.Body))
+		}
+		if len(t.Title) > 64 {
+			bad.add(at+"title", "length", "send at most 64 bytes", "is %d bytes long", len(t.Title))
+		}
+		if !plain(t.Body) || !plain(t.Title) {
+			bad.add(at+"body", "syntax", "send plain text", "has control characters")
+		}
+		m.Texts = append(m.Texts, policy.MessageText{Language: t.Language, Title: t.Title, Body: t.Body})
+	}
+	if len(s.Classes) > len(device.ClassNames()) {
+		bad.add("classes", "length", "name each class once", "has %d entries", len(s.Classes))
+	}
+	if len(s.Forms) > 6 {
+		bad.add("forms", "length", "name each form once", "has %d entries", len(s.Forms))
+	}
+	if len(s.Forms) == 0 {
+		m.Forms = []device.Form{device.Toast, device.Panel, device.List, device.Badge}
+	}
+	if len(s.Buttons) > maxButtons {
+		bad.add("buttons", "length", fmt.Sprintf("send at most %d", maxButtons), "has %d entries", len(s.Buttons))
+	}
+	for i, button := range s.Buttons {
+		at := fmt.Sprintf("buttons[%d].", i)
+		if button.ID < 1 || button.ID > 99 || slices.ContainsFunc(s.Buttons[:i], func(o SubmissionButton) bool { return o.ID == button.ID }) {
+			bad.add(at+"id", "range", "use 1 to 99, each once", "is %d", button.ID)
+		}
+		labels := make([]string, len(s.Texts))
+		for j, t := range s.Texts {
+			labels[j] = button.Label[t.Language]
+			if len(labels[j]) == 0 || len(labels[j]) > 32 || !plain(labels[j]) {
+				bad.add(fmt.Sprintf("%slabel[%q]", at, t.Language), "length", "send 1 to 32 bytes for each language of texts", "is %d bytes long", len(labels[j]))
+			}
+		}
+		m.Buttons = append(m.Buttons, policy.Button{ID: button.ID, Labels: labels})
+	}
+	if len(s.When) > maxConditions {
+		bad.add("when", "length", fmt.Sprintf("send at most %d", maxConditions), "has %d entries", len(s.When))
+	}
+	for i, c := range s.When {
+		at := fmt.Sprintf("when[%d].", i)
+		a, ok := device.ParseAttribute(c.Attribute)
+		if !ok {
+			fix := "see the contract for devices for the names"
+			if near := policy.Nearest(c.Attribute, device.AttributeNames(c.Class)); near != "" {
+				fix = fmt.Sprintf("did you mean %q?", near)
+			}
+			bad.add(at+"attribute", "unknown", fix, "%.40q is not an attribute", c.Attribute)
+			continue
+		}
+		v, err := a.ValueOf(c.Value)
+		if err == nil && v.Kind == device.Unknown {
+			err = fmt.Errorf("%s needs a value", a)
+		}
+		if err != nil {
+			bad.add(at+"value", "type", "send "+a.Info().Kind.String(), "does not fit: %v", err)
+			continue
+		}
+		p := policy.Predicate{Class: c.Class, Attribute: a, Op: c.Op, Value: v}
+		if err := p.Check(); err != nil {
+			bad.add(at+"op", "type", "see the contract for devices", "does not fit: %v", err)
+			continue
+		}
+		m.When = append(m.When, p)
+	}
+	if s.NotBefore != nil {
+		m.NotBefore = device.At(*s.NotBefore)
+	}
+	m.NotAfter = device.At(s.NotAfter)
+	switch {
+	case s.NotAfter.IsZero():
+		bad.add("not_after", "required", "say until when it may be shown", "is missing")
+	case m.NotAfter <= now:
+		bad.add("not_after", "range", "use a time in the future", "is %s, which has passed", m.NotAfter)
+	case m.NotAfter > now.Add(MaxLife):
+		bad.add("not_after", "range", "use a time at most 31 days ahead", "is %s", m.NotAfter)
+	case m.NotBefore >= m.NotAfter:
+		bad.add("not_before", "range", "use a time before not_after", "is %s", m.NotBefore)
+	}
+	if s.Display != 0 && !(s.Display >= 1 && s.Display <= 600) {
+		bad.add("display_seconds", "range", "use 1 to 600, or leave it out", "is %g", s.Display)
+	}
+	m.Display = time.Duration(s.Display * float64(time.Second))
+	if len(bad) > 0 {
+		return nil, bad
+	}
+	return m, nil
+}
+
+// digest is what makes two requests the same: the message they carry, however it was spelled.
+func (s Submission) digest() ([]byte, error) {
+	raw, err := json.Marshal(s)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(raw)
+	return sum[:], nil
+}

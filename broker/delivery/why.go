@@ -1,0 +1,165 @@
+package delivery
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"porchlight/device"
+	"porchlight/device/registry"
+	"porchlight/device/store"
+	"porchlight/policy"
+)
+
+// Why explains one message: what each screen would do with it now, and what became of it there.
+type Why struct {
+	ID      device.MessageID `json:"id"`
+	Brand   device.BrandID   `json:"brand"`
+	Purpose policy.Purpose   `json:"purpose"`
+	State   string           `json:"state"` // accepted, withdrawn, expired
+	Homes   []WhyHome        `json:"homes"`
+}
+
+// WhyHome is the part of one home.
+type WhyHome struct {
+	Home    device.HomeID `json:"home"`
+	Name    string        `json:"name"`
+	Screens []WhyScreen   `json:"screens"`
+}
+
+// WhyScreen is the part of one screen.
+type WhyScreen struct {
+	Device    device.ID      `json:"device"`
+	Name      string         `json:"name"`
+	Class     device.Class   `json:"class"`
+	Connected bool           `json:"connected"`
+	Verdict   string         `json:"verdict"` // now: refuse, hold, show
+	Reasons   []string       `json:"reasons"` // codes
+	Until     device.Instant `json:"until,omitempty"`
+	Words     []string       `json:"words"`              // the same for people
+	Delivery  *WhyDelivery   `json:"delivery,omitempty"` // nil: it was never claimed for this screen
+}
+
+// WhyDelivery is what became of a message on a screen.
+type WhyDelivery struct {
+	Claimed   device.Instant `json:"claimed"`
+	Presented device.Instant `json:"presented,omitempty"`
+	Settled   device.Instant `json:"settled,omitempty"`
+	Outcome   string         `json:"outcome"` // open, answered, dismissed, timed out, taken off ...
+	Decision  Record         `json:"decision"`
+}
+
+// whyHomes is how many homes one explanation covers when none is named.
+const whyHomes = 20
+
+// Why explains a message in the home called homeName, or, where that is "", in the homes that
+// have or had it and those that agreed to its kind, at most 20.
+func (d *Desk) Why(ctx context.Context, id device.MessageID, homeName string) (Why, error) {
+	w := Why{ID: id}
+	var m *policy.Message
+	var homes []device.HomeID
+	err := d.db.View(ctx, func(tx *store.Tx) error {
+		var withdrawn device.Instant
+		var e store.Event
+		err := tx.QueryRow(`SELECT m.seq, m.at, m.withdrawn, j.body FROM message m JOIN journal j ON j.home = 0 AND j.pos = m.seq WHERE m.id = ?`, id[:]).
+			Scan(&e.Pos, &e.At, &withdrawn, &e.Body)
+		if isNoRows(err) {
+			return fmt.Errorf("message %s: %w", id, registry.ErrUnknown)
+		}
+		if err != nil {
+			return err
+		}
+		err = store.With(e, func(f acceptedFact) error {
+			b, err := registry.BrandByID(tx, f.Brand)
+			if err != nil {
+				b = registry.Brand{ID: f.Brand, Name: string(f.Brand), Purposes: policy.PurposeNames()}
+			}
+			m, err = f.Message.compile(b, e.At)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		m.ID, m.Seq = id, e.Pos
+		w.Brand, w.Purpose, w.State = m.Brand, m.Purpose, "accepted"
+		switch {
+		case withdrawn != 0:
+			w.State = "withdrawn"
+			m.NotAfter = min(m.NotAfter, withdrawn)
+		case d.o.Now() >= m.NotAfter:
+			w.State = "expired"
+		}
+		if homeName != "" {
+			h, err := registry.HomeByName(tx, homeName)
+			homes = []device.HomeID{h.ID}
+			return err
+		}
+		homes, err = store.List(tx, func(scan func(...any) error) (h device.HomeID, err error) { err = scan(&h); return },
+			`SELECT home FROM delivery WHERE message = ? UNION SELECT home FROM consent WHERE brand = ? AND purpose = ? AND choice = 1 ORDER BY 1 LIMIT ?`,
+			id[:], m.Brand, m.Purpose, whyHomes)
+		if err == nil && len(homes) == 0 {
+			homes, err = store.List(tx, func(scan func(...any) error) (h device.HomeID, err error) { err = scan(&h); return },
+				`SELECT id FROM home WHERE removed = 0 ORDER BY id LIMIT ?`, whyHomes)
+		}
+		return err
+	})
+	if err != nil {
+		return Why{}, fmt.Errorf("why: %w", err)
+	}
+	for _, number := range homes {
+		wh := WhyHome{Home: number}
+		past := map[device.ID]WhyDelivery{}
+		err := d.db.View(ctx, func(tx *store.Tx) error {
+			h, err := registry.HomeByID(tx, number)
+			wh.Name = h.Name
+			if err != nil {
+				return err
+			}
+			_, err = store.List(tx, func(scan func(...any) error) (none struct{}, err error) {
+				var dev device.ID
+				var wd WhyDelivery
+				var outcome Outcome
+				var decision string
+				if err = scan(&dev, &wd.Claimed, &wd.Presented, &wd.Settled, &outcome, &decision); err != nil {
+					return
+				}
+				wd.Outcome = outcome.String()
+				err = json.Unmarshal([]byte(decision), &wd.Decision)
+				past[dev] = wd
+				return
+			}, `SELECT device, claimed, presented, settled, outcome, decision FROM delivery WHERE home = ? AND message = ?`, number, id[:])
+			return err
+		})
+		if err != nil {
+			return Why{}, fmt.Errorf("why: %w", err)
+		}
+		err = d.in(number, func(h *home) error {
+			for _, sv := range h.view.Screens {
+				s := h.screens[sv.ID]
+				q := policy.Request{Home: &h.view, Screen: sv, Message: m, Now: d.o.Now(), Own: h.find(id, sv.ID) != nil}
+				dec := policy.Decide(q)
+				ws := WhyScreen{Device: s.ID, Name: s.Name, Class: s.Class, Connected: s.session != nil, Verdict: dec.Verdict.String(), Until: dec.Until, Reasons: []string{}}
+				for _, r := range dec.Reasons.Rules() {
+					ws.Reasons = append(ws.Reasons, r.String())
+				}
+				ws.Words = policy.Explain(q, dec)
+				if !s.ready() {
+					ws.Words = append(ws.Words, "the device is not connected")
+				}
+				if w.State == "withdrawn" {
+					ws.Words = append(ws.Words, m.Sender+" took it back")
+				}
+				if wd, ok := past[s.ID]; ok {
+					ws.Delivery = &wd
+				}
+				wh.Screens = append(wh.Screens, ws)
+			}
+			return nil
+		})
+		if err != nil {
+			return Why{}, fmt.Errorf("why: %w", err)
+		}
+		w.Homes = append(w.Homes, wh)
+	}
+	return w, nil
+}

@@ -1,0 +1,236 @@
+// Package broker is the MQTT door: it lets devices and brands in, translates what they publish
+// into facts for the Desk, and carries frames to devices. The library (mochi) is used as a
+// codec and a read loop; who is connected, what is in flight and every byte that reaches it
+// are this package's own.
+//
+// In: MQTT 3.1.1 and 5 over TCP, TLS and WebSocket; frames to send, through delivery.Link.
+// Out: calls of the Desk; acknowledgements after them. Never: a decision, a queue, a session
+// that outlives its connection, a publish that reaches another client.
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"golang.org/x/time/rate"
+
+	"porchlight/broker/delivery"
+	"porchlight/device"
+	"porchlight/device/registry"
+	"porchlight/device/store"
+	"porchlight/device/wire"
+)
+
+// Desk is what the door asks of the hall; [delivery.Desk] is it. What is said there of each
+// method holds here. Calls about one link come one at a time, in the order of its frames;
+// Gone comes once for each Connected that did not fail, and before the Connected of the
+// device's next link.
+type Desk interface {
+	Connected(dev device.ID, home device.HomeID, link delivery.Link) error
+	Subscribed(dev device.ID, link delivery.Link) error
+	Birth(dev device.ID, link delivery.Link, b wire.Birth) error
+	Context(dev device.ID, link delivery.Link, c wire.Context) error
+	Event(dev device.ID, link delivery.Link, e wire.Event) error
+	Propose(dev device.ID, link delivery.Link, p wire.Proposal) error
+	Bye(dev device.ID, link delivery.Link, b wire.Bye) error
+	Acked(dev device.ID, link delivery.Link)
+	Gone(dev device.ID, link delivery.Link)
+
+	Accept(ctx context.Context, b registry.Brand, key string, s delivery.Submission) (delivery.Answer, error)
+}
+
+// Options say where to listen and how much to take. An empty address is no listener.
+type Options struct {
+	Plain        string // as 127.0.0.1:1883
+	TLS          string // as :8883; needs Secure
+	WebSocket    string // as 127.0.0.1:8083
+	WebSocketTLS string // needs Secure
+
+	Secure     *tls.Config
+	AllowPlain bool // Plain and WebSocket may listen beyond loopback
+
+	MaxConnections int           // sockets at one time, logged in or not; 0 means 10,000
+	ConnectTimeout time.Duration // from accept to CONNECT, TLS handshake included; 0 means 5 s
+
+	// Limit takes one message from a brand's allowance. If none is left, it says when to try
+	// again. Nil is no limit.
+	Limit func(device.BrandID) (ok bool, retryAfter time.Duration)
+}
+
+// Door is the MQTT door. Its methods may be called from any goroutine.
+type Door struct {
+	desk   Desk
+	auth   authority
+	o      Options
+	log    *slog.Logger
+	notes  *rate.Limiter
+	server *mqtt.Server
+	count  *counters
+
+	gates   []*gate
+	closing chan struct{}  // closed when the door begins to close
+	tasks   sync.WaitGroup // connections and flushers
+	sockets atomic.Int64
+	arrival atomic.Uint64 // numbers log-ins
+
+	mu      sync.Mutex
+	stopped bool
+	raw     map[net.Conn]struct{}
+	conns   map[*conn]struct{}
+	places  map[string]*place // by the library's client ID
+}
+
+// authority says who somebody is. A refusal wraps registry.ErrUnknown; any other error means
+// that nobody could look.
+type authority struct {
+	device func(id device.ID, token string) (device.Device, error)
+	brand  func(key string) (registry.Brand, error)
+}
+
+// New opens the listeners, so that a caller knows the ports, and fails if one cannot be
+// opened. Nothing is accepted before Run.
+func New(desk Desk, db *store.DB, o Options, log *slog.Logger) (*Door, error) {
+	ctx := context.Background() // a log-in is one read; the connection's end does not undo it
+	return open(desk, authority{
+		device: func(id device.ID, token string) (d device.Device, err error) {
+			err = db.View(ctx, func(tx *store.Tx) error { d, err = registry.Authenticate(tx, id, token); return err })
+			return d, err
+		},
+		brand: func(key string) (b registry.Brand, err error) {
+			err = db.View(ctx, func(tx *store.Tx) error { b, err = registry.AuthenticateBrand(tx, key); return err })
+			return b, err
+		},
+	}, o, log)
+}
+
+func open(desk Desk, who authority, o Options, log *slog.Logger) (*Door, error) {
+	if o.MaxConnections == 0 {
+		o.MaxConnections = 10_000
+	}
+	if o.ConnectTimeout == 0 {
+		o.ConnectTimeout = 5 * time.Second
+	}
+	d := &Door{
+		desk: desk, auth: who, o: o, log: log,
+		notes:   rate.NewLimiter(5, 50),
+		closing: make(chan struct{}),
+		raw:     map[net.Conn]struct{}{},
+		conns:   map[*conn]struct{}{},
+		places:  map[string]*place{},
+	}
+	d.count = newCounters(d)
+	d.server = mqtt.New(&mqtt.Options{
+		Capabilities: &mqtt.Capabilities{
+			MaximumClients:               math.MaxInt64, // the ceiling is at the gate
+			MaximumMessageExpiryInterval: 0,             // anything else would be stamped on messages
+			MaximumClientWritesPending:   16,
+			MaximumSessionExpiryInterval: 0,
+			MaximumPacketSize:            maxPacket,
+			ReceiveMaximum:               receiveMaximum,
+			MaximumInflight:              receiveMaximum,
+			TopicAliasMaximum:            aliasMaximum,
+			SharedSubAvailable:           0,
+			MinimumProtocolVersion:       4,
+			MaximumQos:                   1,
+			RetainAvailable:              0,
+			WildcardSubAvailable:         1, // dn/# is one
+			SubIDAvailable:               0,
+			Compatibilities:              mqtt.Compatibilities{NoInheritedPropertiesOnAck: true},
+		},
+		ClientNetReadBufferSize: 1 << 10,
+		SysTopicResendInterval:  math.MaxInt32,
+		Logger:                  slog.New(quiet{log.Handler()}),
+	})
+	// The library's Serve is not called: it would start a loop that publishes $SYS and scans
+	// sessions, and connections are handed over one by one.
+	if err := d.server.AddHook(&hook{door: d}, nil); err != nil {
+		return nil, fmt.Errorf("open the MQTT door: %w", err)
+	}
+	for _, l := range []struct {
+		kind    kind
+		address string
+	}{{plain, o.Plain}, {overTLS, o.TLS}, {webSocket, o.WebSocket}, {webSocketTLS, o.WebSocketTLS}} {
+		if err := d.listen(l.kind, l.address); err != nil {
+			d.Close()
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+// Addr returns where the door listens for plain MQTT ("mqtt"), TLS ("mqtts"), WebSocket ("ws")
+// or WebSocket over TLS ("wss"); nil if it does not.
+func (d *Door) Addr(scheme string) net.Addr {
+	for _, g := range d.gates {
+		if string(g.kind) == scheme {
+			return g.Addr()
+		}
+	}
+	return nil
+}
+
+// Run lets peers in until ctx is done, then tells everybody that the gateway is shutting down
+// and returns once the last connection has ended.
+func (d *Door) Run(ctx context.Context) error {
+	var gates sync.WaitGroup
+	for _, g := range d.gates {
+		d.log.Info("listening", "listener", g.kind, "address", g.Addr().String())
+		gates.Go(func() { d.serve(g) })
+	}
+	<-ctx.Done()
+	d.Close()
+	gates.Wait()
+	d.tasks.Wait()
+	return nil
+}
+
+// Close closes the listeners and ends every connection. It does not wait; Run does.
+func (d *Door) Close() error {
+	d.mu.Lock()
+	if d.stopped {
+		d.mu.Unlock()
+		return nil
+	}
+	d.stopped = true
+	close(d.closing)
+	places := slices.Collect(maps.Values(d.places))
+	conns := slices.Collect(maps.Keys(d.conns))
+	early := maps.Clone(d.raw) // still shaking hands
+	for _, c := range conns {
+		delete(early, c.raw)
+	}
+	d.mu.Unlock()
+
+	var errs []error
+	for _, g := range d.gates {
+		errs = append(errs, g.Listener.Close())
+	}
+	for c := range early {
+		c.Close()
+	}
+	for _, p := range places {
+		p.Close(delivery.Shutdown)
+	}
+	for _, c := range conns {
+		c.Close()
+	}
+	return errors.Join(errs...)
+}
+
+// note logs at Info what a peer can provoke: no more than a few lines a second.
+func (d *Door) note(what string, args ...any) {
+	if d.notes.Allow() {
+		d.log.Info(what, args...)
+	}
+}

@@ -1,0 +1,361 @@
+package broker
+
+import (
+	"errors"
+	"strings"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"porchlight/broker/delivery"
+	"porchlight/device"
+	"porchlight/device/registry"
+	"porchlight/device/wire"
+)
+
+const (
+	receiveMaximum = 16 // publishes of QoS 1 that a peer may have under way
+	aliasMaximum   = 8  // topic aliases that a peer may set
+
+	keepAliveLeast = 5   // seconds
+	keepAliveMost  = 120 // seconds; also what 0 becomes
+)
+
+// peer is who is behind a connection, once it has logged in: a device's link or a brand.
+type peer interface {
+	name() string // for logs: IDs only
+	// publish takes in one PUBLISH. The error is for ack.
+	publish(topic string, payload []byte) (leaf wire.Leaf, seq uint64, err error)
+	// allow judges one filter of a SUBSCRIBE; why says why not.
+	allow(filter string, qos byte) (ok bool, why string)
+	// processed comes after the answer to a SUBSCRIBE or UNSUBSCRIBE has been written.
+	processed(subscribe bool, filters []string)
+	acked(id uint16, code byte)
+	// complain tells the peer what was wrong, where MQTT itself has no words for it.
+	complain(seq uint64, leaf wire.Leaf, code packets.Code, why string)
+	retry()
+	end()
+}
+
+// hook is the one hook. What it refuses it refuses itself: every default of the library that
+// lets something through is overridden here.
+type hook struct {
+	mqtt.HookBase
+	door *Door
+}
+
+func (h *hook) ID() string { return "door" }
+
+func (h *hook) Provides(b byte) bool {
+	switch b {
+	case mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnSessionEstablished,
+		mqtt.OnPacketRead, mqtt.OnPacketEncode, mqtt.OnPacketProcessed, mqtt.OnSubscribe, mqtt.OnPublish:
+		return true
+	}
+	return false
+}
+
+// denied is a CONNECT that is refused: MQTT 5 code, 3.1.1 code, and why.
+type denied struct {
+	code  packets.Code
+	old   byte
+	label string
+	why   string
+}
+
+func (e *denied) Error() string { return "connection refused: " + e.why }
+
+var errBusy = &denied{packets.ErrServerUnavailable, packets.Err3ServerUnavailable.Code, "unavailable", "the gateway cannot look just now; try again"}
+
+// OnConnect does the whole log-in. If it returns nil, the connection has a peer.
+func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
+	c, ok := cl.Net.Conn.(*conn)
+	if !ok {
+		return errors.New("a connection that did not come through the door")
+	}
+	c.client = cl
+	err := h.admit(c, cl, pk)
+	if err == nil {
+		c.guard.open = true
+		return nil
+	}
+	no := errBusy
+	if !errors.As(err, &no) {
+		h.door.log.Error("cannot log anybody in", "error", err)
+	}
+	h.door.count.refused.WithLabelValues(no.label).Inc()
+	h.door.note("connection refused", "why", no.label, "claims", claim(pk.Connect.ClientIdentifier))
+	reply := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, ReasonCode: no.code.Code}
+	if cl.Properties.ProtocolVersion < 5 {
+		reply.ReasonCode = no.old
+	}
+	reply.Properties.ReasonString = no.why
+	cl.WritePacket(reply)
+	return no.code
+}
+
+// claim is a client ID as a log may carry it.
+func claim(id string) string {
+	if _, err := device.ParseID(id); err != nil {
+		return "something that is not an ID"
+	}
+	return id
+}
+
+// admit checks the CONNECT, finds out who it is, and takes the place of an earlier connection.
+func (h *hook) admit(c *conn, cl *mqtt.Client, pk packets.Packet) error {
+	old := packets.Err3NotAuthorized.Code
+	p := pk.Connect
+	switch {
+	case p.WillFlag:
+		return &denied{packets.ErrImplementationSpecificError, old, "will", "wills are not supported: connect without one, the gateway sees for itself when you are gone"}
+	case pk.Properties.AuthenticationMethod != "":
+		return &denied{packets.ErrBadAuthenticationMethod, old, "method", "enhanced authentication is not supported"}
+	case !p.UsernameFlag || !p.PasswordFlag:
+		return &denied{packets.ErrNotAuthorized, old, "credential", "user name and password are needed"}
+	}
+	cl.State.Keepalive = keepAlive(p.Keepalive)
+	cl.State.ServerKeepalive = cl.State.Keepalive != p.Keepalive
+	cl.Properties.Clean = true
+	cl.Properties.Props.SessionExpiryInterval = 0
+	cl.Properties.Props.SessionExpiryIntervalFlag = true
+	cl.Properties.Props.TopicAliasMaximum = 0
+	cl.State.TopicAliases.Outbound = mqtt.NewOutboundTopicAliases(0)
+	cl.State.Inflight.ResetSendQuota(0) // the library sends nothing of its own accord
+
+	user, secret := string(p.Username), string(p.Password)
+	badID := &denied{packets.ErrClientIdentifierNotValid, packets.Err3ClientIdentifierNotValid.Code, "client-id", "the client ID must be the device's ID, which is also the user name; for a brand it is b-<brand> or b-<brand>-<suffix>"}
+	if len(p.ClientIdentifier) > 64 || p.ClientIdentifier == mqtt.InlineClientId {
+		return badID
+	}
+	if id, err := device.ParseID(user); err == nil && p.ClientIdentifier == user {
+		return h.admitDevice(c, cl, id, secret)
+	}
+	id, err := device.ParseBrandID(user)
+	if suffix, ok := strings.CutPrefix(p.ClientIdentifier, "b-"+user); err != nil || !ok || suffix != "" && suffix[0] != '-' {
+		return badID
+	}
+	cl.ID = "brand:" + p.ClientIdentifier // no device can have it
+	return h.admitBrand(c, cl, id, secret)
+}
+
+func keepAlive(asked uint16) uint16 {
+	if asked == 0 {
+		return keepAliveMost
+	}
+	return min(max(asked, keepAliveLeast), keepAliveMost)
+}
+
+// denyUnknown turns a refusal of the registry into one of the protocol.
+func denyUnknown(err error) error {
+	if errors.Is(err, registry.ErrUnknown) {
+		return &denied{packets.ErrNotAuthorized, packets.Err3NotAuthorized.Code, "credential", "ID and secret are not known together"}
+	}
+	return err
+}
+
+// OnConnectAuthenticate says again what OnConnect decided: only a connection with a peer is in.
+func (h *hook) OnConnectAuthenticate(cl *mqtt.Client, _ packets.Packet) bool {
+	c, ok := cl.Net.Conn.(*conn)
+	return ok && c.peer != nil && c.guard.open
+}
+
+// OnSessionEstablished takes the client out of the library's map: it is ours to find, and the
+// library's own takeover, expiry and fan-out then find nobody.
+func (h *hook) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
+	if c, ok := cl.Net.Conn.(*conn); ok {
+		c.welcomed.Store(true)
+	}
+	h.door.server.Clients.Delete(cl.ID)
+}
+
+func of(cl *mqtt.Client) peer {
+	if c, ok := cl.Net.Conn.(*conn); ok {
+		return c.peer
+	}
+	return nil
+}
+
+// OnACLCheck judges filters. Publishes pass here and are judged in OnPublish, because the
+// library cuts a 3.1.1 client off with a packet that it does not know when this refuses one.
+func (h *hook) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
+	p := of(cl)
+	if p == nil {
+		return false
+	}
+	if write {
+		return true
+	}
+	ok, _ := p.allow(topic, 1) // the QoS was judged in OnSubscribe
+	return ok
+}
+
+// OnSubscribe spoils the filters that are refused for more than their topic.
+func (h *hook) OnSubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
+	p := of(cl)
+	for i, f := range pk.Filters {
+		if p == nil {
+			pk.Filters[i].Filter = ""
+		} else if ok, why := p.allow(f.Filter, f.Qos); !ok {
+			cl.Net.Conn.(*conn).note = why
+			pk.Filters[i].Filter = "-" // nobody may have this one
+		}
+	}
+	return pk
+}
+
+// OnPacketRead sees every packet before the library acts on it. ErrRejectPacket ends the
+// connection.
+func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
+	c, ok := cl.Net.Conn.(*conn)
+	if !ok {
+		return pk, packets.ErrRejectPacket
+	}
+	h.door.count.packets.WithLabelValues(packets.PacketNames[pk.FixedHeader.Type]).Inc()
+	var v *violation
+	switch pk.FixedHeader.Type {
+	case packets.Publish:
+		switch {
+		case pk.FixedHeader.Qos > 1:
+			v = &violation{packets.ErrQosNotSupported, "QoS 2 is not supported"}
+		case pk.FixedHeader.Retain && pk.ProtocolVersion == 5:
+			v = &violation{packets.ErrRetainNotSupported, "retained messages are not supported"}
+		}
+		pk.FixedHeader.Retain = false // 3.1.1 cannot be told; nothing is ever retained
+	case packets.Subscribe:
+		if len(pk.Properties.SubscriptionIdentifier) > 0 {
+			v = &violation{packets.ErrSubscriptionIdentifiersNotSupported, "subscription identifiers are not supported"}
+		}
+	case packets.Puback:
+		if c.peer != nil {
+			c.peer.acked(pk.PacketID, pk.ReasonCode)
+		}
+	}
+	if v != nil {
+		c.violate(v)
+		return pk, packets.ErrRejectPacket
+	}
+	return pk, nil
+}
+
+// OnPacketEncode makes CONNACK tell the truth, and SUBACK say why.
+func (h *hook) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet {
+	switch {
+	case pk.FixedHeader.Type == packets.Connack && pk.ReasonCode == 0:
+		pk.SessionPresent = false
+		p := &pk.Properties
+		p.MaximumPacketSize = maxPacket
+		p.TopicAliasMaximum = aliasMaximum
+		p.SessionExpiryInterval, p.SessionExpiryIntervalFlag = 0, true
+		p.RetainAvailable, p.RetainAvailableFlag = 0, true
+		p.SharedSubAvailable, p.SharedSubAvailableFlag = 0, true
+		p.SubIDAvailable, p.SubIDAvailableFlag = 0, true
+	case pk.FixedHeader.Type == packets.Suback:
+		if c, ok := cl.Net.Conn.(*conn); ok && c.note != "" {
+			pk.Properties.ReasonString, c.note = c.note, ""
+		}
+	}
+	return pk
+}
+
+// OnPacketProcessed comes after the library has written its answer.
+func (h *hook) OnPacketProcessed(cl *mqtt.Client, pk packets.Packet, err error) {
+	subscribe := pk.FixedHeader.Type == packets.Subscribe
+	p := of(cl)
+	if err != nil || p == nil || !subscribe && pk.FixedHeader.Type != packets.Unsubscribe {
+		return
+	}
+	filters := make([]string, len(pk.Filters))
+	for i, f := range pk.Filters {
+		filters[i] = f.Filter
+	}
+	p.processed(subscribe, filters)
+}
+
+// OnPublish hands a publish to its peer and turns the outcome into the library's. It never
+// returns nil: nothing goes on to other clients.
+func (h *hook) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
+	p := of(cl)
+	if p == nil {
+		return pk, packets.ErrRejectPacket
+	}
+	leaf, seq, err := p.publish(pk.TopicName, pk.Payload)
+	h.door.count.frames.WithLabelValues(label(leaf)).Inc()
+	answer, complain := ack(err, pk.ProtocolVersion == 5 && pk.FixedHeader.Qos > 0)
+	switch {
+	case answer == packets.ErrRejectPacket:
+		h.door.count.unacknowledged.WithLabelValues(label(leaf)).Inc()
+		if !errors.Is(err, delivery.ErrAway) {
+			h.door.log.Error("a frame could not be taken in and is not acknowledged", "peer", p.name(), "leaf", label(leaf), "error", err)
+			p.retry()
+		}
+	case err != nil:
+		code, _ := codeOf(err)
+		h.door.count.bad.WithLabelValues(label(leaf)).Inc()
+		h.door.note("a frame was refused", "peer", p.name(), "leaf", label(leaf), "code", code.Code)
+		if complain {
+			p.complain(seq, leaf, code, reason(err))
+		}
+	}
+	return pk, answer
+}
+
+// label is a leaf as a metric or log may carry it.
+func label(leaf wire.Leaf) string {
+	if leaf == "" {
+		return "foreign"
+	}
+	return string(leaf)
+}
+
+// refused is a publish that was understood and is not taken: it would be refused again.
+type refused struct {
+	code packets.Code
+	why  string
+}
+
+func (e *refused) Error() string { return e.why }
+
+// codeOf is the reason code of a refusal; ok is false for what is ours to mend, or another
+// connection's to send again.
+func codeOf(err error) (code packets.Code, ok bool) {
+	var no *refused
+	switch {
+	case errors.As(err, &no):
+		return no.code, true
+	case errors.Is(err, wire.ErrFrame):
+		return packets.ErrPayloadFormatInvalid, true
+	case errors.Is(err, delivery.ErrForbidden), errors.Is(err, registry.ErrUnknown):
+		return packets.ErrNotAuthorized, true
+	case errors.Is(err, delivery.ErrStale):
+		return packets.ErrImplementationSpecificError, true
+	}
+	return packets.ErrRejectPacket, false
+}
+
+// reason spells err for the firmware engineer, in what a packet of any peer can hold.
+func reason(err error) string {
+	s := err.Error()
+	if len(s) > 120 {
+		s = strings.ToValidUTF8(s[:120], "") + "..."
+	}
+	return s
+}
+
+// ack turns our error into the library's, and never lets a publish through: an error value
+// that the library does not expect would. A refusal travels in the PUBACK where MQTT can
+// carry one (negative); elsewhere the publish is acknowledged, because it would be refused
+// again, and complain is true. ErrRejectPacket leaves it without acknowledgement.
+func ack(err error, negative bool) (answer error, complain bool) {
+	code, refusal := codeOf(err)
+	switch {
+	case err == nil:
+		return packets.CodeSuccessIgnore, false
+	case !refusal:
+		return packets.ErrRejectPacket, false
+	case negative:
+		// A plain Code: the library panics at one that is wrapped.
+		return packets.Code{Code: code.Code, Reason: reason(err)}, false
+	}
+	return packets.CodeSuccessIgnore, true
+}

@@ -1,0 +1,235 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"porchlight/broker/delivery"
+	"porchlight/device"
+	"porchlight/device/wire"
+)
+
+// link is one connection of one device; it is the Desk's delivery.Link.
+type link struct {
+	place
+	device device.ID
+
+	// Used on the reading goroutine only.
+	connected  bool // the Desk knows of this link
+	born       bool
+	attributes []string
+	subscribed bool // the Desk was told so
+	covered    map[wire.Leaf]bool
+
+	mu      sync.Mutex
+	packet  uint16 // the last packet ID
+	waiting uint16 // the packet ID whose PUBACK is waited for, 0: none
+	errs    bool   // dn/err is subscribed to
+}
+
+// needed are the leaves without which a device cannot be given messages.
+var needed = []wire.Leaf{wire.DnMsg, wire.DnTwin, wire.DnTime}
+
+func (h *hook) admitDevice(c *conn, cl *mqtt.Client, id device.ID, token string) error {
+	d := h.door
+	dev, err := d.auth.device(id, token)
+	if err != nil {
+		return denyUnknown(err)
+	}
+	if dev.ID != id {
+		return fmt.Errorf("log in device %s: the registry answered with another", id)
+	}
+	l := &link{place: d.newPlace(c, cl), device: id, covered: map[wire.Leaf]bool{}}
+	if err := l.claim(); err != nil {
+		return err
+	}
+	c.peer = l // from here on its end is told to the Desk
+	if err := d.desk.Connected(id, dev.Home, l); err != nil {
+		return fmt.Errorf("log in device %s: %w", id, err)
+	}
+	l.connected = true
+	return nil
+}
+
+// end comes once, when the connection is over.
+func (l *link) end() {
+	defer l.leave()
+	if l.connected {
+		l.connected = false
+		l.door.desk.Gone(l.device, l)
+	}
+}
+
+func (l *link) name() string { return string(l.device) }
+
+// Send hands a frame to the connection.
+func (l *link) Send(f delivery.Frame) error {
+	pk := packets.Packet{
+		FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: f.QoS},
+		TopicName:   wire.Topic(l.device, f.Leaf),
+		Payload:     f.Payload,
+	}
+	pk.Properties.ContentType = "application/cbor; v=1"
+	if f.Life > 0 {
+		pk.Properties.MessageExpiryInterval = uint32(max(1, min(f.Life/time.Second, 1<<31)))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if f.QoS > 0 {
+		if l.waiting != 0 {
+			return fmt.Errorf("send %s to %s: the last frame is not acknowledged yet", f.Leaf, l.device)
+		}
+		if l.packet++; l.packet == 0 {
+			l.packet = 1
+		}
+		pk.PacketID, l.waiting = l.packet, l.packet
+	}
+	err := l.client.WritePacket(pk)
+	if err == nil {
+		l.door.count.sent.WithLabelValues(string(f.Leaf)).Inc()
+		return nil
+	}
+	if f.QoS > 0 {
+		l.waiting = 0
+	}
+	if errors.Is(err, mqtt.ErrConnectionClosed) || errors.Is(err, net.ErrClosed) || errors.Is(err, errSlow) {
+		return fmt.Errorf("send %s to %s: %w", f.Leaf, l.device, delivery.ErrAway)
+	}
+	return fmt.Errorf("send %s to %s: %w", f.Leaf, l.device, err)
+}
+
+// acked matches a PUBACK with the one frame that waits for it. A device that refuses the frame
+// has not acknowledged it: the Desk will see its silence.
+func (l *link) acked(id uint16, code byte) {
+	l.mu.Lock()
+	mine := id == l.waiting && id != 0 && code < packets.ErrUnspecifiedError.Code
+	if mine {
+		l.waiting = 0
+	}
+	l.mu.Unlock()
+	if mine {
+		l.door.desk.Acked(l.device, l)
+	} else {
+		l.door.count.strays.Inc()
+	}
+}
+
+// allow judges a filter: the device's own dn/# or a leaf of it. What carries messages must be
+// asked for with QoS 1, because the Desk counts on the acknowledgement.
+func (l *link) allow(filter string, qos byte) (bool, string) {
+	if !wire.AllowSubscribe(l.device, filter) {
+		return false, "not your topic: subscribe to " + wire.Topic(l.device, "dn/#")
+	}
+	if qos == 0 && !strings.HasSuffix(filter, string(wire.DnTime)) && !strings.HasSuffix(filter, string(wire.DnErr)) {
+		return false, "subscribe with QoS 1"
+	}
+	return true, ""
+}
+
+func (l *link) processed(subscribe bool, filters []string) {
+	for _, f := range filters {
+		if ok, _ := l.allow(f, 1); !ok {
+			continue
+		}
+		leaf := wire.Leaf(strings.TrimPrefix(f, wire.Topic(l.device, "")))
+		if leaf == "dn/#" {
+			for _, each := range needed {
+				l.covered[each] = subscribe
+			}
+		} else {
+			l.covered[leaf] = subscribe
+		}
+		if leaf == "dn/#" || leaf == wire.DnErr {
+			l.mu.Lock()
+			l.errs = subscribe
+			l.mu.Unlock()
+		}
+	}
+	all := true
+	for _, each := range needed {
+		all = all && l.covered[each]
+	}
+	switch {
+	case all && !l.subscribed:
+		l.subscribed = true
+		if err := l.door.desk.Subscribed(l.device, l); err != nil && !errors.Is(err, delivery.ErrAway) {
+			l.door.log.Error("a subscription could not be taken in", "device", l.device, "error", err)
+			l.retry()
+		}
+	case !all && l.subscribed:
+		l.Close(delivery.Violation) // it can be given nothing any more
+	}
+}
+
+var notYours = &refused{packets.ErrNotAuthorized, "not your topic, or not one to publish to"}
+
+// publish takes in one frame of the device.
+func (l *link) publish(topic string, payload []byte) (leaf wire.Leaf, seq uint64, err error) {
+	id, leaf, ok := wire.ParseTopic(topic)
+	if !ok || id != l.device || !leaf.Up() {
+		return "", 0, notYours
+	}
+	if !l.born && leaf != wire.UpBirth {
+		return leaf, 0, &refused{packets.ErrImplementationSpecificError, "up/birth must come first"}
+	}
+	desk := l.door.desk
+	switch leaf {
+	case wire.UpBirth:
+		f, err := wire.DecodeBirth(payload)
+		if err == nil {
+			err = desk.Birth(l.device, l, f)
+		}
+		if err == nil {
+			l.born, l.attributes = true, f.Attributes
+		}
+		return leaf, f.Seq, err
+	case wire.UpCtx:
+		f, err := wire.DecodeContext(l.attributes, payload)
+		if err == nil {
+			err = desk.Context(l.device, l, f)
+		}
+		return leaf, f.Seq, err
+	case wire.UpEvt:
+		f, err := wire.DecodeEvent(payload)
+		if err == nil {
+			err = desk.Event(l.device, l, f)
+		}
+		return leaf, f.Seq, err
+	case wire.UpTwin:
+		f, err := wire.DecodeProposal(payload)
+		if err == nil {
+			err = desk.Propose(l.device, l, f)
+		}
+		return leaf, f.Seq, err
+	case wire.UpBye:
+		f, err := wire.DecodeBye(payload)
+		if err == nil {
+			err = desk.Bye(l.device, l, f)
+		}
+		return leaf, f.Seq, err
+	}
+	return "", 0, notYours
+}
+
+// complain sends dn/err.
+func (l *link) complain(seq uint64, leaf wire.Leaf, code packets.Code, why string) {
+	l.mu.Lock()
+	listens := l.errs
+	l.mu.Unlock()
+	if !listens {
+		return
+	}
+	b, err := wire.Encode(wire.Err{Seq: seq, Code: code.Code, Leaf: string(leaf), Text: why})
+	if err != nil {
+		l.door.log.Error("cannot tell a device what was wrong", "device", l.device, "error", err)
+		return
+	}
+	l.Send(delivery.Frame{Leaf: wire.DnErr, Payload: b})
+}

@@ -1,0 +1,255 @@
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// kind is one way in.
+type kind string
+
+const (
+	plain        kind = "mqtt"
+	overTLS      kind = "mqtts"
+	webSocket    kind = "ws"
+	webSocketTLS kind = "wss"
+)
+
+// gate is a listener that outlives its errors and keeps the ceiling of sockets.
+type gate struct {
+	net.Listener
+	door *Door
+	kind kind
+}
+
+// Accept waits for the next connection. An error that is not the end of the listener, such as
+// too many open files, is waited out.
+func (g *gate) Accept() (net.Conn, error) {
+	for wait := 5 * time.Millisecond; ; {
+		c, err := g.Listener.Accept()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return nil, err
+		case err != nil:
+			g.door.count.acceptErrors.Inc()
+			g.door.note("cannot accept a connection", "listener", g.kind, "error", err)
+			select {
+			case <-g.door.closing:
+			case <-time.After(wait):
+			}
+			wait = min(2*wait, time.Second)
+			continue
+		}
+		wait = 5 * time.Millisecond
+		if g.door.sockets.Add(1) > int64(g.door.o.MaxConnections) {
+			g.door.sockets.Add(-1)
+			g.door.count.refused.WithLabelValues("full").Inc()
+			g.door.note("connection refused: the ceiling is reached", "listener", g.kind)
+			c.Close()
+			continue
+		}
+		g.door.count.accepted.WithLabelValues(string(g.kind)).Inc()
+		return g.door.track(c), nil
+	}
+}
+
+// counted is an accepted socket: it leaves the count, once, when it is closed.
+type counted struct {
+	net.Conn
+	door *Door
+	once sync.Once
+	born time.Time
+}
+
+func (d *Door) track(c net.Conn) *counted {
+	k := &counted{Conn: c, door: d, born: time.Now()}
+	d.mu.Lock()
+	d.raw[k] = struct{}{}
+	d.mu.Unlock()
+	return k
+}
+
+// CloseWrite ends the sending half, if the transport has halves.
+func (c *counted) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// Close closes the socket.
+func (c *counted) Close() error {
+	c.once.Do(func() {
+		c.door.sockets.Add(-1)
+		c.door.mu.Lock()
+		delete(c.door.raw, c)
+		c.door.mu.Unlock()
+	})
+	return c.Conn.Close()
+}
+
+// listen opens one listener. A plain one beyond loopback needs to be asked for.
+func (d *Door) listen(k kind, address string) error {
+	if address == "" {
+		return nil
+	}
+	secure := k == overTLS || k == webSocketTLS
+	if secure && d.o.Secure == nil {
+		return fmt.Errorf("listen for %s on %s: no certificate is configured", k, address)
+	}
+	if !secure && !loopback(address) {
+		if !d.o.AllowPlain {
+			return fmt.Errorf("listen for %s on %s: without TLS anyone on that network can read and forge; use TLS, a loopback address, or set mqtt.plain_beyond_loopback: true", k, address)
+		}
+		d.log.Warn("UNENCRYPTED MQTT BEYOND LOOPBACK: tokens and messages can be read and forged on that network", "listener", k, "address", address, "setting", "mqtt.plain_beyond_loopback")
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("listen for %s: %w", k, err)
+	}
+	d.gates = append(d.gates, &gate{Listener: l, door: d, kind: k})
+	return nil
+}
+
+// loopback reports whether address can be reached from this machine alone.
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// serve takes connections from g until it is closed.
+func (d *Door) serve(g *gate) {
+	if g.kind == webSocket || g.kind == webSocketTLS {
+		d.serveWeb(g)
+		return
+	}
+	for {
+		c, err := g.Accept()
+		if err != nil {
+			return
+		}
+		d.tasks.Add(1)
+		go func() {
+			defer d.tasks.Done()
+			raw := c.(*counted)
+			by := raw.born.Add(d.o.ConnectTimeout)
+			raw.SetDeadline(by)
+			if g.kind == plain {
+				d.attach(g.kind, raw, raw)
+				return
+			}
+			secure := tls.Server(raw, d.o.Secure)
+			if err := secure.Handshake(); err != nil {
+				d.count.refused.WithLabelValues("tls").Inc()
+				raw.Close()
+				return
+			}
+			raw.SetWriteDeadline(time.Time{})
+			d.attach(g.kind, secure, raw)
+		}()
+	}
+}
+
+type rawKey struct{}
+
+// serveWeb takes WebSocket connections (subprotocol mqtt) from g until it is closed.
+func (d *Door) serveWeb(g *gate) {
+	s := &http.Server{
+		ReadHeaderTimeout: d.o.ConnectTimeout,
+		IdleTimeout:       d.o.ConnectTimeout,
+		MaxHeaderBytes:    8 << 10,
+		ErrorLog:          log.New(io.Discard, "", 0),                               // it would quote what a stranger sent
+		TLSNextProto:      map[string]func(*http.Server, *tls.Conn, http.Handler){}, // HTTP/2 cannot be taken over
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			if secure, ok := c.(*tls.Conn); ok {
+				c = secure.NetConn()
+			}
+			return context.WithValue(ctx, rawKey{}, c)
+		},
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			d.tasks.Add(1)
+			defer d.tasks.Done()
+			raw := r.Context().Value(rawKey{}).(*counted)
+			ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"mqtt"}})
+			if err != nil {
+				d.count.refused.WithLabelValues("websocket").Inc()
+				return
+			}
+			if ws.Subprotocol() != "mqtt" {
+				d.count.refused.WithLabelValues("websocket").Inc()
+				ws.Close(websocket.StatusPolicyViolation, "the subprotocol must be mqtt")
+				return
+			}
+			c := websocket.NetConn(context.Background(), ws, websocket.MessageBinary)
+			c.SetReadDeadline(raw.born.Add(d.o.ConnectTimeout))
+			d.attach(g.kind, c, raw)
+		}),
+	}
+	defer s.Close()
+	if g.kind == webSocketTLS {
+		s.TLSConfig = d.o.Secure.Clone()
+		s.TLSConfig.NextProtos = []string{"http/1.1"}
+		s.ServeTLS(g, "", "")
+		return
+	}
+	s.Serve(g)
+}
+
+// attach hands a connection to the library and returns when it has ended. Whatever the library
+// did or left undone, even by a panic, the connection's place is cleared and the Desk is told.
+func (d *Door) attach(k kind, c, raw net.Conn) {
+	conn := d.newConn(c, raw)
+	d.mu.Lock()
+	if d.stopped {
+		d.mu.Unlock()
+		raw.Close()
+		return
+	}
+	d.conns[conn] = struct{}{}
+	d.mu.Unlock()
+	defer func() {
+		if p := recover(); p != nil {
+			d.count.panics.Inc()
+			d.log.Error("a connection's goroutine panicked", "panic", fmt.Sprintf("%T", p), "peer", conn.name(), "stack", string(debug.Stack()))
+			conn.Cut()
+		}
+		d.detach(conn)
+	}()
+	d.server.EstablishConnection(string(k), conn)
+}
+
+func (d *Door) detach(c *conn) {
+	defer func() {
+		d.mu.Lock()
+		delete(d.conns, c)
+		d.mu.Unlock()
+	}()
+	if c.client != nil {
+		d.server.UnsubscribeClient(c.client)
+		if now, ok := d.server.Clients.Get(c.client.ID); ok && now == c.client {
+			d.server.Clients.Delete(c.client.ID)
+		}
+	}
+	if c.peer != nil {
+		c.peer.end()
+	}
+	c.Close()
+}

@@ -1,0 +1,83 @@
+package broker
+
+import (
+	"fmt"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// counters is what the door counts. No label names a device, a brand or an address.
+type counters struct {
+	sockets        prometheus.GaugeFunc
+	clients        prometheus.GaugeFunc
+	accepted       *prometheus.CounterVec // by listener
+	refused        *prometheus.CounterVec // by reason
+	packets        *prometheus.CounterVec // by type
+	frames         *prometheus.CounterVec // by leaf
+	bad            *prometheus.CounterVec // by leaf
+	unacknowledged *prometheus.CounterVec // by leaf
+	sent           *prometheus.CounterVec // by leaf
+	takeovers      prometheus.Counter
+	slow           prometheus.Counter
+	strays         prometheus.Counter
+	panics         prometheus.Counter
+	acceptErrors   prometheus.Counter
+}
+
+func newCounters(d *Door) *counters {
+	one := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "porchlight", Subsystem: "mqtt", Name: name, Help: help})
+	}
+	by := func(label, name, help string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "porchlight", Subsystem: "mqtt", Name: name, Help: help}, []string{label})
+	}
+	gauge := func(name, help string, f func() float64) prometheus.GaugeFunc {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "porchlight", Subsystem: "mqtt", Name: name, Help: help}, f)
+	}
+	return &counters{
+		sockets: gauge("sockets_open", "Sockets that are open, logged in or not.", func() float64 { return float64(d.sockets.Load()) }),
+		clients: gauge("clients_connected", "Devices and brands that are logged in.", func() float64 {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			return float64(len(d.places))
+		}),
+		accepted:       by("listener", "accepted_total", "Sockets accepted."),
+		refused:        by("reason", "refused_total", "Connections refused, or ended for what the peer sent."),
+		packets:        by("type", "packets_total", "Packets read."),
+		frames:         by("leaf", "frames_total", "Publishes read."),
+		bad:            by("leaf", "frames_refused_total", "Publishes refused: malformed, foreign, or too early."),
+		unacknowledged: by("leaf", "frames_unacknowledged_total", "Publishes left without acknowledgement because they could not be taken in."),
+		sent:           by("leaf", "frames_sent_total", "Frames sent."),
+		takeovers:      one("takeovers_total", "Connections ended because their device connected again."),
+		slow:           one("slow_total", "Connections cut because the peer did not read."),
+		strays:         one("stray_acknowledgements_total", "Acknowledgements of nothing that was waited for."),
+		panics:         one("panics_total", "Panics of a connection's goroutine that were survived."),
+		acceptErrors:   one("accept_errors_total", "Errors of a listener that were waited out."),
+	}
+}
+
+func (c *counters) all() []prometheus.Collector {
+	return []prometheus.Collector{c.sockets, c.clients, c.accepted, c.refused, c.packets, c.frames, c.bad,
+		c.unacknowledged, c.sent, c.takeovers, c.slow, c.strays, c.panics, c.acceptErrors}
+}
+
+// Describe implements prometheus.Collector.
+func (c *counters) Describe(to chan<- *prometheus.Desc) {
+	for _, each := range c.all() {
+		each.Describe(to)
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *counters) Collect(to chan<- prometheus.Metric) {
+	for _, each := range c.all() {
+		each.Collect(to)
+	}
+}
+
+// Metrics returns what the door counts, for a registry of Prometheus.
+func (d *Door) Metrics() prometheus.Collector { return d.count }
+
+// reasonLabel names a violation in a metric: its code, since reasons are for people.
+func reasonLabel(c packets.Code) string { return fmt.Sprintf("0x%02X", c.Code) }

@@ -1,0 +1,128 @@
+package broker
+
+import (
+	"sync"
+	"time"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"porchlight/broker/delivery"
+)
+
+// place is what a device's link and a brand's sender have in common: one connection that has
+// logged in, alone under its client ID.
+type place struct {
+	door    *Door
+	conn    *conn
+	client  *mqtt.Client
+	arrival uint64        // of two connections of one ID the one with the higher number stays
+	ended   chan struct{} // closed when everybody has been told that this one is gone
+
+	since     time.Time // when it took the place
+	takeovers int       // of this ID in a row, each within takeoverWindow of the last
+
+	retrying sync.Mutex
+	again    *time.Timer
+}
+
+// takeoverWindow: three takeovers of one ID, each so soon after the last, are two clients with
+// one ID.
+const takeoverWindow = 20 * time.Second
+
+func (d *Door) newPlace(c *conn, cl *mqtt.Client) place {
+	return place{door: d, conn: c, client: cl, arrival: d.arrival.Add(1), ended: make(chan struct{})}
+}
+
+// claim makes p the one connection of its ID. An earlier one is stopped first, and its end is
+// waited for, so that what the Desk hears of a device is in order.
+func (p *place) claim() error {
+	d := p.door
+	timeout := time.NewTimer(d.o.ConnectTimeout)
+	defer timeout.Stop()
+	for {
+		d.mu.Lock()
+		now := d.places[p.client.ID]
+		if d.stopped {
+			d.mu.Unlock()
+			return errBusy
+		}
+		if now == nil {
+			p.since = time.Now()
+			d.places[p.client.ID] = p
+			d.mu.Unlock()
+			return nil
+		}
+		d.mu.Unlock()
+		if now.arrival > p.arrival {
+			return &denied{packets.ErrServerUnavailable, packets.Err3ServerUnavailable.Code, "overtaken", "a later connection with this ID is already there"}
+		}
+		d.count.takeovers.Inc()
+		if p.takeovers = 1; time.Since(now.since) < takeoverWindow {
+			p.takeovers += now.takeovers
+		}
+		if p.takeovers == 3 {
+			d.log.Warn("an ID is taken over again and again: two clients with one ID, or one that loses its connection", "peer", p.client.ID)
+		}
+		now.Close(delivery.TakenOver)
+		select {
+		case <-now.ended:
+		case <-timeout.C:
+			return errBusy
+		case <-d.closing:
+			return errBusy
+		}
+	}
+}
+
+// leave frees the place.
+func (p *place) leave() {
+	p.retrying.Lock()
+	if p.again != nil {
+		p.again.Stop()
+	}
+	p.retrying.Unlock()
+	p.door.mu.Lock()
+	if p.door.places[p.client.ID] == p {
+		delete(p.door.places, p.client.ID)
+	}
+	p.door.mu.Unlock()
+	close(p.ended)
+}
+
+// farewells are what a peer that speaks MQTT 5 is told.
+var farewells = map[delivery.Reason]packets.Code{
+	delivery.Shutdown:  packets.ErrServerShuttingDown,
+	delivery.TakenOver: packets.ErrSessionTakenOver,
+	delivery.Removed:   packets.ErrAdministrativeAction,
+	delivery.Violation: packets.ErrProtocolViolation,
+	delivery.Silent:    {Code: packets.ErrImplementationSpecificError.Code, Reason: "no acknowledgement came"},
+	delivery.Unable:    packets.ErrServerBusy,
+}
+
+// Close ends the connection without waiting, and tells a peer that speaks MQTT 5 why. A 3.1.1
+// peer is told nothing: DISCONNECT from a server is unknown to it.
+func (p *place) Close(r delivery.Reason) {
+	code, ok := farewells[r]
+	if !ok {
+		code = packets.ErrUnspecifiedError
+	}
+	if p.client.Properties.ProtocolVersion == 5 && p.conn.welcomed.Load() {
+		p.conn.Write(disconnect(code, code.Reason))
+	}
+	p.client.Stop(code)
+}
+
+// retryAfter is how long a connection stays open after something could not be taken in. The
+// peer's own wait before it connects again comes on top.
+const retryAfter = time.Second
+
+// retry ends the connection after a while, so that the peer comes back with what was not
+// acknowledged: on a connection that stays open, a 3.1.1 client never sends it again.
+func (p *place) retry() {
+	p.retrying.Lock()
+	defer p.retrying.Unlock()
+	if p.again == nil {
+		p.again = time.AfterFunc(retryAfter, func() { p.Close(delivery.Unable) })
+	}
+}

@@ -1,0 +1,275 @@
+package device
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Attribute is one thing that a device can tell about itself. Names are those of existing
+// vocabularies: Home Assistant's media_player, Matter, COVESA VSS, Android's driving states.
+type Attribute uint8
+
+// The attributes that decisions know. A device may report others; they are passed over.
+const (
+	NoAttribute Attribute = iota
+	PowerState
+	RoomOccupancy
+	DND
+	BatteryLevel
+	PlayerState
+	AppName
+	Source
+	VolumeLevel
+	VolumeMuted
+	ContentType
+	ContentRating
+	Fullscreen
+	CallActive
+	GameState
+	Driving
+	Restrictions
+	VehicleSpeed
+	VehicleMoving
+	SelectedGear
+	ParkingBrake
+	DoorOpen
+	Temperature
+	OperationalState
+	CurrentPhase
+	CountdownTime
+	Alarm
+	attributes // how many there are
+)
+
+// Kind is the type of an attribute's value.
+type Kind uint8
+
+// The kinds. Unknown is the zero kind: no value.
+const (
+	Unknown Kind = iota
+	Bool
+	Number
+	Enum // one of AttributeInfo.Values
+	Text // free, at most 64 bytes
+)
+
+// AttributeInfo says what an attribute means.
+type AttributeInfo struct {
+	Name   string
+	Kind   Kind
+	Values []string // of an Enum, in the order of their numbers
+	Unit   string   // of a Number
+	Of     []Class  // the classes that report it; nil means every class
+}
+
+var infos = [attributes]AttributeInfo{
+	PowerState:       {Name: "power.state", Kind: Enum, Values: []string{"on", "standby", "off"}},
+	RoomOccupancy:    {Name: "room.occupancy", Kind: Bool},
+	DND:              {Name: "dnd", Kind: Bool},
+	BatteryLevel:     {Name: "battery.level", Kind: Number, Unit: "%"},
+	PlayerState:      {Name: "state", Kind: Enum, Values: []string{"off", "on", "idle", "playing", "paused", "buffering", "standby"}, Of: []Class{TV, Speaker, Console}},
+	AppName:          {Name: "app_name", Kind: Text, Of: []Class{TV}},
+	Source:           {Name: "source", Kind: Text, Of: []Class{TV}},
+	VolumeLevel:      {Name: "volume_level", Kind: Number, Unit: "0 to 1", Of: []Class{TV, Speaker}},
+	VolumeMuted:      {Name: "is_volume_muted", Kind: Bool, Of: []Class{TV, Speaker}},
+	ContentType:      {Name: "media_content_type", Kind: Text, Of: []Class{TV}},
+	ContentRating:    {Name: "content.rating", Kind: Text, Of: []Class{TV}},
+	Fullscreen:       {Name: "full_screen", Kind: Bool, Of: []Class{TV}},
+	CallActive:       {Name: "call.active", Kind: Bool, Of: []Class{Speaker, Companion}},
+	GameState:        {Name: "game.state", Kind: Enum, Values: []string{"none", "gameplay_interruptible", "gameplay_uninterruptible", "content", "unknown"}, Of: []Class{Console}},
+	Driving:          {Name: "ux.driving", Kind: Enum, Values: []string{"parked", "idling", "moving", "unknown"}, Of: []Class{Car}},
+	Restrictions:     {Name: "ux.restrictions", Kind: Number, Unit: "bits", Of: []Class{Car}},
+	VehicleSpeed:     {Name: "Vehicle.Speed", Kind: Number, Unit: "km/h", Of: []Class{Car}},
+	VehicleMoving:    {Name: "Vehicle.IsMoving", Kind: Bool, Of: []Class{Car}},
+	SelectedGear:     {Name: "Vehicle.Powertrain.Transmission.SelectedGear", Kind: Number, Unit: "126 is Park", Of: []Class{Car}},
+	ParkingBrake:     {Name: "Vehicle.Chassis.ParkingBrake.IsEngaged", Kind: Bool, Of: []Class{Car}},
+	DoorOpen:         {Name: "door.open", Kind: Bool, Of: []Class{Fridge, Washer, Dryer, Dishwasher, Oven}},
+	Temperature:      {Name: "temperature", Kind: Number, Unit: "Cel", Of: []Class{Fridge, Oven}},
+	OperationalState: {Name: "OperationalState", Kind: Enum, Values: []string{"Stopped", "Running", "Paused", "Error"}, Of: []Class{Washer, Dryer, Dishwasher, Oven}},
+	CurrentPhase:     {Name: "CurrentPhase", Kind: Text, Of: []Class{Washer, Dryer, Dishwasher, Oven}},
+	CountdownTime:    {Name: "CountdownTime", Kind: Number, Unit: "s", Of: []Class{Washer, Dryer, Dishwasher, Oven}},
+	Alarm:            {Name: "alarm", Kind: Bool},
+}
+
+var byName = func() map[string]Attribute {
+	m := make(map[string]Attribute, attributes)
+	for a := NoAttribute + 1; a < attributes; a++ {
+		m[infos[a].Name] = a
+	}
+	return m
+}()
+
+// ParseAttribute finds an attribute by its name. ok is false for one that no decision knows.
+func ParseAttribute(name string) (a Attribute, ok bool) { a, ok = byName[name]; return }
+
+// AttributeNames lists the attributes that devices of class c report; c 0 lists all.
+func AttributeNames(c Class) []string {
+	var names []string
+	for a := NoAttribute + 1; a < attributes; a++ {
+		if c == 0 || a.Of(c) {
+			names = append(names, infos[a].Name)
+		}
+	}
+	return names
+}
+
+// Info says what a means; the zero AttributeInfo for none.
+func (a Attribute) Info() AttributeInfo {
+	if a < attributes {
+		return infos[a]
+	}
+	return AttributeInfo{}
+}
+
+// String is the attribute's name.
+func (a Attribute) String() string { return a.Info().Name }
+
+// Of reports whether devices of class c report a.
+func (a Attribute) Of(c Class) bool {
+	of := a.Info().Of
+	return of == nil || slices.Contains(of, c)
+}
+
+// TTL is how long a reading of a from a device of class c may be relied on. After that it is
+// as if the device had never told.
+func (a Attribute) TTL(c Class) time.Duration {
+	switch {
+	case c == Car:
+		return 5 * time.Second
+	case a.Info().Of == nil && a != Alarm:
+		return 10 * time.Minute
+	case c == TV, c == Speaker, c == Console, c == Oven:
+		return time.Minute
+	default:
+		return 10 * time.Minute
+	}
+}
+
+// Value is one value of an attribute. The zero Value is "unknown".
+type Value struct {
+	Kind Kind
+	Num  float64 // Bool: 0 or 1; Enum: its place in Values; Number: itself, finite
+	Text string  // Text only
+}
+
+// ValueOf turns a decoded value (bool, a Go number, string, nil) into a Value of a. A value
+// of the wrong type, a number that is not finite, or an unknown word of an Enum is refused;
+// nil is the unknown Value.
+func (a Attribute) ValueOf(v any) (Value, error) {
+	info := a.Info()
+	switch v := v.(type) {
+	case nil:
+		return Value{}, nil
+	case bool:
+		if info.Kind == Bool {
+			n := 0.0
+			if v {
+				n = 1
+			}
+			return Value{Kind: Bool, Num: n}, nil
+		}
+	case string:
+		switch info.Kind {
+		case Enum:
+			if i := slices.Index(info.Values, v); i >= 0 {
+				return Value{Kind: Enum, Num: float64(i)}, nil
+			}
+			return Value{}, fmt.Errorf("%s cannot be %q: use one of %s", a, cut(v), strings.Join(info.Values, ", "))
+		case Text:
+			if len(v) <= 64 {
+				return Value{Kind: Text, Text: v}, nil
+			}
+			return Value{}, fmt.Errorf("%s is longer than 64 bytes", a)
+		}
+	default:
+		if n, ok := number(v); ok && info.Kind == Number {
+			if math.IsNaN(n) || math.IsInf(n, 0) {
+				return Value{}, fmt.Errorf("%s is not a finite number", a)
+			}
+			return Value{Kind: Number, Num: n}, nil
+		}
+	}
+	return Value{}, fmt.Errorf("%s takes %s, not %T", a, info.Kind, v)
+}
+
+// String names the kind for people.
+func (k Kind) String() string {
+	return [...]string{"nothing", "true or false", "a number", "a word from its list", "text"}[min(int(k), 4)]
+}
+
+func number(v any) (float64, bool) {
+	switch v := v.(type) {
+	case float64:
+		return v, true
+	case float32:
+		return float64(v), true
+	case int:
+		return float64(v), true
+	case int64:
+		return float64(v), true
+	case uint64:
+		return float64(v), true
+	}
+	return 0, false
+}
+
+// Show spells v, a value of a, for people.
+func (a Attribute) Show(v Value) string {
+	switch v.Kind {
+	case Bool:
+		return fmt.Sprint(v.Num == 1)
+	case Number:
+		return fmt.Sprintf("%g", v.Num)
+	case Enum:
+		return a.Info().Values[int(v.Num)]
+	case Text:
+		return v.Text
+	}
+	return "unknown"
+}
+
+// Reading is a value and when it was true.
+type Reading struct {
+	Value Value
+	At    Instant
+}
+
+// Context is what a device last told about itself. The zero Context knows nothing.
+type Context struct {
+	readings [attributes]Reading
+}
+
+// Set records v as a's value at the instant at. A reading older than the one it would replace
+// is dropped, so that a frame delivered twice or late changes nothing.
+func (c *Context) Set(a Attribute, v Value, at Instant) {
+	if a < attributes && at >= c.readings[a].At {
+		c.readings[a] = Reading{v, at}
+	}
+}
+
+// Get returns a's reading, fresh or not. ok is false if its value is unknown.
+func (c *Context) Get(a Attribute) (r Reading, ok bool) {
+	if c == nil || a >= attributes {
+		return Reading{}, false
+	}
+	r = c.readings[a]
+	return r, r.Value.Kind != Unknown
+}
+
+// Fresh returns a's value for a device of class class if it is known and at now neither older
+// than its TTL nor from the future by more than that; until is when it stops being fresh.
+func (c *Context) Fresh(class Class, a Attribute, now Instant) (v Value, until Instant, ok bool) {
+	r, ok := c.Get(a)
+	ttl := a.TTL(class)
+	until = r.At.Add(ttl)
+	if !ok || now >= until || r.At > now.Add(ttl) {
+		return Value{}, 0, false
+	}
+	return r.Value, until, true
+}
+
+// Forget makes every reading unknown.
+func (c *Context) Forget() { *c = Context{} }

@@ -1,0 +1,334 @@
+package registry
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"porchlight/device"
+	"porchlight/device/store"
+)
+
+// The facts of this noun, as the journal spells them.
+const (
+	homeAdded       = "home.added"
+	homeRemoved     = "home.removed"
+	personAdded     = "person.added"
+	personRemoved   = "person.removed"
+	roomAdded       = "room.added"
+	deviceAdded     = "device.added"
+	deviceDescribed = "device.described"
+	deviceRemoved   = "device.removed"
+	brandAdded      = "brand.added"
+	brandRemoved    = "brand.removed"
+)
+
+type deviceFact struct {
+	device.Device
+	Token []byte `json:"token"` // SHA-256
+}
+
+type descriptionFact struct {
+	ID    device.ID           `json:"id"`
+	Model device.Model        `json:"model"`
+	Can   device.Capabilities `json:"can"`
+}
+
+type brandFact struct {
+	Brand
+	Key []byte `json:"key"` // SHA-256
+}
+
+type idFact[T any] struct {
+	ID T `json:"id"`
+}
+
+// add appends a fact to a book.
+func add(tx *store.Tx, home device.HomeID, kind string, body any) error {
+	_, err := tx.Add(home, kind, body)
+	return err
+}
+
+// AddHome gives a new home its number and opens its book. ErrTaken if the name is another's.
+func AddHome(tx *store.Tx, name, zone string) (Home, error) {
+	if err := checkName("home", name, 32); err != nil {
+		return Home{}, err
+	}
+	if _, err := LoadZone(zone); err != nil {
+		return Home{}, fmt.Errorf("home %q: %w", name, err)
+	}
+	if _, err := HomeByName(tx, name); err == nil {
+		return Home{}, fmt.Errorf("home %q: %w", name, ErrTaken)
+	}
+	var last int64
+	if err := tx.QueryRow(`SELECT coalesce(max(id), 0) FROM home`).Scan(&last); err != nil {
+		return Home{}, err
+	}
+	h := Home{device.HomeID(last + 1), name, zone}
+	return h, add(tx, h.ID, homeAdded, h)
+}
+
+// RemoveHome ends a home: its people, rooms, devices, choices and deliveries are gone from the
+// tables at once; its number is never given again.
+func RemoveHome(tx *store.Tx, id device.HomeID) error {
+	if _, err := HomeByID(tx, id); err != nil {
+		return err
+	}
+	return add(tx, id, homeRemoved, idFact[device.HomeID]{id})
+}
+
+// AddPerson adds somebody to a home.
+func AddPerson(tx *store.Tx, home device.HomeID, name string) (Person, error) {
+	if err := checkName("person", name, 64); err != nil {
+		return Person{}, err
+	}
+	people, err := People(tx, home)
+	if err != nil {
+		return Person{}, err
+	}
+	for _, p := range people {
+		if p.Name == name {
+			return Person{}, fmt.Errorf("person %q: %w", name, ErrTaken)
+		}
+	}
+	// A number is never given twice: choices are filed under it.
+	id, err := next(tx, `SELECT coalesce(max(json_extract(body, '$.id')), 0) FROM journal WHERE home = ? AND kind = 'person.added'`, home)
+	if err != nil {
+		return Person{}, err
+	}
+	p := Person{device.PersonID(id), name}
+	return p, add(tx, home, personAdded, p)
+}
+
+// RemovePerson removes somebody; ErrInUse while a device is theirs.
+func RemovePerson(tx *store.Tx, home device.HomeID, id device.PersonID) error {
+	people, err := People(tx, home)
+	if err != nil {
+		return err
+	}
+	devices, err := Devices(tx, home)
+	if err != nil {
+		return err
+	}
+	for _, d := range devices {
+		if d.Owner == id {
+			return fmt.Errorf("person %d: %w by device %s", id, ErrInUse, d.ID)
+		}
+	}
+	for _, p := range people {
+		if p.ID == id {
+			return add(tx, home, personRemoved, idFact[device.PersonID]{id})
+		}
+	}
+	return fmt.Errorf("person %d: %w", id, ErrUnknown)
+}
+
+// AddRoom adds a room, or returns the one that has that name already.
+func AddRoom(tx *store.Tx, home device.HomeID, name string) (Room, error) {
+	if err := checkName("room", name, 64); err != nil {
+		return Room{}, err
+	}
+	rooms, err := Rooms(tx, home)
+	if err != nil {
+		return Room{}, err
+	}
+	for _, r := range rooms {
+		if r.Name == name {
+			return r, nil
+		}
+	}
+	r := Room{device.RoomID(len(rooms) + 1), name} // rooms are not removed
+	return r, add(tx, home, roomAdded, r)
+}
+
+// AddDevice adds d to its home with the token it will log in with. ErrTaken if the ID is, or
+// was, another device's.
+func AddDevice(tx *store.Tx, d device.Device, token string) error {
+	if _, err := device.ParseID(string(d.ID)); err != nil {
+		return fmt.Errorf("device: %w: %w", ErrInvalid, err)
+	}
+	if !d.Class.Known() {
+		return fmt.Errorf("device %s: %w: class %d is unknown", d.ID, ErrInvalid, d.Class)
+	}
+	if err := checkName("device", d.Name, 64); err != nil {
+		return err
+	}
+	if len(token) < 43 {
+		return fmt.Errorf("device %s: %w: its token has less than 256 bits", d.ID, ErrInvalid)
+	}
+	if _, err := HomeByID(tx, d.Home); err != nil {
+		return fmt.Errorf("device %s: %w", d.ID, err)
+	}
+	var taken int
+	if err := tx.QueryRow(`SELECT count(*) FROM device WHERE id = ? OR (home = ? AND name = ? AND removed = 0)`, d.ID, d.Home, d.Name).Scan(&taken); err != nil {
+		return err
+	}
+	if taken > 0 {
+		return fmt.Errorf("device %s: %w", d.ID, ErrTaken)
+	}
+	if d.Owner != device.Household {
+		people, err := People(tx, d.Home)
+		if err != nil {
+			return err
+		}
+		known := false
+		for _, p := range people {
+			known = known || p.ID == d.Owner
+		}
+		if !known {
+			return fmt.Errorf("device %s: owner %d: %w", d.ID, d.Owner, ErrUnknown)
+		}
+	}
+	return add(tx, d.Home, deviceAdded, deviceFact{d, Hash(token)})
+}
+
+// Describe records what a device said of itself at its birth, if that is news. changed reports
+// whether it was.
+func Describe(tx *store.Tx, id device.ID, model device.Model, can device.Capabilities) (changed bool, err error) {
+	d, err := Device(tx, id)
+	if err != nil {
+		return false, err
+	}
+	was, err := json.Marshal(descriptionFact{id, d.Model, d.Can})
+	if err != nil {
+		return false, err
+	}
+	f := descriptionFact{id, model, can}
+	is, err := json.Marshal(f)
+	if err != nil || string(was) == string(is) {
+		return false, err
+	}
+	return true, add(tx, d.Home, deviceDescribed, f)
+}
+
+// RemoveDevice removes a device: its credential is void from now on.
+func RemoveDevice(tx *store.Tx, id device.ID) error {
+	d, err := Device(tx, id)
+	if err != nil {
+		return err
+	}
+	return add(tx, d.Home, deviceRemoved, idFact[device.ID]{id})
+}
+
+// AddBrand registers a brand with the API key it will use.
+func AddBrand(tx *store.Tx, b Brand, key string) error {
+	if _, err := device.ParseBrandID(string(b.ID)); err != nil {
+		return fmt.Errorf("brand: %w: %w", ErrInvalid, err)
+	}
+	if err := checkName("brand", b.Name, 64); err != nil {
+		return err
+	}
+	if len(b.Purposes) == 0 {
+		return fmt.Errorf("brand %s: %w: it declares no purpose", b.ID, ErrInvalid)
+	}
+	if b.Quota < 1 {
+		return fmt.Errorf("brand %s: %w: its quota of messages in force is less than 1", b.ID, ErrInvalid)
+	}
+	var taken int
+	if err := tx.QueryRow(`SELECT count(*) FROM brand WHERE id = ?`, b.ID).Scan(&taken); err != nil {
+		return err
+	}
+	if taken > 0 {
+		return fmt.Errorf("brand %s: %w", b.ID, ErrTaken)
+	}
+	return add(tx, device.Gateway, brandAdded, brandFact{b, Hash(key)})
+}
+
+// RemoveBrand removes a brand: its key is void from now on. Its messages in force are the
+// Desk's to withdraw.
+func RemoveBrand(tx *store.Tx, id device.BrandID) error {
+	if _, err := BrandByID(tx, id); err != nil {
+		return err
+	}
+	return add(tx, device.Gateway, brandRemoved, idFact[device.BrandID]{id})
+}
+
+func next(tx *store.Tx, query string, args ...any) (int64, error) {
+	var last int64
+	err := tx.QueryRow(query, args...).Scan(&last)
+	return last + 1, err
+}
+
+// Apply projects this noun's facts; mine is false for those of others.
+func Apply(tx *store.Apply, e store.Event) (mine bool, err error) {
+	switch e.Kind {
+	case homeAdded:
+		return true, store.With(e, func(h Home) error {
+			return tx.Exec(`INSERT INTO home (id, name, zone) VALUES (?, ?, ?)`, h.ID, h.Name, h.Zone)
+		})
+	case homeRemoved:
+		for _, stmt := range []string{
+			`DELETE FROM delivery WHERE home = ?`, `DELETE FROM preference WHERE home = ?`, `DELETE FROM consent WHERE home = ?`,
+			`DELETE FROM credential WHERE device IN (SELECT id FROM device WHERE home = ?)`,
+			`UPDATE device SET removed = 1, name = '', owner = 0, room = 0, model = '{}', can = '{}' WHERE home = ?`,
+			`DELETE FROM room WHERE home = ?`, `DELETE FROM person WHERE home = ?`,
+			`UPDATE home SET removed = 1, name = '' WHERE id = ?`,
+		} {
+			if err := tx.Exec(stmt, e.Home); err != nil {
+				return true, err
+			}
+		}
+		return true, nil
+	case personAdded:
+		return true, store.With(e, func(p Person) error {
+			return tx.Exec(`INSERT INTO person (home, id, name) VALUES (?, ?, ?)`, e.Home, p.ID, p.Name)
+		})
+	case personRemoved:
+		return true, store.With(e, func(f idFact[device.PersonID]) error {
+			if err := tx.Exec(`DELETE FROM consent WHERE home = ? AND subject = ?`, e.Home, f.ID); err != nil {
+				return err
+			}
+			return tx.Exec(`DELETE FROM person WHERE home = ? AND id = ?`, e.Home, f.ID)
+		})
+	case roomAdded:
+		return true, store.With(e, func(r Room) error {
+			return tx.Exec(`INSERT INTO room (home, id, name) VALUES (?, ?, ?)`, e.Home, r.ID, r.Name)
+		})
+	case deviceAdded:
+		return true, store.With(e, func(f deviceFact) error {
+			err := tx.Exec(`INSERT INTO device (id, home, class, name, room, owner, controller) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+				f.ID, e.Home, f.Class, f.Name, f.Room, f.Owner, f.Controller)
+			if err != nil {
+				return err
+			}
+			return tx.Exec(`INSERT INTO credential (hash, kind, device) VALUES (?, ?, ?)`, f.Token, deviceToken, f.ID)
+		})
+	case deviceDescribed:
+		return true, store.With(e, func(f descriptionFact) error {
+			model, err := json.Marshal(f.Model)
+			if err != nil {
+				return err
+			}
+			can, err := json.Marshal(f.Can)
+			if err != nil {
+				return err
+			}
+			return tx.Exec(`UPDATE device SET model = ?, can = ? WHERE id = ?`, string(model), string(can), f.ID)
+		})
+	case deviceRemoved:
+		return true, store.With(e, func(f idFact[device.ID]) error {
+			if err := tx.Exec(`DELETE FROM credential WHERE device = ?`, f.ID); err != nil {
+				return err
+			}
+			return tx.Exec(`UPDATE device SET removed = 1 WHERE id = ?`, f.ID)
+		})
+	case brandAdded:
+		return true, store.With(e, func(f brandFact) error {
+			purposes, err := json.Marshal(f.Purposes)
+			if err != nil {
+				return err
+			}
+			if err := tx.Exec(`INSERT INTO brand (id, name, purposes, quota) VALUES (?, ?, ?, ?)`, f.ID, f.Name, string(purposes), f.Quota); err != nil {
+				return err
+			}
+			return tx.Exec(`INSERT INTO credential (hash, kind, brand) VALUES (?, ?, ?)`, f.Key, brandKey, f.ID)
+		})
+	case brandRemoved:
+		return true, store.With(e, func(f idFact[device.BrandID]) error {
+			if err := tx.Exec(`DELETE FROM credential WHERE brand = ?`, f.ID); err != nil {
+				return err
+			}
+			return tx.Exec(`UPDATE brand SET removed = 1 WHERE id = ?`, f.ID)
+		})
+	}
+	return false, nil
+}

@@ -1,0 +1,232 @@
+// Package registry knows who is who: homes and their people, rooms and devices, brands, and the
+// credentials with which devices and brands log in.
+//
+// In: facts from the Desk, credentials from the doors. Out: identities. Never: a secret in the
+// clear (only its SHA-256 is kept), a look-up of a credential by name.
+package registry
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"database/sql"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"porchlight/device"
+	"porchlight/device/store"
+)
+
+// What callers branch on.
+var (
+	ErrUnknown = errors.New("not known")            // no such home, person, room, device, brand or credential
+	ErrTaken   = errors.New("name is taken")        // somebody else has that name or ID, or had it
+	ErrInvalid = errors.New("cannot be taken in")   // a field is missing or out of its bounds
+	ErrInUse   = errors.New("is still referred to") // remove what refers to it first
+)
+
+// Home is one home.
+type Home struct {
+	ID   device.HomeID `json:"id"`
+	Name string        `json:"name"` // for people and the operator's commands; never in a log
+	Zone string        `json:"zone"` // IANA, as in Europe/Zurich
+}
+
+// Person is somebody who lives in a home.
+type Person struct {
+	ID   device.PersonID `json:"id"`
+	Name string          `json:"name"` // never in a log
+}
+
+// Room is a room of a home.
+type Room struct {
+	ID   device.RoomID `json:"id"`
+	Name string        `json:"name"`
+}
+
+// Brand is a sender of messages.
+type Brand struct {
+	ID       device.BrandID `json:"id"`
+	Name     string         `json:"name"`     // as people see it
+	Purposes []string       `json:"purposes"` // what it declared; nothing else is taken from it
+	Quota    int            `json:"quota"`    // messages in force at one time
+}
+
+// NewToken makes a device's token: 256 random bits in base64url, 43 characters.
+func NewToken() string {
+	var b [32]byte
+	rand.Read(b[:])
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// NewKey makes a brand's API key: "plk_" and 256 random bits in base64url.
+func NewKey() string { return "plk_" + NewToken() }
+
+// Hash is what is kept of a token or key. A slow hash would add nothing at 256 random bits.
+func Hash(secret string) []byte {
+	h := sha256.Sum256([]byte(secret))
+	return h[:]
+}
+
+// The kinds of credential.
+const (
+	deviceToken = "device-token"
+	brandKey    = "brand-key"
+)
+
+// Authenticate returns the device that logs in with token and calls itself id. The credential
+// is looked up by its hash; that it belongs to id is compared in constant time. Every refusal
+// is the same ErrUnknown.
+func Authenticate(tx *store.Tx, id device.ID, token string) (device.Device, error) {
+	if token == "" {
+		return device.Device{}, fmt.Errorf("authenticate device: %w", ErrUnknown)
+	}
+	var owner string
+	err := tx.QueryRow(`SELECT device FROM credential WHERE hash = ? AND kind = ?`, Hash(token), deviceToken).Scan(&owner)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return device.Device{}, fmt.Errorf("authenticate device: %w", err)
+	}
+	if subtle.ConstantTimeCompare([]byte(owner), []byte(id)) != 1 {
+		return device.Device{}, fmt.Errorf("authenticate device: %w", ErrUnknown)
+	}
+	return Device(tx, id)
+}
+
+// AuthenticateBrand returns the brand whose API key this is, or ErrUnknown.
+func AuthenticateBrand(tx *store.Tx, key string) (Brand, error) {
+	var id device.BrandID
+	err := tx.QueryRow(`SELECT brand FROM credential WHERE hash = ? AND kind = ?`, Hash(key), brandKey).Scan(&id)
+	if err != nil {
+		return Brand{}, fmt.Errorf("authenticate brand: %w", unknown(err))
+	}
+	return BrandByID(tx, id)
+}
+
+func unknown(err error) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return ErrUnknown
+	}
+	return err
+}
+
+// HomeByName finds a home by the name the operator gave it.
+func HomeByName(tx *store.Tx, name string) (Home, error) {
+	h := Home{Name: name}
+	err := tx.QueryRow(`SELECT id, zone FROM home WHERE name = ? AND removed = 0`, name).Scan(&h.ID, &h.Zone)
+	if err != nil {
+		return Home{}, fmt.Errorf("home %q: %w", name, unknown(err))
+	}
+	return h, nil
+}
+
+// HomeByID finds a home by its number.
+func HomeByID(tx *store.Tx, id device.HomeID) (Home, error) {
+	h := Home{ID: id}
+	err := tx.QueryRow(`SELECT name, zone FROM home WHERE id = ? AND removed = 0`, id).Scan(&h.Name, &h.Zone)
+	if err != nil {
+		return Home{}, fmt.Errorf("home %d: %w", id, unknown(err))
+	}
+	return h, nil
+}
+
+// Homes lists all homes by number.
+func Homes(tx *store.Tx) ([]Home, error) {
+	return store.List(tx, func(scan scanner) (h Home, err error) { err = scan(&h.ID, &h.Name, &h.Zone); return },
+		`SELECT id, name, zone FROM home WHERE removed = 0 ORDER BY id`)
+}
+
+// People lists the people of a home by number.
+func People(tx *store.Tx, home device.HomeID) ([]Person, error) {
+	return store.List(tx, func(scan scanner) (p Person, err error) { err = scan(&p.ID, &p.Name); return },
+		`SELECT id, name FROM person WHERE home = ? ORDER BY id`, home)
+}
+
+// Rooms lists the rooms of a home by number.
+func Rooms(tx *store.Tx, home device.HomeID) ([]Room, error) {
+	return store.List(tx, func(scan scanner) (r Room, err error) { err = scan(&r.ID, &r.Name); return },
+		`SELECT id, name FROM room WHERE home = ? ORDER BY id`, home)
+}
+
+const deviceColumns = `SELECT id, home, class, name, room, owner, controller, model, can FROM device `
+
+func scanDevice(scan scanner) (d device.Device, err error) {
+	var model, can string
+	if err = scan(&d.ID, &d.Home, &d.Class, &d.Name, &d.Room, &d.Owner, &d.Controller, &model, &can); err != nil {
+		return d, err
+	}
+	if err = json.Unmarshal([]byte(model), &d.Model); err != nil {
+		return d, fmt.Errorf("model of device %s: %w", d.ID, err)
+	}
+	if err = json.Unmarshal([]byte(can), &d.Can); err != nil {
+		return d, fmt.Errorf("capabilities of device %s: %w", d.ID, err)
+	}
+	return d, nil
+}
+
+// Device finds a device that has not been removed.
+func Device(tx *store.Tx, id device.ID) (device.Device, error) {
+	d, err := scanDevice(tx.QueryRow(deviceColumns+`WHERE id = ? AND removed = 0`, id).Scan)
+	if err != nil {
+		return device.Device{}, fmt.Errorf("device %s: %w", id, unknown(err))
+	}
+	return d, nil
+}
+
+// Devices lists the devices of a home by name.
+func Devices(tx *store.Tx, home device.HomeID) ([]device.Device, error) {
+	return store.List(tx, scanDevice, deviceColumns+`WHERE home = ? AND removed = 0 ORDER BY name, id`, home)
+}
+
+const brandColumns = `SELECT id, name, purposes, quota FROM brand `
+
+func scanBrand(scan scanner) (b Brand, err error) {
+	var purposes string
+	if err = scan(&b.ID, &b.Name, &purposes, &b.Quota); err != nil {
+		return b, err
+	}
+	if err = json.Unmarshal([]byte(purposes), &b.Purposes); err != nil {
+		return b, fmt.Errorf("purposes of brand %s: %w", b.ID, err)
+	}
+	return b, nil
+}
+
+// BrandByID finds a brand that has not been removed.
+func BrandByID(tx *store.Tx, id device.BrandID) (Brand, error) {
+	b, err := scanBrand(tx.QueryRow(brandColumns+`WHERE id = ? AND removed = 0`, id).Scan)
+	if err != nil {
+		return Brand{}, fmt.Errorf("brand %s: %w", id, unknown(err))
+	}
+	return b, nil
+}
+
+// Brands lists all brands by ID.
+func Brands(tx *store.Tx) ([]Brand, error) {
+	return store.List(tx, scanBrand, brandColumns+`WHERE removed = 0 ORDER BY id`)
+}
+
+type scanner = func(...any) error
+
+// checkName holds names to what a person can read and a command line can carry.
+func checkName(what, name string, most int) error {
+	if name == "" || len(name) > most || strings.TrimSpace(name) != name || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == 0xfffd }) {
+		return fmt.Errorf("%s name %.40q: %w: use 1 to %d bytes of text without control characters or space at the ends", what, name, ErrInvalid, most)
+	}
+	return nil
+}
+
+// LoadZone finds an IANA time zone. "Local" and the empty name are refused: a home's zone must
+// mean the same on every machine.
+func LoadZone(name string) (*time.Location, error) {
+	if name == "" || name == "Local" || len(name) > 64 {
+		return nil, fmt.Errorf("time zone %.40q: %w: use an IANA name such as Europe/Zurich", name, ErrInvalid)
+	}
+	zone, err := time.LoadLocation(name)
+	if err != nil {
+		return nil, fmt.Errorf("time zone %.40q: %w: use an IANA name such as Europe/Zurich", name, ErrInvalid)
+	}
+	return zone, nil
+}

@@ -1,0 +1,120 @@
+-- +goose Up
+
+-- The journal is the truth: one ordered book per home (home 0: the gateway's own, for brands and
+-- messages). Every other table is a projection of it and can be made again from it.
+CREATE TABLE journal (
+  seq  INTEGER PRIMARY KEY,            -- order among all events of this gateway
+  home INTEGER NOT NULL,
+  pos  INTEGER NOT NULL CHECK (pos > 0),
+  at   INTEGER NOT NULL,               -- ms since the Unix epoch, UTC
+  kind TEXT    NOT NULL,
+  body BLOB    NOT NULL,               -- JSON
+  UNIQUE (home, pos)
+) STRICT;
+
+CREATE TABLE home (
+  id      INTEGER PRIMARY KEY,
+  name    TEXT NOT NULL,
+  zone    TEXT NOT NULL,               -- IANA
+  wishes  INTEGER NOT NULL DEFAULT 0,  -- journal position of the last choice or preference: the version of what its devices are shown (dn/twin), and the fence: what was decided before it must not appear any more
+  removed INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE UNIQUE INDEX home_name ON home (name) WHERE removed = 0;
+
+CREATE TABLE person (
+  home INTEGER NOT NULL REFERENCES home (id),
+  id   INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  PRIMARY KEY (home, id),
+  UNIQUE (home, name)
+) STRICT;
+
+CREATE TABLE room (
+  home INTEGER NOT NULL REFERENCES home (id),
+  id   INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  PRIMARY KEY (home, id),
+  UNIQUE (home, name)
+) STRICT;
+
+CREATE TABLE device (
+  id         TEXT PRIMARY KEY,
+  home       INTEGER NOT NULL REFERENCES home (id),
+  class      INTEGER NOT NULL,
+  name       TEXT NOT NULL,
+  room       INTEGER NOT NULL DEFAULT 0,   -- 0: none
+  owner      INTEGER NOT NULL DEFAULT 0,   -- 0: shared
+  controller INTEGER NOT NULL,
+  removed    INTEGER NOT NULL DEFAULT 0,   -- a removed device keeps its row: its ID is never given again
+  model      TEXT NOT NULL DEFAULT '{}',   -- JSON, from its last birth
+  can        TEXT NOT NULL DEFAULT '{}'    -- JSON, from its last birth
+) STRICT;
+CREATE INDEX device_home ON device (home) WHERE removed = 0;
+
+-- Who may log in with what: looked up by the credential, never by a name.
+CREATE TABLE credential (
+  hash   BLOB PRIMARY KEY,              -- SHA-256 of a token (later also of a public key)
+  kind   TEXT NOT NULL,                 -- device-token, brand-key (later: x509)
+  device TEXT REFERENCES device (id),
+  brand  TEXT REFERENCES brand (id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE brand (
+  id       TEXT PRIMARY KEY,
+  name     TEXT NOT NULL,               -- as people see it
+  purposes TEXT NOT NULL,               -- JSON array: what it declared; nothing else is taken from it
+  quota    INTEGER NOT NULL,            -- messages in force at one time
+  removed  INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- What brands want said; the words themselves are in the journal, once.
+CREATE TABLE message (
+  seq       INTEGER PRIMARY KEY,        -- position in the gateway's book: messages keep this order
+  id        BLOB NOT NULL UNIQUE,       -- 16 bytes
+  brand     TEXT NOT NULL,
+  at        INTEGER NOT NULL,
+  not_after INTEGER NOT NULL,
+  withdrawn INTEGER NOT NULL DEFAULT 0, -- ms, 0: in force
+  key       TEXT NOT NULL,              -- Idempotency-Key
+  digest    BLOB NOT NULL               -- SHA-256 of the request: the same key with another digest is refused
+) STRICT;
+CREATE UNIQUE INDEX message_key ON message (brand, key);
+CREATE INDEX message_force ON message (not_after) WHERE withdrawn = 0;
+
+-- The last choice of each subject about each brand and purpose; the choices before it are in the journal.
+CREATE TABLE consent (
+  home    INTEGER NOT NULL REFERENCES home (id),
+  subject INTEGER NOT NULL,             -- person, 0: the home as a whole
+  brand   TEXT NOT NULL,
+  purpose INTEGER NOT NULL,
+  choice  INTEGER NOT NULL,
+  at      INTEGER NOT NULL,
+  pos     INTEGER NOT NULL,             -- of the entry
+  PRIMARY KEY (home, subject, brand, purpose)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX consent_given ON consent (brand, purpose, home) WHERE choice = 1;
+
+CREATE TABLE preference (
+  home INTEGER NOT NULL REFERENCES home (id),
+  name TEXT NOT NULL,                   -- mutes, quiet, caps, language
+  body BLOB NOT NULL,                   -- JSON
+  pos  INTEGER NOT NULL,                -- of the event that set it
+  PRIMARY KEY (home, name)
+) STRICT, WITHOUT ROWID;
+
+-- One message on one screen, from the moment it was claimed for that screen.
+CREATE TABLE delivery (
+  home      INTEGER NOT NULL REFERENCES home (id),
+  message   BLOB NOT NULL,
+  device    TEXT NOT NULL,
+  brand     TEXT NOT NULL,
+  claimed   INTEGER NOT NULL,           -- ms: the reservation counts from here
+  presented INTEGER NOT NULL DEFAULT 0, -- ms, 0: no receipt yet
+  settled   INTEGER NOT NULL DEFAULT 0, -- ms, 0: open
+  outcome   INTEGER NOT NULL DEFAULT 0, -- why it is settled
+  counts    INTEGER NOT NULL DEFAULT 1, -- 0: released, it was never on the screen
+  decision  TEXT NOT NULL,              -- JSON: the last one taken about it
+  PRIMARY KEY (home, message, device)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX delivery_open ON delivery (home) WHERE settled = 0;
+CREATE INDEX delivery_message ON delivery (message);

@@ -1,0 +1,486 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"embed"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/mattn/go-sqlite3"
+	"github.com/pressly/goose/v3"
+
+	"porchlight/device"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// DB is the open file.
+type DB struct {
+	path    string
+	project Projector
+	now     func() device.Instant
+	most    int // units that share a commit
+	lock    *os.File
+
+	queue   chan *unit
+	stopped chan struct{} // the writer has ended
+
+	// The writer's own.
+	w       *conn
+	pending []*unit // taken from the queue and not yet answered
+	running *unit   // the one whose closure runs
+	unbegun bool    // the last transaction could not be begun
+
+	readers chan *conn // as many slots as readers; nil is one that has not been opened
+	busy    time.Duration
+
+	mu      sync.RWMutex // held for reading while a unit is put into the queue
+	closed  bool
+	closing chan struct{}
+
+	fault                  atomic.Pointer[error] // the last write failure, if it still stands
+	commits, units, failed atomic.Int64
+	largest                atomic.Int64
+}
+
+// Open opens the file at path, made if it is not there (mode 0600), migrates it and reads every pragma back.
+// While it is open, nobody else can open it for writing: ErrBusy.
+func Open(ctx context.Context, path string, o Options) (*DB, error) {
+	if o.Project == nil {
+		return nil, errors.New("open database: no Projector")
+	}
+	db := &DB{
+		project: o.Project, now: o.Now, most: o.MaxUnits, busy: o.busy,
+		stopped: make(chan struct{}), closing: make(chan struct{}),
+	}
+	if db.now == nil {
+		db.now = func() device.Instant { return device.At(time.Now()) }
+	}
+	if db.most <= 0 {
+		db.most = 512
+	}
+	if o.Queue <= 0 {
+		o.Queue = 4096
+	}
+	db.queue = make(chan *unit, o.Queue)
+
+	var err error
+	if db.path, db.lock, db.w, err = openWriter(ctx, path, o); err != nil {
+		return nil, fmt.Errorf("open database %w", err)
+	}
+	n := 2 * runtime.NumCPU()
+	db.readers = make(chan *conn, n)
+	for range n {
+		db.readers <- nil
+	}
+	go db.write(nil)
+	return db, nil
+}
+
+// openWriter locks the file at path, refuses what is not ours, migrates it and opens the writer's connection.
+func openWriter(ctx context.Context, path string, o Options) (abs string, lock *os.File, w *conn, err error) {
+	if abs, err = filepath.Abs(path); err != nil {
+		return "", nil, nil, err
+	}
+	if lock, err = lockFile(abs); err != nil {
+		return "", nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			lock.Close()
+		}
+	}()
+	if err = create(abs); err != nil {
+		return "", nil, nil, fault(abs, err)
+	}
+	have, err := peek(abs)
+	if err != nil {
+		return "", nil, nil, err
+	}
+	if want := newest(); have > want {
+		return "", nil, nil, newer(abs, have, want)
+	}
+	if err = ctx.Err(); err != nil {
+		return "", nil, nil, err
+	}
+	// From here on nothing is cancelled: SQLite would undo a transaction and go on without one.
+	writer := forWriting(abs, o)
+	if have < newest() {
+		if err = migrate(context.WithoutCancel(ctx), writer); err != nil {
+			return "", nil, nil, fault(abs, err)
+		}
+	}
+	if w, err = writer.open(); err != nil {
+		return "", nil, nil, err
+	}
+	return abs, lock, w, nil
+}
+
+func newer(path string, have, want int64) error {
+	return fmt.Errorf("%s: %w: its schema is version %d, this program knows %d: run the newer program, or put back a backup; nothing was changed",
+		path, ErrNewer, have, want)
+}
+
+// lockFile takes the lock that keeps a second gateway off the file at path.
+func lockFile(path string) (*os.File, error) {
+	name := path + ".lock"
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fault(path, err)
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		who, _ := io.ReadAll(io.LimitReader(f, 20))
+		f.Close()
+		return nil, fmt.Errorf("%s: %w: process %s holds %s: stop it first", path, ErrBusy, strings.TrimSpace(string(who)), name)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fault(path, err)
+	}
+	// The number only helps the reader of the message above, so a full disk does not matter here.
+	if f.Truncate(0) == nil {
+		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	}
+	return f, nil
+}
+
+// create makes an empty file that only its owner can read, if there is none. SQLite gives the
+// files beside it the same mode.
+func create(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}
+
+// peek returns the schema version of the file at path, 0 if it is empty, and changes nothing, not even
+// beside it. The caller holds the lock, so that nobody else writes.
+func peek(path string) (int64, error) {
+	s := settings{path: path, dsn: dsn(path, "mode=ro")}
+	if fi, err := os.Stat(path + "-wal"); err != nil || fi.Size() == 0 {
+		s.dsn += "&immutable=1"
+	}
+	return s.version()
+}
+
+// Inspect returns the schema version of the file at path, 0 if it is empty, and the newest that
+// this program knows.
+func Inspect(path string) (have, known int64, err error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return 0, 0, fmt.Errorf("inspect database: %w", err)
+	}
+	have, err = settings{path: abs, dsn: dsn(abs, "mode=ro")}.version()
+	if err != nil {
+		return 0, 0, fmt.Errorf("inspect database %w", err)
+	}
+	return have, newest(), nil
+}
+
+// settings are one way to open the file.
+type settings struct {
+	path, dsn string
+	pragmas   []pragma
+}
+
+// pragma is a setting that every new connection must have.
+type pragma struct {
+	name, value string
+	set         bool // by a statement, because the DSN has no word for it
+}
+
+func dsn(path string, params ...string) string {
+	u := url.URL{Scheme: "file", Path: path}
+	return u.String() + "?_mutex=no&" + strings.Join(params, "&")
+}
+
+func forWriting(path string, o Options) settings {
+	busy := busyTimeout(o.busy)
+	s := settings{path, dsn(path, "mode=rw", "_journal_mode=WAL", "_synchronous=FULL", "_foreign_keys=1", "_busy_timeout="+busy,
+		"_txlock=immediate", "_secure_delete=fast", "_cache_size=-65536"), []pragma{
+		{"journal_mode", "wal", false},
+		{"synchronous", "2", false}, // FULL
+		{"foreign_keys", "1", false},
+		{"busy_timeout", busy, false},
+		{"secure_delete", "2", false},        // fast
+		{"cache_size", "-65536", false},      // 64 MB
+		{"wal_autocheckpoint", "8192", true}, // pages
+		{"page_size", "4096", false},
+		{"mmap_size", "0", false},
+		{"query_only", "0", false},
+	}}
+	if o.maxPages > 0 {
+		s.pragmas = append(s.pragmas, pragma{"max_page_count", strconv.Itoa(o.maxPages), true})
+	}
+	return s
+}
+
+func forReading(path string, busyFor time.Duration) settings {
+	busy := busyTimeout(busyFor)
+	return settings{path, dsn(path, "mode=ro", "_query_only=1", "_synchronous=FULL", "_foreign_keys=1", "_busy_timeout="+busy,
+		"_txlock=deferred", "_secure_delete=fast", "_cache_size=-2000"), []pragma{
+		{"journal_mode", "wal", false},
+		{"synchronous", "2", false},
+		{"foreign_keys", "1", false},
+		{"busy_timeout", busy, false},
+		{"secure_delete", "2", false},
+		{"cache_size", "-2000", false},
+		{"mmap_size", "0", false},
+		{"query_only", "1", false},
+	}}
+}
+
+func busyTimeout(d time.Duration) string {
+	if d == 0 {
+		d = 5 * time.Second
+	}
+	return strconv.FormatInt(d.Milliseconds(), 10)
+}
+
+// open opens a connection and refuses it if one of its pragmas is not what it must be: a word that
+// SQLite or its driver does not know is ignored silently.
+func (s settings) open() (*conn, error) {
+	dc, err := (&sqlite3.SQLiteDriver{}).Open(s.dsn)
+	if err != nil {
+		return nil, fault(s.path, err)
+	}
+	c := &conn{c: dc.(*sqlite3.SQLiteConn), path: s.path, free: make(map[string][]*stmt)}
+	for _, p := range s.pragmas {
+		if err := c.demand(p); err != nil {
+			c.close()
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+func (c *conn) demand(p pragma) error {
+	if p.set {
+		if _, err := c.text("PRAGMA " + p.name + " = " + p.value); err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+	}
+	got, err := c.text("PRAGMA " + p.name)
+	if err != nil {
+		return err
+	}
+	if !strings.EqualFold(got, p.value) {
+		return fmt.Errorf("%s: %w: pragma %s is %s, it must be %s", c.path, ErrFailed, p.name, got, p.value)
+	}
+	return nil
+}
+
+// version returns the schema version, 0 of an empty file. It refuses a database that is not ours.
+func (s settings) version() (int64, error) {
+	c, err := s.open()
+	if err != nil {
+		return 0, err
+	}
+	defer c.close()
+	tx := &Tx{c: c}
+	defer tx.end()
+	var tables, ours int
+	if err := tx.QueryRow("SELECT count(*), count(*) FILTER (WHERE name IN (?, 'journal')) FROM sqlite_schema WHERE type = 'table'", goose.DefaultTablename).Scan(&tables, &ours); err != nil {
+		return 0, err
+	}
+	if tables == 0 {
+		return 0, nil
+	}
+	var v int64
+	if err := tx.QueryRow("SELECT coalesce(max(version_id), 0) FROM " + goose.DefaultTablename).Scan(&v); err != nil {
+		if ours == 0 {
+			return 0, fmt.Errorf("%s: %w: it is an SQLite database of another program: name another file", s.path, ErrCorrupt)
+		}
+		return 0, err
+	}
+	return v, nil
+}
+
+// Connect and Driver make settings a driver.Connector, for goose.
+func (s settings) Connect(context.Context) (driver.Conn, error) {
+	c, err := s.open()
+	if err != nil {
+		return nil, err
+	}
+	c.release()
+	return c.c, nil
+}
+
+// Driver is SQLite.
+func (s settings) Driver() driver.Driver { return &sqlite3.SQLiteDriver{} }
+
+// newest is the schema version this program knows.
+func newest() int64 {
+	var max int64
+	files, _ := fs.ReadDir(migrations, "migrations")
+	for _, f := range files {
+		if v, err := goose.NumericComponent(f.Name()); err == nil && v > max {
+			max = v
+		}
+	}
+	return max
+}
+
+// migrate brings the schema up to newest.
+func migrate(ctx context.Context, s settings) error {
+	db := sql.OpenDB(s)
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	dir, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider(goose.DialectSQLite3, db, dir, goose.WithLogger(goose.NopLogger()), goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return err
+	}
+	if _, err := p.Up(ctx); err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	return nil
+}
+
+// Close waits for the writer to finish what it has, moves everything from the write-ahead log into
+// the file and closes it.
+func (db *DB) Close() error {
+	db.mu.Lock()
+	if db.closed {
+		db.mu.Unlock()
+		return nil
+	}
+	db.closed = true
+	close(db.closing)
+	close(db.queue)
+	db.mu.Unlock()
+	<-db.stopped
+
+	var err error
+	for range cap(db.readers) {
+		if c := <-db.readers; c != nil {
+			err = errors.Join(err, c.close())
+		}
+	}
+	_, e := db.w.text("PRAGMA wal_checkpoint(TRUNCATE)")
+	err = errors.Join(err, e, db.w.close(), db.lock.Close())
+	if err != nil {
+		return fmt.Errorf("close database: %w", err)
+	}
+	return nil
+}
+
+// View runs f with a consistent snapshot to read from. It waits for a free connection; f must not call View.
+func (db *DB) View(ctx context.Context, f func(tx *Tx) error) error {
+	select {
+	case <-db.closing:
+		return ErrClosed
+	default:
+	}
+	var c *conn
+	select {
+	case c = <-db.readers:
+	case <-db.closing:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { db.readers <- c }()
+	if c == nil {
+		var err error
+		if c, err = forReading(db.path, db.busy).open(); err != nil {
+			return fmt.Errorf("view: %w", err)
+		}
+	}
+	if err := c.begin("BEGIN DEFERRED"); err != nil {
+		return fmt.Errorf("view: %w", err)
+	}
+	tx := &Tx{Now: db.now(), c: c, ctx: ctx}
+	defer func() {
+		tx.end()
+		c.rollback()
+	}()
+	return f(tx)
+}
+
+// Events calls f for each event of home's book after the position after, in order. It holds no
+// snapshot while f runs.
+func (db *DB) Events(ctx context.Context, home device.HomeID, after int64, f func(Event) error) error {
+	const page = 256
+	for {
+		var events []Event
+		err := db.View(ctx, func(tx *Tx) error {
+			rows, err := tx.Query("SELECT seq, home, pos, at, kind, body FROM journal WHERE home = ? AND pos > ? ORDER BY pos LIMIT ?", home, after, page)
+			if err != nil {
+				return err
+			}
+			for rows.Next() {
+				var e Event
+				if err := rows.Scan(&e.Seq, &e.Home, &e.Pos, &e.At, &e.Kind, &e.Body); err != nil {
+					return err
+				}
+				events = append(events, e)
+			}
+			return rows.Err()
+		})
+		if err != nil {
+			return fmt.Errorf("read the book of home %d: %w", home, err)
+		}
+		for _, e := range events {
+			if err := f(e); err != nil {
+				return err
+			}
+			after = e.Pos
+		}
+		if len(events) < page {
+			return nil
+		}
+	}
+}
+
+// Healthy returns nil, or the last failure to write if nothing has been written since. The next
+// Update tries again.
+func (db *DB) Healthy() error {
+	if err := db.fault.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Stats returns the counters.
+func (db *DB) Stats() Stats {
+	s := Stats{
+		Commits: db.commits.Load(), Units: db.units.Load(), Failed: db.failed.Load(),
+		Largest: int(db.largest.Load()), Queued: len(db.queue),
+	}
+	if fi, err := os.Stat(db.path + "-wal"); err == nil {
+		s.WALBytes = fi.Size()
+	}
+	return s
+}

@@ -1,0 +1,435 @@
+package store
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/pressly/goose/v3"
+
+	"porchlight/device"
+)
+
+// table is a projection.
+type table struct {
+	name string
+	cols []string
+	key  []string // columns of the primary key
+	refs []string // tables its foreign keys point to
+}
+
+// projections lists every table but the journal and those of goose and SQLite, by name.
+func projections(c *conn) ([]table, error) {
+	tx := &Tx{c: c}
+	defer tx.end()
+	var tables []table
+	rows, err := tx.Query(`SELECT name FROM sqlite_schema WHERE type = 'table'
+		AND name NOT IN ('journal', ?) AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY name`, goose.DefaultTablename)
+	if err != nil {
+		return nil, err
+	}
+	for rows.Next() {
+		var t table
+		if err := rows.Scan(&t.name); err != nil {
+			return nil, err
+		}
+		tables = append(tables, t)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	for i := range tables {
+		t := &tables[i]
+		if t.cols, err = names(tx, "SELECT name FROM pragma_table_info(?) ORDER BY cid", t.name); err != nil {
+			return nil, err
+		}
+		if t.key, err = names(tx, "SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY pk", t.name); err != nil {
+			return nil, err
+		}
+		if t.refs, err = names(tx, `SELECT DISTINCT "table" FROM pragma_foreign_key_list(?)`, t.name); err != nil {
+			return nil, err
+		}
+		if len(t.key) == 0 {
+			return nil, fmt.Errorf("table %s has no primary key", t.name)
+		}
+	}
+	return tables, nil
+}
+
+func names(tx *Tx, query, arg string) ([]string, error) {
+	var list []string
+	rows, err := tx.Query(query, arg)
+	if err != nil {
+		return nil, err
+	}
+	for rows.Next() {
+		var s string
+		if err := rows.Scan(&s); err != nil {
+			return nil, err
+		}
+		list = append(list, s)
+	}
+	return list, rows.Err()
+}
+
+// replay calls project on into for each event of the journal read from tx, in order. It reports places
+// where a book has a gap.
+func replay(ctx context.Context, tx *Tx, into *Apply, project Projector, progress func(done, total int64)) (gaps []string, err error) {
+	var total, done int64
+	if err := tx.QueryRow("SELECT count(*) FROM journal").Scan(&total); err != nil {
+		return nil, err
+	}
+	rows, err := tx.Query("SELECT seq, home, pos, at, kind, body FROM journal ORDER BY seq")
+	if err != nil {
+		return nil, err
+	}
+	heads := make(map[device.HomeID]int64)
+	for rows.Next() {
+		var e Event
+		if err := rows.Scan(&e.Seq, &e.Home, &e.Pos, &e.At, &e.Kind, &e.Body); err != nil {
+			return nil, err
+		}
+		if head := heads[e.Home]; e.Pos != head+1 {
+			gaps = append(gaps, fmt.Sprintf("journal (%d): position %d of home %d follows %d", e.Seq, e.Pos, e.Home, head))
+		}
+		heads[e.Home] = e.Pos
+		if err := project(into, e); err != nil {
+			return nil, fmt.Errorf("event %d (%s, home %d, position %d): %w", e.Seq, e.Kind, e.Home, e.Pos, err)
+		}
+		if err := into.tx.c.dead; err != nil {
+			return nil, err
+		}
+		if done++; done%1024 == 0 {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			if progress != nil {
+				progress(done, total)
+			}
+		}
+	}
+	if progress != nil {
+		progress(done, total)
+	}
+	return gaps, rows.Err()
+}
+
+// Rebuild makes every table but the journal again from the journal, in one transaction. No gateway may
+// have the file open: ErrBusy.
+func Rebuild(ctx context.Context, path string, project Projector) error {
+	if err := rebuild(ctx, path, project); err != nil {
+		return fmt.Errorf("rebuild database %w", err)
+	}
+	return nil
+}
+
+func rebuild(ctx context.Context, path string, project Projector) (err error) {
+	if _, err := os.Stat(path); err != nil {
+		return fault(path, err)
+	}
+	_, lock, c, err := openWriter(ctx, path, Options{})
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	defer func() {
+		if err == nil {
+			_, err = c.text("PRAGMA wal_checkpoint(TRUNCATE)")
+		}
+		err = errors.Join(err, c.close())
+	}()
+	tables, err := projections(c)
+	if err != nil {
+		return err
+	}
+	if err := c.begin("BEGIN EXCLUSIVE"); err != nil {
+		return err
+	}
+	defer c.rollback()
+	for len(tables) > 0 {
+		// Next comes a table that no other points to.
+		i := slices.IndexFunc(tables, func(t table) bool {
+			return !slices.ContainsFunc(tables, func(o table) bool { return o.name != t.name && slices.Contains(o.refs, t.name) })
+		})
+		if i < 0 {
+			return fmt.Errorf("%s: tables refer to each other in a circle", path)
+		}
+		if err := c.exec("DELETE FROM " + quote(tables[i].name)); err != nil {
+			return err
+		}
+		tables = slices.Delete(tables, i, i+1)
+	}
+	tx := &Tx{c: c}
+	defer tx.end()
+	gaps, err := replay(ctx, tx, &Apply{tx}, project, nil)
+	if err != nil {
+		return err
+	}
+	if len(gaps) > 0 {
+		return fmt.Errorf("%s: %w: %s", path, ErrCorrupt, gaps[0])
+	}
+	tx.end()
+	return c.commit()
+}
+
+const maxDiffs = 1000 // that Check lists
+
+// Check makes every table again from the journal, in a temporary database, and compares. It changes nothing
+// and may run beside a gateway. diffs name table, key and column, but no text or bytes: those may be people's
+// words. progress, which may be nil, is told how many of all events have been replayed.
+func Check(ctx context.Context, path string, project Projector, progress func(done, total int64)) (diffs []string, err error) {
+	diffs, err = check(ctx, path, project, progress)
+	if err != nil {
+		return nil, fmt.Errorf("check database %w", err)
+	}
+	return diffs, nil
+}
+
+func check(ctx context.Context, path string, project Projector, progress func(done, total int64)) ([]string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	have, err := settings{path: path, dsn: dsn(path, "mode=ro")}.version()
+	if err != nil {
+		return nil, err
+	}
+	if have > newest() {
+		return nil, newer(path, have, newest())
+	}
+	if have < newest() {
+		return nil, fmt.Errorf("%s: its schema is version %d, this program's is %d: start the gateway once, then check", path, have, newest())
+	}
+	old, err := forReading(path, 0).open()
+	if err != nil {
+		return nil, err
+	}
+	defer old.close()
+	if err := old.begin("BEGIN DEFERRED"); err != nil {
+		return nil, err
+	}
+	defer old.rollback()
+	otx := &Tx{c: old, ctx: ctx}
+	defer otx.end()
+
+	var diffs []string
+	if diffs, err = integrity(old); err != nil {
+		return nil, err
+	}
+
+	dir, err := os.MkdirTemp("", "porchlight-check-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	_, lock, fresh, err := openWriter(ctx, filepath.Join(dir, "check.db"), Options{})
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Close()
+	defer fresh.close()
+	if err := fresh.begin("BEGIN IMMEDIATE"); err != nil {
+		return nil, err
+	}
+	defer fresh.rollback()
+	ftx := &Tx{c: fresh}
+	defer ftx.end()
+	gaps, err := replay(ctx, otx, &Apply{ftx}, project, progress)
+	if err != nil {
+		return nil, err
+	}
+	diffs = append(diffs, gaps...)
+
+	tables, err := projections(fresh)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range tables {
+		if diffs, err = compare(diffs, t, otx, ftx); err != nil {
+			return nil, err
+		}
+		if len(diffs) > maxDiffs {
+			return append(diffs[:maxDiffs], "and more"), nil
+		}
+	}
+	return diffs, nil
+}
+
+// integrity returns what SQLite itself finds wrong with the file.
+func integrity(c *conn) ([]string, error) {
+	tx := &Tx{c: c}
+	defer tx.end()
+	st, err := c.take("PRAGMA integrity_check")
+	if err != nil {
+		return nil, err
+	}
+	rows, err := tx.rows(st, nil)
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for rows.Next() {
+		var s string
+		if err := rows.Scan(&s); err != nil {
+			return nil, err
+		}
+		if s != "ok" {
+			found = append(found, "file: "+s)
+		}
+	}
+	return found, rows.Err()
+}
+
+// compare walks t in the order of its key in both databases.
+func compare(diffs []string, t table, old, fresh *Tx) ([]string, error) {
+	a, err := walk(old, t)
+	if err != nil {
+		return diffs, err
+	}
+	b, err := walk(fresh, t)
+	if err != nil {
+		return diffs, err
+	}
+	for len(diffs) <= maxDiffs && (a.row != nil || b.row != nil) {
+		order := 0
+		switch {
+		case a.row == nil:
+			order = 1
+		case b.row == nil:
+			order = -1
+		default:
+			for i := range t.key {
+				if order = compareValues(a.row[i], b.row[i]); order != 0 {
+					break
+				}
+			}
+		}
+		switch {
+		case order < 0:
+			diffs = append(diffs, fmt.Sprintf("%s: the row is there, the journal has none", a.name()))
+			err = a.next()
+		case order > 0:
+			diffs = append(diffs, fmt.Sprintf("%s: the row is missing", b.name()))
+			err = b.next()
+		default:
+			for i, col := range t.cols {
+				x, y := a.row[len(t.key)+i], b.row[len(t.key)+i]
+				if compareValues(x, y) != 0 {
+					diffs = append(diffs, fmt.Sprintf("%s: column %s is %s, by the journal %s", a.name(), col, show(x), show(y)))
+				}
+			}
+			err = errors.Join(a.next(), b.next())
+		}
+		if err != nil {
+			return diffs, err
+		}
+	}
+	return diffs, nil
+}
+
+// walker goes through a table in the order of its key. row is the key's columns, then all columns;
+// nil at the end.
+type walker struct {
+	t    table
+	rows *Rows
+	row  []driver.Value
+}
+
+func walk(tx *Tx, t table) (*walker, error) {
+	key := make([]string, len(t.key))
+	for i, k := range t.key {
+		key[i] = quote(k)
+	}
+	cols := make([]string, len(t.cols))
+	for i, c := range t.cols {
+		cols[i] = quote(c)
+	}
+	keys := strings.Join(key, ", ")
+	rows, err := tx.Query("SELECT " + keys + ", " + strings.Join(cols, ", ") + " FROM " + quote(t.name) + " ORDER BY " + keys)
+	if err != nil {
+		return nil, err
+	}
+	w := &walker{t: t, rows: rows}
+	return w, w.next()
+}
+
+func (w *walker) next() error {
+	if !w.rows.Next() {
+		w.row = nil
+		return w.rows.Err()
+	}
+	w.row = slices.Clone(w.rows.st.row)
+	return nil
+}
+
+// name says which row it is.
+func (w *walker) name() string {
+	key := make([]string, len(w.t.key))
+	for i := range key {
+		switch v := w.row[i].(type) {
+		case []byte:
+			key[i] = fmt.Sprintf("%x", v)
+		default:
+			key[i] = fmt.Sprint(v)
+		}
+	}
+	return w.t.name + " (" + strings.Join(key, ", ") + ")"
+}
+
+// show prints a value unless it may be private.
+func show(v driver.Value) string {
+	switch v := v.(type) {
+	case nil:
+		return "NULL"
+	case string:
+		return fmt.Sprintf("another text (%d bytes)", len(v))
+	case []byte:
+		return fmt.Sprintf("another blob (%d bytes)", len(v))
+	}
+	return fmt.Sprint(v)
+}
+
+// compareValues orders values as SQLite does: NULL, numbers, text, blobs.
+func compareValues(a, b driver.Value) int {
+	if c := cmp.Compare(rank(a), rank(b)); c != 0 {
+		return c
+	}
+	switch x := a.(type) {
+	case int64:
+		if y, ok := b.(int64); ok {
+			return cmp.Compare(x, y)
+		}
+		return cmp.Compare(float64(x), b.(float64))
+	case float64:
+		if y, ok := b.(int64); ok {
+			return cmp.Compare(x, float64(y))
+		}
+		return cmp.Compare(x, b.(float64))
+	case string:
+		return strings.Compare(x, b.(string))
+	case []byte:
+		return bytes.Compare(x, b.([]byte))
+	}
+	return 0
+}
+
+func rank(v driver.Value) int {
+	switch v.(type) {
+	case nil:
+		return 0
+	case int64, float64:
+		return 1
+	case string:
+		return 2
+	}
+	return 3
+}
+
+func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }

@@ -1,0 +1,169 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"porchlight/device"
+)
+
+// Tx is a transaction to read from and, inside Update, to append to. It belongs to one goroutine and
+// ends with the unit.
+type Tx struct {
+	Now device.Instant // one instant for all of the unit
+
+	c       *conn
+	ctx     context.Context // of View, for the life of its closure; nil in Update
+	project Projector       // nil in View
+	open    []*Rows
+	saved   bool  // its savepoint is set
+	failed  error // an Append that got half way: the unit fails, whatever f makes of it
+	over    bool
+}
+
+var errOver = errors.New("the transaction is over")
+
+// Query is database/sql's, for one SELECT. Rows left open are closed at the end of the unit.
+func (tx *Tx) Query(query string, args ...any) (*Rows, error) {
+	if tx.over {
+		return nil, errOver
+	}
+	if tx.ctx != nil && tx.ctx.Err() != nil {
+		return nil, tx.ctx.Err()
+	}
+	st, err := tx.c.take(query)
+	if err != nil {
+		return nil, err
+	}
+	if !st.reads {
+		tx.c.give(st)
+		return nil, fmt.Errorf("query %q: only SELECT reads", query)
+	}
+	return tx.rows(st, args)
+}
+
+func (tx *Tx) rows(st *stmt, args []any) (*Rows, error) {
+	r, err := tx.c.run(st, args)
+	if err != nil {
+		tx.c.give(st)
+		return nil, err
+	}
+	if st.row == nil {
+		st.row = make([]driver.Value, len(r.Columns()))
+	}
+	rows := &Rows{tx: tx, st: st, r: r}
+	tx.open = append(tx.open, rows)
+	return rows, nil
+}
+
+// QueryRow is database/sql's, for one SELECT.
+func (tx *Tx) QueryRow(query string, args ...any) *Row {
+	rows, err := tx.Query(query, args...)
+	return &Row{rows: rows, err: err}
+}
+
+// Head returns the position of home's newest event; 0 if it has none.
+func (tx *Tx) Head(home device.HomeID) (int64, error) {
+	var pos int64
+	err := tx.QueryRow("SELECT pos FROM journal WHERE home = ? + 0 ORDER BY pos DESC LIMIT 1", int64(home)).Scan(&pos)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	return pos, err
+}
+
+// Append adds an event of kind with body, encoded as JSON, to home's journal at the place after the position after,
+// and projects it. It fails with ErrMoved if the head is elsewhere. In View it fails.
+func (tx *Tx) Append(home device.HomeID, after int64, kind string, body any) (Event, error) {
+	e, err := tx.append(home, after, kind, body)
+	if err != nil {
+		return Event{}, fmt.Errorf("append %s to home %d after %d: %w", kind, home, after, err)
+	}
+	return e, nil
+}
+
+func (tx *Tx) append(home device.HomeID, after int64, kind string, body any) (Event, error) {
+	switch {
+	case tx.over:
+		return Event{}, errOver
+	case tx.project == nil:
+		return Event{}, errors.New("nothing can be appended in View")
+	case tx.failed != nil:
+		return Event{}, tx.failed
+	}
+	head, err := tx.Head(home)
+	if err != nil {
+		return Event{}, err
+	}
+	if head != after {
+		return Event{}, fmt.Errorf("%w: its head is %d", ErrMoved, head)
+	}
+	b, err := json.Marshal(body)
+	if err != nil {
+		return Event{}, err
+	}
+	e := Event{Home: home, Pos: after + 1, At: tx.Now, Kind: kind, Body: b}
+	if tx.failed = tx.write(&e); tx.failed != nil {
+		return Event{}, tx.failed
+	}
+	return e, nil
+}
+
+// write puts e into the journal and its projections. If it fails, something of it may be left.
+func (tx *Tx) write(e *Event) error {
+	if !tx.saved {
+		if err := tx.c.exec("SAVEPOINT unit"); err != nil {
+			return err
+		}
+		tx.saved = true
+	}
+	seq, err := tx.c.insert("INSERT INTO journal (home, pos, at, kind, body) VALUES (?, ?, ?, ?, ?)",
+		int64(e.Home), e.Pos, int64(e.At), e.Kind, e.Body)
+	if err != nil {
+		return err
+	}
+	e.Seq = seq
+	return tx.project(&Apply{tx}, *e)
+}
+
+// end closes what was left open.
+func (tx *Tx) end() {
+	tx.over = true
+	for len(tx.open) > 0 {
+		tx.open[len(tx.open)-1].Close()
+	}
+}
+
+// Apply is what a Projector may do: read and write the tables.
+type Apply struct{ tx *Tx }
+
+// Exec is database/sql's, for one INSERT, UPDATE or DELETE; it is prepared once per query text.
+func (a *Apply) Exec(query string, args ...any) error {
+	if a.tx.over {
+		return errOver
+	}
+	c := a.tx.c
+	st, err := c.take(query)
+	if err != nil {
+		return err
+	}
+	defer c.give(st)
+	if !st.writes {
+		return fmt.Errorf("exec %q: only INSERT, UPDATE and DELETE write", query)
+	}
+	r, err := c.run(st, args)
+	if err != nil {
+		return err
+	}
+	return c.fault(r.Close())
+}
+
+// QueryRow is that of Tx.
+func (a *Apply) QueryRow(query string, args ...any) *Row { return a.tx.QueryRow(query, args...) }
+
+// Query is that of Tx.
+func (a *Apply) Query(query string, args ...any) (*Rows, error) { return a.tx.Query(query, args...) }

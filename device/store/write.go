@@ -1,0 +1,217 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+)
+
+// unit is one Update that waits for its answer.
+type unit struct {
+	f    func(*Tx) error
+	err  error
+	done chan struct{}
+}
+
+var units = sync.Pool{New: func() any { return &unit{done: make(chan struct{}, 1)} }}
+
+// Update runs f as one unit and returns after it is on disk. Units that wait at the same time share one
+// commit; an error of f undoes f alone and is returned. f runs on the writer: it must not block, and must
+// not call View or Update. If a shared commit fails, every unit is run again by itself: f must not add up
+// what it leaves behind outside the database, but set it anew.
+func (db *DB) Update(f func(tx *Tx) error) error {
+	u := units.Get().(*unit)
+	u.f, u.err = f, nil
+	db.mu.RLock()
+	if db.closed {
+		db.mu.RUnlock()
+		return ErrClosed
+	}
+	db.queue <- u
+	db.mu.RUnlock()
+	<-u.done
+	err := u.err
+	u.f = nil
+	units.Put(u)
+	return err
+}
+
+var tl = time.Now()
+var T [3]time.Duration
+var errExited = errors.New("the unit ended its goroutine")
+
+// write is the writer: it commits what waits until the queue is closed. rest are units left over by a
+// writer that a unit has ended.
+func (db *DB) write(rest []*unit) {
+	defer func() {
+		u := db.running
+		if u == nil {
+			close(db.stopped)
+			return
+		}
+		// runtime.Goexit, as by a test's Fatal: answer that unit, and let another writer go on.
+		db.running = nil
+		db.w.rollback()
+		rest := slices.DeleteFunc(slices.Clone(db.pending), func(other *unit) bool { return other == u })
+		u.err = errExited
+		db.count(u)
+		u.done <- struct{}{}
+		go db.write(rest)
+	}()
+	db.pending = rest
+	db.oneByOne()
+	room := make([]*unit, 0, db.most)
+	for u := range db.queue {
+		// Whoever is about to put a unit in may do so first: this waits for no clock, only for those who
+		// can run now, and a caller that is alone does not notice.
+		for n := -1; n < len(db.queue) && n < db.most; {
+			n = len(db.queue)
+			runtime.Gosched()
+		}
+		batch := append(room, u)
+	more:
+		for len(batch) < db.most {
+			select {
+			case u, ok := <-db.queue:
+				if !ok {
+					break more
+				}
+				batch = append(batch, u)
+			default:
+				break more
+			}
+		}
+		db.pending = batch
+		if err := db.try(batch); err == nil {
+			db.answer(len(batch))
+		} else if len(batch) == 1 || db.unbegun {
+			db.fail(err)
+		} else {
+			db.oneByOne()
+		}
+		clear(batch)
+	}
+}
+
+// oneByOne gives each pending unit a commit, and so a true answer, of its own.
+func (db *DB) oneByOne() {
+	for len(db.pending) > 0 {
+		err := db.try(db.pending[:1])
+		if err != nil && db.unbegun {
+			db.fail(err)
+			return
+		}
+		if err != nil {
+			db.pending[0].err = err
+		}
+		db.answer(1)
+	}
+}
+
+// try runs batch in one transaction. If that fails as a whole, nothing of it is left; otherwise each
+// unit has its own error or none.
+func (db *DB) try(batch []*unit) error {
+	c := db.w
+	t0 := time.Now()
+	db.unbegun = false
+	if err := c.begin("BEGIN IMMEDIATE"); err != nil {
+		db.unbegun = true
+		db.sick(err)
+		return err
+	}
+	wrote := false
+	for _, u := range batch {
+		db.running = u
+		var w bool
+		w, u.err = db.run(u)
+		db.running = nil
+		wrote = wrote || w
+		if c.dead != nil {
+			break
+		}
+	}
+	t1 := time.Now()
+	if err := c.commit(); err != nil {
+		db.sick(err)
+		return err
+	}
+	T[0] += t0.Sub(tl)
+	T[1] += t1.Sub(t0)
+	tl = time.Now()
+	T[2] += tl.Sub(t1)
+	if wrote {
+		db.commits.Add(1)
+		db.largest.Store(max(db.largest.Load(), int64(len(batch))))
+		db.fault.Store(nil)
+	}
+	for _, u := range batch {
+		if standing(u.err) {
+			db.sick(u.err)
+		}
+	}
+	return nil
+}
+
+// run runs u in a savepoint and reports whether it left something to commit.
+func (db *DB) run(u *unit) (wrote bool, err error) {
+	tx := &Tx{Now: db.now(), c: db.w, project: db.project}
+	err = call(u.f, tx)
+	tx.end()
+	if err == nil {
+		err = tx.failed
+	}
+	if !tx.saved || db.w.dead != nil {
+		return false, err
+	}
+	if err != nil {
+		if e := db.w.exec("ROLLBACK TO unit"); e != nil {
+			db.w.dead = e
+			return false, err
+		}
+	}
+	if e := db.w.exec("RELEASE unit"); e != nil {
+		db.w.dead = e
+	}
+	return err == nil, err
+}
+
+// call turns a panic of f into an error.
+func call(f func(*Tx) error, tx *Tx) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("a unit panicked: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return f(tx)
+}
+
+func (db *DB) sick(err error) { db.fault.Store(&err) }
+
+// fail answers all pending units with err.
+func (db *DB) fail(err error) {
+	for _, u := range db.pending {
+		u.err = err
+	}
+	db.answer(len(db.pending))
+}
+
+// answer answers the first n pending units.
+func (db *DB) answer(n int) {
+	now := db.pending[:n]
+	db.pending = db.pending[n:]
+	for _, u := range now {
+		db.count(u)
+		u.done <- struct{}{}
+	}
+}
+
+func (db *DB) count(u *unit) {
+	db.units.Add(1)
+	if u.err != nil {
+		db.failed.Add(1)
+	}
+}

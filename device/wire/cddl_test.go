@@ -1,0 +1,156 @@
+package wire
+
+import (
+	"fmt"
+	"os"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"porchlight/device"
+)
+
+var (
+	cddlRule   = regexp.MustCompile(`(?m)^([a-z0-9-]+) = `)
+	cddlMember = regexp.MustCompile(`(?m)^\s+(\? )?(\d+): `)
+	cddlChoice = regexp.MustCompile(`([a-z-]+): (\d+)`)
+)
+
+// rules cuts contract.cddl into its rules, without comments.
+func rules(t *testing.T) map[string]string {
+	t.Helper()
+	b, err := os.ReadFile("contract.cddl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := regexp.MustCompile(`;.*`).ReplaceAllString(string(b), "")
+	all := make(map[string]string)
+	starts := cddlRule.FindAllStringSubmatchIndex(text, -1)
+	for i, at := range starts {
+		end := len(text)
+		if i+1 < len(starts) {
+			end = starts[i+1][0]
+		}
+		name := text[at[2]:at[3]]
+		if _, twice := all[name]; twice {
+			t.Errorf("contract.cddl: rule %s occurs twice", name)
+		}
+		all[name] = text[at[1]:end]
+	}
+	return all
+}
+
+// TestContractKeys holds each frame type to its rule in contract.cddl: the same keys, and the
+// same of them optional.
+func TestContractKeys(t *testing.T) {
+	contract := rules(t)
+	types := map[string]any{
+		"up-birth": Birth{}, "model": Model{}, "caps": Capabilities{}, "up-ctx": contextFrame{}, "up-evt": Event{},
+		"up-twin": Proposal{}, "up-bye": Bye{}, "present": Present{}, "response": Response{}, "cancel": Cancel{},
+		"dn-time": Time{}, "dn-twin": Twin{}, "doc": Document{}, "choice": BrandChoice{}, "quiet": QuietTime{},
+		"mute": Mute{}, "dn-err": Err{},
+	}
+	for rule, body := range contract {
+		if _, ok := types[rule]; !ok && strings.HasPrefix(body, "{") {
+			t.Errorf("contract.cddl: the map %s has no Go type", rule)
+		}
+	}
+	for rule, frame := range types {
+		want := make(map[string]bool) // by key: optional
+		for _, m := range cddlMember.FindAllStringSubmatch(contract[rule], -1) {
+			want[m[2]] = m[1] != ""
+		}
+		got := make(map[string]bool)
+		for f := range fields(reflect.TypeOf(frame)) {
+			key, options, _ := strings.Cut(f.Tag.Get("cbor"), ",")
+			if !strings.HasPrefix(options, "keyasint") {
+				t.Errorf("%T.%s has no integer key", frame, f.Name)
+			}
+			got[key] = strings.Contains(options, "omit")
+		}
+		if len(want) == 0 || !reflect.DeepEqual(got, want) {
+			t.Errorf("%T and the rule %s (key: optional)\ngot  %v\nwant %v", frame, rule, got, want)
+		}
+		if !strings.Contains(contract[rule], "* int => any") {
+			t.Errorf("contract.cddl: %s does not say that other keys are passed over", rule)
+		}
+	}
+	for leaf, rule := range map[Leaf]string{
+		UpBirth: "up-birth", UpCtx: "up-ctx", UpEvt: "up-evt", UpTwin: "up-twin", UpBye: "up-bye",
+		DnMsg: "dn-msg", DnTwin: "dn-twin", DnTime: "dn-time", DnErr: "dn-err",
+	} {
+		if contract[rule] == "" || strings.ReplaceAll(string(leaf), "/", "-") != rule {
+			t.Errorf("leaf %s has no rule %s", leaf, rule)
+		}
+	}
+}
+
+func fields(t reflect.Type) func(func(reflect.StructField) bool) {
+	return func(yield func(reflect.StructField) bool) {
+		for i := range t.NumField() {
+			if !yield(t.Field(i)) {
+				return
+			}
+		}
+	}
+}
+
+// TestContractNumbers holds the numbers in words to ours.
+func TestContractNumbers(t *testing.T) {
+	contract := rules(t)
+	ours := map[string]map[string]int{
+		"class": {}, "form": {},
+		"priority": {"low": int(Low), "medium": int(Medium), "high": int(High), "critical": int(Critical)},
+		"event": {"queued": int(Queued), "presented": int(Presented), "responded": int(Responded), "dismissed": int(Dismissed),
+			"timed-out": int(TimedOut), "declined": int(Declined), "expired": int(Expired), "cancelled": int(Cancelled), "failed": int(Failed)},
+		"wish": {"allowed": int(Allowed), "increased": int(Increased), "reduced": int(Reduced), "disallowed": int(Disallowed), "banned": int(Banned)},
+		"reason": {"guard-failed": int(GuardFailed), "busy": int(Busy), "unsupported-form": int(UnsupportedForm), "driving": int(DrivingNow),
+			"user-dnd": int(UserDND), "too-large": int(TooLarge), "internal": int(Internal), "unknown-message": int(UnknownMessage), "stale": int(Stale)},
+	}
+	for c := range device.Class(200) {
+		if c.Known() {
+			ours["class"][c.String()] = int(c)
+		}
+	}
+	for f := range device.Form(200) {
+		if f.Known() {
+			ours["form"][f.String()] = int(f)
+		}
+	}
+	for rule, want := range ours {
+		got := make(map[string]int)
+		for _, m := range cddlChoice.FindAllStringSubmatch(contract[rule], -1) {
+			got[m[1]], _ = strconv.Atoi(m[2])
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("rule %s\ngot  %v\nwant %v", rule, got, want)
+		}
+	}
+}
+
+// TestContractLimits: the limits stand in the contract as they are in the code.
+func TestContractLimits(t *testing.T) {
+	b, err := os.ReadFile("contract.cddl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := strings.Join(strings.Fields(strings.ReplaceAll(string(b), "\n;", "")), " ")
+	for _, want := range []string{
+		fmt.Sprintf("at most %d bytes, at most %d levels deep, at most %d pairs in a map and %d items in an array", MaxFrame, MaxDepth, MaxPairs, MaxItems),
+		fmt.Sprintf("number = 0..%d ", uint64(MaxUint)),
+		fmt.Sprintf("name = tstr .size (1..%d)", MaxName),
+		fmt.Sprintf("language = tstr .size (1..%d)", maxTag),
+		fmt.Sprintf("6: tstr .size (1..%d), ; text", MaxText),
+		fmt.Sprintf("1: tstr .size (1..%d), ; label", MaxLabel),
+		fmt.Sprintf("[1*%d response]", MaxResponses),
+		fmt.Sprintf("8: [0*%d msg-id]", MaxHeld),
+		fmt.Sprintf("2: [0*%d msg-id], ; keep", MaxHeld),
+		fmt.Sprintf("At most %d bytes. doc = {", MaxTwin),
+	} {
+		if !strings.Contains(words, want) {
+			t.Errorf("contract.cddl does not say %q", want)
+		}
+	}
+}

@@ -1,0 +1,614 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/big"
+	"strings"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"porchlight/device"
+)
+
+// strict refuses at any depth what no frame may hold, also under keys that are passed over.
+var strict, lax = func() (cbor.DecMode, cbor.DecMode) {
+	simple, err := cbor.NewSimpleValueRegistryFromDefaults(cbor.WithRejectedSimpleValue(undefined))
+	if err != nil {
+		panic(err) // the options are constants
+	}
+	options := cbor.DecOptions{
+		DupMapKey:        cbor.DupMapKeyEnforcedAPF,
+		MaxNestedLevels:  MaxDepth,
+		MaxArrayElements: MaxItems,
+		MaxMapPairs:      MaxPairs,
+		IndefLength:      cbor.IndefLengthAllowed,
+		TagsMd:           cbor.TagsForbidden,
+		UTF8:             cbor.UTF8RejectInvalid,
+		SimpleValues:     simple,
+	}
+	strict, err := options.DecMode()
+	if err != nil {
+		panic(err)
+	}
+	options.UTF8 = cbor.UTF8DecodeInvalid
+	lax, err := options.DecMode()
+	if err != nil {
+		panic(err)
+	}
+	return strict, lax
+}()
+
+const undefined cbor.SimpleValue = 23
+
+// DecodeBirth reads a frame of up/birth.
+func DecodeBirth(b []byte) (Birth, error) {
+	return decode(UpBirth, b, func(t *table, f *Birth) {
+		f.Seq = t.uint(0, "seq", required)
+		t.sub(1, "model", required, func(t *table) {
+			f.Model.Maker = t.text(0, "maker", required)
+			f.Model.Name = t.text(1, "name", required)
+			f.Model.Hardware = t.text(2, "hardware", optional)
+			f.Model.Serial = t.text(3, "serial", optional)
+		})
+		f.Class = device.Class(t.known(2, "class", required))
+		t.sub(3, "caps", required, func(t *table) { readCapabilities(t, &f.Can) })
+		f.Attributes = t.texts(4, "attributes", required)
+		f.Twin = t.uint(5, "twin", optional)
+		f.Clock = t.uint(6, "clock", optional)
+		f.Software = t.text(7, "software", optional)
+		f.Held = t.messages(8, "held", optional)
+	})
+}
+
+func readCapabilities(t *table, c *Capabilities) {
+	t.each(0, "screen", optional, func(v any) error {
+		n, err := upTo("it", v, maxPixels)
+		c.Screen = append(c.Screen, uint(n))
+		return err
+	})
+	c.Inputs = t.uint32(1, "inputs", optional)
+	c.Sound = t.uint32(2, "sound", optional)
+	t.each(3, "forms", optional, func(v any) error {
+		n, err := upTo("it", v, math.MaxUint64)
+		if f := device.Form(min(n, math.MaxUint8)); err == nil && f.Known() {
+			c.Forms = append(c.Forms, f)
+		}
+		return err
+	})
+	c.MaxPacket = t.uint32(4, "max packet", optional)
+	c.MaxButtons = t.uint32(5, "max buttons", optional)
+	c.Languages = t.texts(6, "languages", optional)
+	c.Holds = t.uint32(7, "holds", optional)
+	c.Attention = t.uint32(8, "attention", optional)
+}
+
+// DecodeContext reads a frame of up/ctx from a device whose birth listed attributes.
+func DecodeContext(attributes []string, b []byte) (Context, error) {
+	return decode(UpCtx, b, func(t *table, f *Context) {
+		f.Seq = t.uint(0, "seq", required)
+		f.Observed = t.uint(1, "observed", optional)
+		f.Age = t.uint(2, "age", optional)
+		values := t.entries(3, "values", required)
+		f.Values = make(map[string]any, len(values))
+		for key, v := range values {
+			name, ok := key.(string)
+			if place, isPlace := key.(uint64); isPlace {
+				if place >= uint64(len(attributes)) {
+					t.fail(fmt.Errorf("values: place %d is beyond the %d attributes of the birth", place, len(attributes)))
+					return
+				}
+				name, ok = attributes[place], true
+			}
+			if !ok {
+				t.fail(fmt.Errorf("values: a key is %s, it must be a place or a name", show(key)))
+				return
+			}
+			if _, twice := f.Values[name]; twice {
+				t.fail(fmt.Errorf("values: %s occurs twice", quote(name)))
+				return
+			}
+			f.Values[name] = signed(v)
+		}
+		f.Complete = t.bool(4, "complete", optional)
+	})
+}
+
+// DecodeEvent reads a frame of up/evt.
+func DecodeEvent(b []byte) (Event, error) {
+	return decode(UpEvt, b, func(t *table, f *Event) {
+		f.Seq = t.uint(0, "seq", required)
+		f.Message = t.message(1, "message", required)
+		f.Kind = EventKind(t.known(2, "event", required))
+		if t.has(3) {
+			id := t.uint32(3, "response", required)
+			f.Response = &id
+		}
+		if t.has(4) {
+			wish := Wish(t.known(4, "wish", required))
+			f.Wish = &wish
+		}
+		f.Reason = Reason(t.known(5, "reason", optional))
+		f.Age = t.uint(6, "age", optional)
+	})
+}
+
+// DecodeProposal reads a frame of up/twin.
+func DecodeProposal(b []byte) (Proposal, error) {
+	return decode(UpTwin, b, func(t *table, f *Proposal) {
+		f.Seq = t.uint(0, "seq", required)
+		f.Base = t.uint(1, "base", required)
+		f.Person = uint32(t.upTo(2, "person", optional, math.MaxInt32))
+		f.Brands = subs(t, 3, "brands", readBrandChoice)
+		if t.has(4) {
+			quiet := append([]QuietTime{}, subs(t, 4, "quiet", readQuietTime)...)
+			f.Quiet = &quiet
+		}
+		if t.has(5) {
+			mutes := append([]Mute{}, subs(t, 5, "mutes", readMute)...)
+			f.Mutes = &mutes
+		}
+	})
+}
+
+// DecodeBye reads a frame of up/bye.
+func DecodeBye(b []byte) (Bye, error) {
+	return decode(UpBye, b, func(t *table, f *Bye) {
+		f.Seq = t.uint(0, "seq", required)
+		f.Reason = t.text(1, "reason", required)
+		f.Until = t.uint(2, "until", optional)
+	})
+}
+
+// DecodeMsg reads a frame of dn/msg: without an error, one of p and c is not nil.
+func DecodeMsg(b []byte) (p *Present, c *Cancel, err error) {
+	f, err := decode(DnMsg, b, func(t *table, f *msg) {
+		switch op := t.uint(0, "op", required); {
+		case t.err != nil:
+		case op == uint64(opPresent):
+			f.Present = new(Present)
+			readPresent(t, f.Present)
+		case op == uint64(opCancel):
+			f.Cancel = &Cancel{Op: opCancel, Message: t.message(1, "message", required), Fence: t.uint(2, "fence", optional)}
+		default:
+			t.fail(fmt.Errorf("op %d is unknown: 1 presents, 2 cancels", op))
+		}
+	})
+	return f.Present, f.Cancel, err
+}
+
+// msg is either.
+type msg struct {
+	*Present
+	*Cancel
+}
+
+func (m *msg) check() error {
+	if m.Present != nil {
+		return m.Present.check()
+	}
+	return m.Cancel.check()
+}
+
+func readPresent(t *table, f *Present) {
+	f.Op = opPresent
+	f.Message = t.message(1, "message", required)
+	f.Priority = Priority(t.known(2, "priority", required))
+	f.Control = t.uint32(3, "control", required)
+	f.ValidUntil = t.uint(4, "valid until", required)
+	f.Live = t.uint(5, "live", required)
+	f.Text = t.text(6, "text", required)
+	f.Title = t.filled(7, "title", MaxName)
+	f.Sender = t.filled(8, "sender", MaxName)
+	f.Responses = subs(t, 9, "responses", func(t *table, r *Response) {
+		r.ID = t.uint32(0, "id", required)
+		r.Label = t.text(1, "label", required)
+	})
+	if t.has(9) && len(f.Responses) == 0 {
+		t.fail(fmt.Errorf("responses has no items, 1 to %d allowed", MaxResponses))
+	}
+	if t.has(10) {
+		form := device.Form(t.known(10, "form", required))
+		f.Form = &form
+	}
+	f.Display = t.uint(11, "display", optional)
+	for key, v := range t.entries(13, "guards", optional) {
+		name, ok := key.(string)
+		if !ok {
+			t.fail(fmt.Errorf("guards: a key is %s, it must be a name", show(key)))
+			return
+		}
+		guard, ok := v.([]any)
+		if !ok || len(guard) != 2 {
+			t.fail(fmt.Errorf("guards: %s is %s, it must be a list of an op and a value", quote(name), show(v)))
+			return
+		}
+		op, ok := guard[0].(string)
+		if !ok {
+			t.fail(fmt.Errorf("guards: %s: op is %s, it must be a text", quote(name), show(guard[0])))
+			return
+		}
+		if f.Guards == nil {
+			f.Guards = make(map[string]Guard)
+		}
+		f.Guards[name] = Guard{Op: op, Value: signed(guard[1])}
+	}
+	f.ContextSeq = t.uint(14, "context seq", optional)
+	f.Language = t.filled(15, "language", maxTag)
+	f.Lease = t.uint(16, "lease", required)
+	f.Epoch = t.uint(17, "epoch", required)
+}
+
+// DecodeTwin reads a frame of dn/twin.
+func DecodeTwin(b []byte) (Twin, error) {
+	return decode(DnTwin, b, func(t *table, f *Twin) {
+		f.Version = t.uint(0, "version", required)
+		t.sub(1, "doc", required, func(t *table) {
+			f.Doc.Brands = subs(t, 0, "brands", readBrandChoice)
+			f.Doc.Quiet = subs(t, 1, "quiet", readQuietTime)
+			f.Doc.Mutes = subs(t, 2, "mutes", readMute)
+			f.Doc.Zone = t.text(3, "zone", optional)
+		})
+	})
+}
+
+func readBrandChoice(t *table, b *BrandChoice) {
+	b.Brand = device.BrandID(t.text(0, "brand", required))
+	b.Name = t.text(1, "name", optional)
+	b.Purpose = t.text(2, "purpose", required)
+	b.Choice = t.text(3, "choice", required)
+}
+
+func readQuietTime(t *table, q *QuietTime) {
+	q.Days = uint8(t.upTo(0, "days", required, 1<<7-1))
+	q.Start = uint16(t.upTo(1, "start", required, lastMinute))
+	q.End = uint16(t.upTo(2, "end", required, lastMinute))
+}
+
+func readMute(t *table, m *Mute) {
+	m.Brand = device.BrandID(t.filled(0, "brand", MaxLabel))
+	m.Category = t.filled(1, "category", MaxName)
+	m.Until = t.uint(2, "until", optional)
+}
+
+// DecodeTime reads a frame of dn/time.
+func DecodeTime(b []byte) (Time, error) {
+	return decode(DnTime, b, func(t *table, f *Time) {
+		f.Clock = t.uint(0, "clock", required)
+		f.Fence = t.uint(1, "fence", required)
+		f.Keep = t.messages(2, "keep", required)
+	})
+}
+
+// DecodeErr reads a frame of dn/err.
+func DecodeErr(b []byte) (Err, error) {
+	return decode(DnErr, b, func(t *table, f *Err) {
+		f.Seq = t.uint(0, "seq", required)
+		f.Code = uint8(t.upTo(1, "code", required, math.MaxUint8))
+		f.Leaf = t.text(2, "leaf", optional)
+		f.Text = t.text(3, "text", optional)
+	})
+}
+
+// decode reads one frame: limits and well-formedness first, then its parts, then their bounds.
+func decode[F any, P interface {
+	*F
+	checker
+}](leaf Leaf, b []byte, read func(*table, *F)) (F, error) {
+	var none F
+	if len(b) > MaxFrame {
+		return none, bad(leaf, tooLong(len(b)))
+	}
+	parse := func(mode cbor.DecMode) (f F, err error) {
+		var v any
+		if err := mode.Unmarshal(b, &v); err != nil {
+			return none, err
+		}
+		t, err := newTable(v)
+		if err != nil {
+			return none, err
+		}
+		read(t, &f)
+		if t.err != nil {
+			return none, t.err
+		}
+		return f, P(&f).check()
+	}
+	f, err := parse(strict)
+	if err == nil {
+		return f, nil
+	}
+	if _, ok := errors.AsType[*cbor.SemanticError](err); ok { // invalid UTF-8: our own checks say where
+		if _, located := parse(lax); located != nil {
+			err = located
+		}
+	}
+	return none, bad(leaf, plain(err))
+}
+
+// plain turns the library's errors into ours, which show at most 40 bytes of what was sent.
+func plain(err error) error {
+	if twice, ok := errors.AsType[*cbor.DupMapKeyError](err); ok {
+		return fmt.Errorf("%s occurs twice as a key of one map", show(twice.Key))
+	}
+	if _, ok := errors.AsType[*cbor.UnacceptableDataItemError](err); ok {
+		return errors.New("the value undefined is not allowed, use null")
+	}
+	if _, ok := errors.AsType[*cbor.InvalidMapKeyTypeError](err); ok {
+		return errors.New("a key is neither an integer nor a text")
+	}
+	if _, ok := errors.AsType[*cbor.SemanticError](err); ok {
+		return errors.New("a text is not valid UTF-8")
+	}
+	if errors.Is(err, io.EOF) {
+		return errors.New("frame is empty")
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return errors.New("frame ends in the middle of a value")
+	}
+	if text, ok := strings.CutPrefix(err.Error(), "cbor: "); ok {
+		return errors.New(text)
+	}
+	return err
+}
+
+// table is a map of the frame that is being read. Its methods return the zero value for an
+// optional key that is absent, and after the first error, which stays in err.
+type table struct {
+	entry map[any]any
+	err   error
+}
+
+type presence bool
+
+const (
+	required presence = true
+	optional presence = false
+)
+
+func newTable(v any) (*table, error) {
+	m, ok := v.(map[any]any)
+	if !ok {
+		return nil, wrong("it", v, "a map")
+	}
+	for key := range m {
+		switch key.(type) {
+		case uint64, int64:
+		default:
+			return nil, fmt.Errorf("a key is %s, it must be an integer", show(key))
+		}
+	}
+	return &table{entry: m}, nil
+}
+
+func (t *table) fail(err error) {
+	if t.err == nil {
+		t.err = err
+	}
+}
+
+func (t *table) has(key uint64) bool { _, ok := t.entry[key]; return ok }
+
+// take returns the value under key; ok is false if there is none or something was wrong before.
+func (t *table) take(key uint64, name string, must presence) (v any, ok bool) {
+	if t.err != nil {
+		return nil, false
+	}
+	v, ok = t.entry[key]
+	if !ok && must == required {
+		t.fail(fmt.Errorf("%s is missing: key %d", name, key))
+	}
+	return v, ok
+}
+
+func wrong(name string, v any, want string) error {
+	return fmt.Errorf("%s is %s, it must be %s", name, show(v), want)
+}
+
+func (t *table) upTo(key uint64, name string, must presence, largest uint64) uint64 {
+	v, ok := t.take(key, name, must)
+	if !ok {
+		return 0
+	}
+	n, err := upTo(name, v, largest)
+	if err != nil {
+		t.fail(err)
+	}
+	return n
+}
+
+func (t *table) uint(key uint64, name string, must presence) uint64 {
+	return t.upTo(key, name, must, MaxUint)
+}
+
+func (t *table) uint32(key uint64, name string, must presence) uint {
+	return uint(t.upTo(key, name, must, maxUint32))
+}
+
+// known reads a number from a list of at most 256, which a check will look up.
+func (t *table) known(key uint64, name string, must presence) uint8 {
+	n := t.upTo(key, name, must, math.MaxUint64)
+	if n > math.MaxUint8 {
+		t.fail(fmt.Errorf("%s %d is unknown", name, n))
+		return 0
+	}
+	return uint8(n)
+}
+
+func (t *table) text(key uint64, name string, must presence) string {
+	v, ok := t.take(key, name, must)
+	if !ok {
+		return ""
+	}
+	s, ok := v.(string)
+	if !ok {
+		t.fail(wrong(name, v, "a text"))
+	}
+	return s
+}
+
+// filled reads an optional text that is not empty if it is there.
+func (t *table) filled(key uint64, name string, most int) string {
+	s := t.text(key, name, optional)
+	if s == "" && t.has(key) {
+		t.fail(size(name, s, 1, most))
+	}
+	return s
+}
+
+func (t *table) bool(key uint64, name string, must presence) bool {
+	v, ok := t.take(key, name, must)
+	if !ok {
+		return false
+	}
+	b, ok := v.(bool)
+	if !ok {
+		t.fail(wrong(name, v, "true or false"))
+	}
+	return b
+}
+
+func (t *table) message(key uint64, name string, must presence) (id device.MessageID) {
+	if v, ok := t.take(key, name, must); ok {
+		var err error
+		if id, err = message(name, v); err != nil {
+			t.fail(err)
+		}
+	}
+	return id
+}
+
+func (t *table) entries(key uint64, name string, must presence) map[any]any {
+	v, ok := t.take(key, name, must)
+	if !ok {
+		return nil
+	}
+	m, ok := v.(map[any]any)
+	if !ok {
+		t.fail(wrong(name, v, "a map"))
+	}
+	return m
+}
+
+func (t *table) sub(key uint64, name string, must presence, read func(*table)) {
+	v, ok := t.take(key, name, must)
+	if !ok {
+		return
+	}
+	sub, err := newTable(v)
+	if err != nil {
+		t.fail(fmt.Errorf("%s: %w", name, err))
+		return
+	}
+	read(sub)
+	if sub.err != nil {
+		t.fail(fmt.Errorf("%s: %w", name, sub.err))
+	}
+}
+
+// each reads a list, item by item.
+func (t *table) each(key uint64, name string, must presence, read func(v any) error) {
+	v, ok := t.take(key, name, must)
+	if !ok {
+		return
+	}
+	list, ok := v.([]any)
+	if !ok {
+		t.fail(wrong(name, v, "a list"))
+	}
+	for i, v := range list {
+		if err := read(v); err != nil {
+			t.fail(fmt.Errorf("%s[%d]: %w", name, i, err))
+			return
+		}
+	}
+}
+
+func (t *table) texts(key uint64, name string, must presence) (list []string) {
+	t.each(key, name, must, func(v any) error {
+		s, ok := v.(string)
+		if !ok {
+			return wrong("it", v, "a text")
+		}
+		list = append(list, s)
+		return nil
+	})
+	return list
+}
+
+func (t *table) messages(key uint64, name string, must presence) (list []device.MessageID) {
+	t.each(key, name, must, func(v any) error {
+		id, err := message("it", v)
+		list = append(list, id)
+		return err
+	})
+	return list
+}
+
+// subs reads an optional list of maps.
+func subs[T any](t *table, key uint64, name string, read func(*table, *T)) (list []T) {
+	t.each(key, name, optional, func(v any) error {
+		sub, err := newTable(v)
+		if err != nil {
+			return err
+		}
+		var item T
+		read(sub, &item)
+		list = append(list, item)
+		return sub.err
+	})
+	return list
+}
+
+func upTo(name string, v any, largest uint64) (uint64, error) {
+	n, ok := v.(uint64)
+	if !ok {
+		return 0, wrong(name, v, "an unsigned integer")
+	}
+	return n, number(name, n, largest)
+}
+
+func message(name string, v any) (id device.MessageID, err error) {
+	b, ok := v.([]byte)
+	if !ok || len(b) != len(id) {
+		return id, wrong(name, v, "a byte string of 16")
+	}
+	return device.MessageID(b), nil
+}
+
+// signed turns an integer into an int64 if it fits; a check refuses those that do not.
+func signed(v any) any {
+	if n, ok := v.(uint64); ok && n <= math.MaxInt64 {
+		return int64(n)
+	}
+	return v
+}
+
+// show says what v is in at most some 50 bytes.
+func show(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return "null"
+	case bool, uint64, int64:
+		return fmt.Sprint(v)
+	case float64:
+		return fmt.Sprintf("the floating-point number %g", v)
+	case big.Int, *big.Int:
+		return "an integer beyond 64 bits"
+	case string:
+		return "the text " + quote(v)
+	case []byte:
+		return fmt.Sprintf("a byte string of %d", len(v))
+	case cbor.ByteString:
+		return fmt.Sprintf("a byte string of %d", len(v))
+	case cbor.SimpleValue:
+		return fmt.Sprintf("the simple value %d", v)
+	case []any:
+		return fmt.Sprintf("a list of %d", len(v))
+	case map[any]any:
+		return fmt.Sprintf("a map of %d", len(v))
+	}
+	return fmt.Sprintf("a %T of Go", v)
+}

@@ -1,0 +1,250 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"porchlight/device"
+)
+
+var update = flag.Bool("update", false, "write testdata/golden.txt anew from the values in golden_test.go")
+
+// places is the list of attributes that stands for the birth of every golden Context.
+var places = []string{"state", "volume_level", "full_screen", "app_name", "ux.driving"}
+
+func id(n byte) (m device.MessageID) {
+	for i := range m {
+		m[i] = n + byte(i)
+	}
+	m[6], m[8] = 0x70, 0x80
+	return m
+}
+
+// of makes a pointer to v.
+func of[T any](v T) *T { return &v }
+
+// A golden frame has its value here and its bytes, with their diagnostic notation, in
+// testdata/golden.txt.
+type golden struct {
+	name  string
+	leaf  Leaf
+	value any
+}
+
+var goldens = []golden{
+	{"least birth", UpBirth, Birth{Class: device.Other}},
+	{"birth of a television", UpBirth, Birth{
+		Model: Model{"Lumen", "L55", "rev 3", "5f2c9e"}, Class: device.TV,
+		Can: Capabilities{
+			Screen: []uint{3840, 2160, 1397}, Inputs: device.Remote | device.VoiceIn, Sound: 7,
+			Forms:     []device.Form{device.Badge, device.Toast, device.FullScreen},
+			MaxPacket: 8192, MaxButtons: 3, Languages: []string{"de-AT", "en"}, Holds: 4, Attention: device.ReportsOccupancy,
+		},
+		Attributes: []string{"state", "volume_level", "full_screen", "app_name"},
+		Twin:       12, Clock: 1_790_000_000_123, Software: "7.1.0", Held: []device.MessageID{id(1), id(2)},
+	}},
+	{"birth of a car", UpBirth, Birth{
+		Seq: 3, Model: Model{Maker: "Meridian", Name: "M2"}, Class: device.Car,
+		Can: Capabilities{Forms: []device.Form{device.List}}, Attributes: []string{"ux.driving", "Vehicle.Speed"},
+	}},
+
+	{"context by places", UpCtx, Context{Seq: 1, Age: 40, Values: map[string]any{"state": "playing", "volume_level": 0.25, "full_screen": true}}},
+	{"context by names", UpCtx, Context{Seq: 2, Observed: 1_790_000_000_123, Values: map[string]any{"door.open": false, "temperature": int64(-18)}}},
+	{"context of every kind", UpCtx, Context{Seq: 1<<53 - 1, Values: map[string]any{
+		"state": nil, "volume_level": 0.1, "full_screen": false, "app_name": "", "ux.driving": "parked",
+		"a": int64(0), "b": int64(-1 << 63), "c": int64(1<<63 - 1), "d": 1.5, "e": 1e300, "f": "Grüße, 世界",
+	}}},
+	{"full context, nothing known", UpCtx, Context{Seq: 7, Values: map[string]any{}, Complete: true}},
+
+	{"presented", UpEvt, Event{Seq: 4, Message: id(1), Kind: Presented}},
+	{"button 0", UpEvt, Event{Seq: 5, Message: id(1), Kind: Responded, Response: of(uint(0)), Wish: of(Allowed), Age: 1500}},
+	{"less of this", UpEvt, Event{Seq: 6, Message: id(1), Kind: Dismissed, Wish: of(Reduced)}},
+	{"declined while driving", UpEvt, Event{Seq: 7, Message: id(2), Kind: Declined, Reason: DrivingNow}},
+	{"reason of a later version", UpEvt, Event{Seq: 8, Message: id(2), Kind: Failed, Reason: 200}},
+
+	{"consent given on the television", UpTwin, Proposal{Seq: 9, Base: 12, Person: 2, Brands: []BrandChoice{{Brand: "fresh-co", Purpose: "marketing", Choice: "given"}}}},
+	{"quiet times replaced, mutes lifted", UpTwin, Proposal{Seq: 10, Base: 13, Quiet: &[]QuietTime{{62, 1320, 420}}, Mutes: &[]Mute{}}},
+	{"nothing proposed", UpTwin, Proposal{}},
+
+	{"sleep", UpBye, Bye{Seq: 11, Reason: "sleep", Until: 1_790_003_600_000}},
+	{"off", UpBye, Bye{Seq: 12, Reason: "off"}},
+
+	{"least present", DnMsg, Present{Op: 1, Message: id(3), Text: "x"}},
+	{"present", DnMsg, Present{
+		Op: 1, Message: id(3), Priority: Low, Control: AskResponse, ValidUntil: 1_790_000_600, Live: 600_000,
+		Text: "Milch ist im Angebot.", Title: "Angebot", Sender: "Fresh & Co",
+		Responses: []Response{{0, "Auf die Liste"}, {1, "Nicht jetzt"}},
+		Form:      of(device.Badge), Display: 8000,
+		Guards: map[string]Guard{
+			"ux.driving": {Op: "eq", Value: "parked"}, "dnd": {Op: "ne", Value: true},
+			"volume_level": {Op: "le", Value: 0.5}, "battery.level": {Op: "gt", Value: int64(10)}, "source": {Op: "eq"},
+		},
+		ContextSeq: 41, Language: "de", Lease: 10_000, Epoch: 812,
+	}},
+	{"cancel", DnMsg, Cancel{Op: 2, Message: id(3)}},
+	{"cancel with a fence", DnMsg, Cancel{Op: 2, Message: id(3), Fence: 813}},
+
+	{"empty twin", DnTwin, Twin{}},
+	{"twin", DnTwin, Twin{Version: 13, Doc: Document{
+		Brands: []BrandChoice{
+			{Brand: "fresh-co", Name: "Fresh & Co", Purpose: "marketing", Choice: "given"},
+			{Brand: "fresh-co", Name: "Fresh & Co", Purpose: "research", Choice: "silent"},
+		},
+		Quiet: []QuietTime{{0, 1320, 420}},
+		Mutes: []Mute{{Brand: "loud-co"}, {Category: "games", Until: 1_790_086_400_000}},
+		Zone:  "Europe/Vienna",
+	}}},
+
+	{"first beacon", DnTime, Time{Clock: 1_790_000_000_123}},
+	{"beacon", DnTime, Time{Clock: 1_790_000_003_456, Fence: 813, Keep: []device.MessageID{id(3), id(4)}}},
+
+	{"error without a word", DnErr, Err{Seq: 5, Code: 0x99}},
+	{"error", DnErr, Err{Seq: 5, Code: 0x99, Leaf: "up/ctx", Text: `bad frame: up/ctx: values: "ux.driving" is 70 bytes long, at most 64`}},
+}
+
+// bytesOf encodes a golden value as its device or the gateway would.
+func bytesOf(t testing.TB, v any) []byte {
+	t.Helper()
+	b, err := Encode(v)
+	if c, ok := v.(Context); ok {
+		b, err = EncodeContext(c, places)
+	}
+	if err != nil {
+		t.Fatalf("Encode(%+v): %v", v, err)
+	}
+	return b
+}
+
+// decodeAs reads b as a frame of leaf and returns it as its value.
+func decodeAs(leaf Leaf, b []byte) (v any, err error) {
+	switch leaf {
+	case UpBirth:
+		return DecodeBirth(b)
+	case UpCtx:
+		return DecodeContext(places, b)
+	case UpEvt:
+		return DecodeEvent(b)
+	case UpTwin:
+		return DecodeProposal(b)
+	case UpBye:
+		return DecodeBye(b)
+	case DnMsg:
+		p, c, err := DecodeMsg(b)
+		switch {
+		case p != nil && c != nil, (p == nil && c == nil) != (err != nil):
+			return nil, fmt.Errorf("DecodeMsg gave %v, %v, %v", p, c, err)
+		case p != nil:
+			return *p, err
+		case c != nil:
+			return *c, err
+		}
+		return nil, err
+	case DnTwin:
+		return DecodeTwin(b)
+	case DnTime:
+		return DecodeTime(b)
+	case DnErr:
+		return DecodeErr(b)
+	}
+	return nil, fmt.Errorf("no frame travels on %s", leaf)
+}
+
+var leaves = []Leaf{UpBirth, UpCtx, UpEvt, UpTwin, UpBye, DnMsg, DnTwin, DnTime, DnErr}
+
+func TestGolden(t *testing.T) {
+	if *update {
+		var file bytes.Buffer
+		file.WriteString("# Frames of the contract: leaf and name, diagnostic notation (RFC 8949, 8), bytes.\n" +
+			"# The contexts are of a device whose birth listed: " + strings.Join(places, " ") + "\n")
+		for _, g := range goldens {
+			b := bytesOf(t, g.value)
+			notation, err := cbor.Diagnose(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintf(&file, "\n%s %s\n%s\n%x\n", g.leaf, g.name, notation, b)
+		}
+		if err := os.WriteFile("testdata/golden.txt", file.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := readGolden(t)
+	if len(file) != len(goldens) {
+		t.Errorf("testdata/golden.txt has %d frames, want %d", len(file), len(goldens))
+	}
+	for _, g := range goldens {
+		t.Run(g.name, func(t *testing.T) {
+			want, ok := file[string(g.leaf)+" "+g.name]
+			if !ok {
+				t.Fatal("not in testdata/golden.txt")
+			}
+			if got := bytesOf(t, g.value); !bytes.Equal(got, want.bytes) {
+				t.Errorf("encoded\ngot  %x\nwant %x", got, want.bytes)
+			}
+			if got, err := cbor.Diagnose(want.bytes); got != want.notation || err != nil {
+				t.Errorf("notation\ngot  %s, %v\nwant %s", got, err, want.notation)
+			}
+			got, err := decodeAs(g.leaf, want.bytes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !same(got, g.value) {
+				t.Errorf("decoded %x\ngot  %+v\nwant %+v", want.bytes, got, g.value)
+			}
+		})
+	}
+}
+
+// same is DeepEqual, except that there is no difference between lists without items.
+func same(a, b any) bool {
+	if reflect.DeepEqual(a, b) {
+		return true
+	}
+	x, errX := encoding.Marshal(plainly(a))
+	y, errY := encoding.Marshal(plainly(b))
+	return errX == nil && errY == nil && bytes.Equal(x, y)
+}
+
+func plainly(v any) any {
+	if c, ok := v.(Context); ok {
+		return []any{c.Seq, c.Observed, c.Age, c.Values, c.Complete}
+	}
+	return v
+}
+
+type goldenBytes struct {
+	notation string
+	bytes    []byte
+}
+
+func readGolden(t testing.TB) map[string]goldenBytes {
+	t.Helper()
+	text, err := os.ReadFile("testdata/golden.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make(map[string]goldenBytes)
+	for block := range strings.SplitSeq(string(text), "\n\n") {
+		lines := strings.Split(strings.TrimSpace(block), "\n")
+		if strings.HasPrefix(block, "#") {
+			continue
+		}
+		if len(lines) != 3 {
+			t.Fatalf("testdata/golden.txt: %d lines in %q, want 3", len(lines), block)
+		}
+		b, err := hex.DecodeString(lines[2])
+		if err != nil {
+			t.Fatalf("testdata/golden.txt: %s: %v", lines[0], err)
+		}
+		all[lines[0]] = goldenBytes{lines[1], b}
+	}
+	return all
+}

@@ -1,0 +1,395 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"porchlight/device"
+)
+
+// pairs is a frame as any encoder would see it.
+type pairs = map[any]any
+
+func key(n int) any { return uint64(n) }
+
+// TestDecodeRefuses changes one thing in a golden frame.
+func TestDecodeRefuses(t *testing.T) {
+	long := strings.Repeat("x", 70)
+	sub := func(m pairs, keys ...int) pairs {
+		for _, k := range keys {
+			m = m[key(k)].(pairs)
+		}
+		return m
+	}
+	item := func(m pairs, k, i int) pairs { return m[key(k)].([]any)[i].(pairs) }
+	many := func(n int, v any) []any { return slices.Repeat([]any{v}, n) }
+	tests := map[string]struct {
+		frame string
+		edit  func(m pairs)
+		want  string // after "bad frame: ", for the leaf of frame; "" means that it is taken
+	}{
+		"unchanged":                 {"up/birth birth of a television", func(m pairs) {}, ""},
+		"a key of a later version":  {"up/birth birth of a television", func(m pairs) { m[key(99)] = many(3, pairs{"any": 1.5}) }, ""},
+		"a negative key":            {"up/birth birth of a television", func(m pairs) { m[int64(-1)] = "x" }, ""},
+		"a text key":                {"up/birth birth of a television", func(m pairs) { m["seq"] = 1 }, `a key is the text "seq", it must be an integer`},
+		"a text key further in":     {"up/birth birth of a television", func(m pairs) { sub(m, 3)["forms"] = 1 }, `caps: a key is the text "forms", it must be an integer`},
+		"no seq":                    {"up/birth birth of a television", func(m pairs) { delete(m, key(0)) }, "seq is missing: key 0"},
+		"no model":                  {"up/birth birth of a television", func(m pairs) { delete(m, key(1)) }, "model is missing: key 1"},
+		"no maker":                  {"up/birth birth of a television", func(m pairs) { delete(sub(m, 1), key(0)) }, "model: maker is missing: key 0"},
+		"no class":                  {"up/birth birth of a television", func(m pairs) { delete(m, key(2)) }, "class is missing: key 2"},
+		"no caps":                   {"up/birth birth of a television", func(m pairs) { delete(m, key(3)) }, "caps is missing: key 3"},
+		"no attributes":             {"up/birth birth of a television", func(m pairs) { delete(m, key(4)) }, "attributes is missing: key 4"},
+		"seq null":                  {"up/birth birth of a television", func(m pairs) { m[key(0)] = nil }, "seq is null, it must be an unsigned integer"},
+		"seq negative":              {"up/birth birth of a television", func(m pairs) { m[key(0)] = -1 }, "seq is -1, it must be an unsigned integer"},
+		"seq a float":               {"up/birth birth of a television", func(m pairs) { m[key(0)] = 2.0 }, "seq is the floating-point number 2, it must be an unsigned integer"},
+		"seq a text":                {"up/birth birth of a television", func(m pairs) { m[key(0)] = long }, `seq is the text "` + long[:40] + `"..., it must be an unsigned integer`},
+		"seq too large":             {"up/birth birth of a television", func(m pairs) { m[key(0)] = uint64(math.MaxUint64) }, "seq is 18446744073709551615, at most 9007199254740991"},
+		"clock in nanoseconds":      {"up/birth birth of a television", func(m pairs) { m[key(6)] = 1_790_000_000_123_000_000 }, "clock is 1790000000123000000, at most 9007199254740991"},
+		"class 77":                  {"up/birth birth of a television", func(m pairs) { m[key(2)] = 77 }, "class 77 is unknown"},
+		"class 0":                   {"up/birth birth of a television", func(m pairs) { m[key(2)] = 0 }, "class 0 is unknown"},
+		"class that would wrap":     {"up/birth birth of a television", func(m pairs) { m[key(2)] = 256 + 1 }, "class 257 is unknown"},
+		"class in words":            {"up/birth birth of a television", func(m pairs) { m[key(2)] = "tv" }, `class is the text "tv", it must be an unsigned integer`},
+		"a form of a later version": {"up/birth birth of a television", func(m pairs) { sub(m, 3)[key(3)] = []any{0, 2, 5, 6, 256, 1 << 60} }, ""},
+		"forms a byte string":       {"up/birth birth of a television", func(m pairs) { sub(m, 3)[key(3)] = []byte{0, 2} }, "caps: forms is a byte string of 2, it must be a list"},
+		"a negative form":           {"up/birth birth of a television", func(m pairs) { sub(m, 3)[key(3)] = []any{-1} }, "caps: forms[0]: it is -1, it must be an unsigned integer"},
+		"two screen numbers":        {"up/birth birth of a television", func(m pairs) { sub(m, 3)[key(0)] = []any{1, 2} }, "caps: screen has 2 items, 3 allowed"},
+		"pixels that would wrap":    {"up/birth birth of a television", func(m pairs) { sub(m, 3)[key(0)] = []any{1, 2, 1 << 32} }, "caps: screen[2]: it is 4294967296, at most 65535"},
+		"bits that would wrap":      {"up/birth birth of a television", func(m pairs) { sub(m, 3)[key(1)] = 1 << 32 }, "caps: inputs is 4294967296, at most 4294967295"},
+		"caps a list":               {"up/birth birth of a television", func(m pairs) { m[key(3)] = []any{} }, "caps: it is a list of 0, it must be a map"},
+		"attribute without a name":  {"up/birth birth of a television", func(m pairs) { m[key(4)] = []any{"state", ""} }, "attributes[1]: it is empty, 1 to 64 bytes allowed"},
+		"attribute a number":        {"up/birth birth of a television", func(m pairs) { m[key(4)] = []any{7} }, "attributes[0]: it is 7, it must be a text"},
+		"attribute twice":           {"up/birth birth of a television", func(m pairs) { m[key(4)] = []any{"a", "b", "a"} }, `attributes: "a" occurs twice`},
+		"attribute too long":        {"up/birth birth of a television", func(m pairs) { m[key(4)] = []any{long} }, "attributes[0]: it is 70 bytes long, at most 64"},
+		"maker too long":            {"up/birth birth of a television", func(m pairs) { sub(m, 1)[key(0)] = long }, "model: maker is 70 bytes long, at most 64"},
+		"50 held":                   {"up/birth birth of a television", func(m pairs) { m[key(8)] = many(50, make([]byte, 16)) }, ""},
+		"51 held":                   {"up/birth birth of a television", func(m pairs) { m[key(8)] = many(51, make([]byte, 16)) }, "held has 51 items, at most 50"},
+		"a short ID held":           {"up/birth birth of a television", func(m pairs) { m[key(8)] = []any{make([]byte, 15)} }, "held[0]: it is a byte string of 15, it must be a byte string of 16"},
+
+		"a text of 70 bytes":        {"up/ctx context of every kind", func(m pairs) { sub(m, 3)[key(4)] = long }, `values: "ux.driving" is 70 bytes long, at most 64`},
+		"a place beyond":            {"up/ctx context of every kind", func(m pairs) { sub(m, 3)[key(5)] = 1 }, "values: place 5 is beyond the 5 attributes of the birth"},
+		"a place far beyond":        {"up/ctx context of every kind", func(m pairs) { sub(m, 3)[uint64(math.MaxUint64)] = 1 }, "values: place 18446744073709551615 is beyond the 5 attributes of the birth"},
+		"a negative place":          {"up/ctx context of every kind", func(m pairs) { sub(m, 3)[int64(-1)] = 1 }, "values: a key is -1, it must be a place or a name"},
+		"by place and by name":      {"up/ctx context by places", func(m pairs) { sub(m, 3)["state"] = "off" }, `values: "state" occurs twice`},
+		"a name without a letter":   {"up/ctx context by names", func(m pairs) { sub(m, 3)[""] = 1 }, `values: name "" is empty, 1 to 64 bytes allowed`},
+		"a name too long":           {"up/ctx context by names", func(m pairs) { sub(m, 3)[long] = 1 }, `values: name "` + long[:40] + `"... is 70 bytes long, at most 64`},
+		"beyond an int64":           {"up/ctx context by names", func(m pairs) { sub(m, 3)["x"] = uint64(1 << 63) }, `values: "x" is 9223372036854775808, use true or false, a number that fits an int64, a text or null`},
+		"infinite":                  {"up/ctx context by names", func(m pairs) { sub(m, 3)["x"] = math.Inf(-1) }, `values: "x" is -Inf, only finite numbers are allowed`},
+		"a list as a value":         {"up/ctx context by names", func(m pairs) { sub(m, 3)["x"] = []any{1} }, `values: "x" is a list of 1, use true or false, a number that fits an int64, a text or null`},
+		"bytes as a value":          {"up/ctx context by names", func(m pairs) { sub(m, 3)["x"] = []byte("abc") }, `values: "x" is a byte string of 3, use true or false, a number that fits an int64, a text or null`},
+		"values missing":            {"up/ctx context by names", func(m pairs) { delete(m, key(3)) }, "values is missing: key 3"},
+		"values a list":             {"up/ctx context by names", func(m pairs) { m[key(3)] = []any{} }, "values is a list of 0, it must be a map"},
+		"complete a number":         {"up/ctx context by names", func(m pairs) { m[key(4)] = 1 }, "complete is 1, it must be true or false"},
+		"a simple value":            {"up/ctx context by names", func(m pairs) { m[key(4)] = cbor.SimpleValue(99) }, "complete is the simple value 99, it must be true or false"},
+		"undefined":                 {"up/ctx context by names", func(m pairs) { sub(m, 3)["x"] = cbor.SimpleValue(23) }, "the value undefined is not allowed, use null"},
+		"a tag":                     {"up/ctx context by names", func(m pairs) { m[key(1)] = cbor.Tag{Number: 1, Content: 5} }, "CBOR tag isn't allowed"},
+		"a big number":              {"up/ctx context by names", func(m pairs) { sub(m, 3)["x"] = cbor.RawMessage{0x3b, 255, 255, 255, 255, 255, 255, 255, 255} }, `values: "x" is an integer beyond 64 bits, use true or false, a number that fits an int64, a text or null`},
+		"65 values":                 {"up/ctx context by names", func(m pairs) { fill(sub(m, 3), 65) }, "exceeded max number of key-value pairs 64 for CBOR map"},
+		"64 values":                 {"up/ctx context by names", func(m pairs) { fill(sub(m, 3), 64) }, ""},
+		"65 items where none count": {"up/ctx context by names", func(m pairs) { m[key(99)] = many(65, 0) }, "exceeded max number of elements 64 for CBOR array"},
+
+		"event 0":                {"up/evt presented", func(m pairs) { m[key(2)] = 0 }, "event 0 is unknown"},
+		"event 10":               {"up/evt presented", func(m pairs) { m[key(2)] = 10 }, "event 10 is unknown"},
+		"event that would wrap":  {"up/evt presented", func(m pairs) { m[key(2)] = 258 }, "event 258 is unknown"},
+		"wish 5":                 {"up/evt presented", func(m pairs) { m[key(4)] = 5 }, "wish 5 is unknown"},
+		"reason 256":             {"up/evt presented", func(m pairs) { m[key(5)] = 256 }, "reason 256 is unknown"},
+		"response too large":     {"up/evt presented", func(m pairs) { m[key(3)] = 1 << 32 }, "response is 4294967296, at most 4294967295"},
+		"response null":          {"up/evt presented", func(m pairs) { m[key(3)] = nil }, "response is null, it must be an unsigned integer"},
+		"message of 15 bytes":    {"up/evt presented", func(m pairs) { m[key(1)] = make([]byte, 15) }, "message is a byte string of 15, it must be a byte string of 16"},
+		"message of 17 bytes":    {"up/evt presented", func(m pairs) { m[key(1)] = make([]byte, 17) }, "message is a byte string of 17, it must be a byte string of 16"},
+		"message a list":         {"up/evt presented", func(m pairs) { m[key(1)] = many(16, 1) }, "message is a list of 16, it must be a byte string of 16"},
+		"message a text":         {"up/evt presented", func(m pairs) { m[key(1)] = "0123456789abcdef" }, `message is the text "0123456789abcdef", it must be a byte string of 16`},
+		"message missing":        {"up/evt presented", func(m pairs) { delete(m, key(1)) }, "message is missing: key 1"},
+		"brand in capitals":      {"up/twin consent given on the television", func(m pairs) { item(m, 3, 0)[key(0)] = "Fresh" }, `brands[0]: bad ID: brand "Fresh" is not 2 to 32 characters of a-z, 0-9 and hyphen, beginning with a letter`},
+		"choice silent":          {"up/twin consent given on the television", func(m pairs) { item(m, 3, 0)[key(3)] = "silent" }, `brands[0]: choice "silent" is unknown`},
+		"no purpose":             {"up/twin consent given on the television", func(m pairs) { delete(item(m, 3, 0), key(2)) }, "brands[0]: purpose is missing: key 2"},
+		"purpose empty":          {"up/twin consent given on the television", func(m pairs) { item(m, 3, 0)[key(2)] = "" }, "brands[0]: purpose is empty, 1 to 32 bytes allowed"},
+		"a brand that is no map": {"up/twin consent given on the television", func(m pairs) { m[key(3)] = []any{1} }, "brands[0]: it is 1, it must be a map"},
+		"person beyond int32":    {"up/twin consent given on the television", func(m pairs) { m[key(2)] = 1 << 31 }, "person is 2147483648, at most 2147483647"},
+		"no base":                {"up/twin consent given on the television", func(m pairs) { delete(m, key(1)) }, "base is missing: key 1"},
+		"quiet null":             {"up/twin consent given on the television", func(m pairs) { m[key(4)] = nil }, "quiet is null, it must be a list"},
+		"an eighth day":          {"up/twin quiet times replaced, mutes lifted", func(m pairs) { item(m, 4, 0)[key(0)] = 128 }, "quiet[0]: days is 128, at most 127"},
+		"minute 1440":            {"up/twin quiet times replaced, mutes lifted", func(m pairs) { item(m, 4, 0)[key(2)] = 1440 }, "quiet[0]: end is 1440, at most 1439"},
+		"minute that would wrap": {"up/twin quiet times replaced, mutes lifted", func(m pairs) { item(m, 4, 0)[key(1)] = 65536 }, "quiet[0]: start is 65536, at most 1439"},
+		"a mute of nobody":       {"up/twin quiet times replaced, mutes lifted", func(m pairs) { m[key(5)] = []any{pairs{0: ""}} }, "mutes[0]: brand is empty, 1 to 32 bytes allowed"},
+		"bye for no reason":      {"up/bye off", func(m pairs) { m[key(1)] = "bored" }, `reason "bored" is unknown`},
+
+		"op 3":                     {"dn/msg present", func(m pairs) { m[key(0)] = 3 }, "op 3 is unknown: 1 presents, 2 cancels"},
+		"no op":                    {"dn/msg present", func(m pairs) { delete(m, key(0)) }, "op is missing: key 0"},
+		"no priority":              {"dn/msg present", func(m pairs) { delete(m, key(2)) }, "priority is missing: key 2"},
+		"no control":               {"dn/msg present", func(m pairs) { delete(m, key(3)) }, "control is missing: key 3"},
+		"no valid until":           {"dn/msg present", func(m pairs) { delete(m, key(4)) }, "valid until is missing: key 4"},
+		"no live":                  {"dn/msg present", func(m pairs) { delete(m, key(5)) }, "live is missing: key 5"},
+		"no text":                  {"dn/msg present", func(m pairs) { delete(m, key(6)) }, "text is missing: key 6"},
+		"no lease":                 {"dn/msg present", func(m pairs) { delete(m, key(16)) }, "lease is missing: key 16"},
+		"no epoch":                 {"dn/msg present", func(m pairs) { delete(m, key(17)) }, "epoch is missing: key 17"},
+		"priority 4":               {"dn/msg present", func(m pairs) { m[key(2)] = 4 }, "priority 4 is unknown"},
+		"text of 512":              {"dn/msg present", func(m pairs) { m[key(6)] = strings.Repeat("x", 512) }, ""},
+		"text of 513":              {"dn/msg present", func(m pairs) { m[key(6)] = strings.Repeat("x", 513) }, "text is 513 bytes long, at most 512"},
+		"text empty":               {"dn/msg present", func(m pairs) { m[key(6)] = "" }, "text is empty, 1 to 512 bytes allowed"},
+		"title empty":              {"dn/msg present", func(m pairs) { m[key(7)] = "" }, "title is empty, 1 to 64 bytes allowed"},
+		"sender too long":          {"dn/msg present", func(m pairs) { m[key(8)] = long }, "sender is 70 bytes long, at most 64"},
+		"no buttons":               {"dn/msg present", func(m pairs) { m[key(9)] = []any{} }, "responses has no items, 1 to 4 allowed"},
+		"five buttons":             {"dn/msg present", func(m pairs) { m[key(9)] = many(5, pairs{0: 1, 1: "x"}) }, "responses has 5 items, at most 4"},
+		"two buttons with one ID":  {"dn/msg present", func(m pairs) { m[key(9)] = many(2, pairs{0: 1, 1: "x"}) }, "responses: id 1 occurs twice"},
+		"a button without a label": {"dn/msg present", func(m pairs) { m[key(9)] = []any{pairs{0: 1, 1: ""}} }, "responses[0]: label is empty, 1 to 32 bytes allowed"},
+		"a long label":             {"dn/msg present", func(m pairs) { m[key(9)] = []any{pairs{0: 1, 1: long}} }, "responses[0]: label is 70 bytes long, at most 32"},
+		"form 6":                   {"dn/msg present", func(m pairs) { m[key(10)] = 6 }, "form 6 is unknown"},
+		"guard by place":           {"dn/msg present", func(m pairs) { m[key(13)] = pairs{0: []any{"eq", 1}} }, "guards: a key is 0, it must be a name"},
+		"guard of one item":        {"dn/msg present", func(m pairs) { m[key(13)] = pairs{"dnd": []any{"eq"}} }, `guards: "dnd" is a list of 1, it must be a list of an op and a value`},
+		"guard with a new op":      {"dn/msg present", func(m pairs) { m[key(13)] = pairs{"dnd": []any{"in", 1}} }, `guards: "dnd": op "in" is unknown: use eq, ne, lt, le, gt or ge`},
+		"guard without an op":      {"dn/msg present", func(m pairs) { m[key(13)] = pairs{"dnd": []any{1, 1}} }, `guards: "dnd": op is 1, it must be a text`},
+		"guard on NaN":             {"dn/msg present", func(m pairs) { m[key(13)] = pairs{"dnd": []any{"eq", math.NaN()}} }, `guards: "dnd": value is NaN, only finite numbers are allowed`},
+		"guard of nothing":         {"dn/msg present", func(m pairs) { m[key(13)] = pairs{"": []any{"eq", 1}} }, `guards: name "" is empty, 1 to 64 bytes allowed`},
+		"language empty":           {"dn/msg present", func(m pairs) { m[key(15)] = "" }, "language is empty, 1 to 35 bytes allowed"},
+		"cancel of nothing":        {"dn/msg cancel", func(m pairs) { delete(m, key(1)) }, "message is missing: key 1"},
+		"fence beyond":             {"dn/msg cancel with a fence", func(m pairs) { m[key(2)] = 1 << 53 }, "fence is 9007199254740992, at most 9007199254740991"},
+		"beacon without keep":      {"dn/time beacon", func(m pairs) { delete(m, key(2)) }, "keep is missing: key 2"},
+		"beacon without fence":     {"dn/time beacon", func(m pairs) { delete(m, key(1)) }, "fence is missing: key 1"},
+		"51 kept":                  {"dn/time beacon", func(m pairs) { m[key(2)] = many(51, make([]byte, 16)) }, "keep has 51 items, at most 50"},
+		"twin without doc":         {"dn/twin twin", func(m pairs) { delete(m, key(1)) }, "doc is missing: key 1"},
+		"silent in a doc":          {"dn/twin twin", func(m pairs) { item(sub(m, 1), 0, 0)[key(3)] = "silent" }, ""},
+		"a choice nobody knows":    {"dn/twin twin", func(m pairs) { item(sub(m, 1), 0, 1)[key(3)] = "maybe" }, `doc: brands[1]: choice "maybe" is unknown`},
+		"doc too large": {"dn/twin twin", func(m pairs) {
+			sub(m, 1)[key(0)] = many(64, pairs{0: "fresh-co", 1: long[:60], 2: "marketing", 3: "given"})
+		}, "doc is 5950 bytes long, at most 4096"},
+		"code 256": {"dn/err error", func(m pairs) { m[key(1)] = 256 }, "code is 256, at most 255"},
+		"no code":  {"dn/err error", func(m pairs) { delete(m, key(1)) }, "code is missing: key 1"},
+	}
+	frames := readGolden(t)
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			leaf := Leaf(strings.SplitN(test.frame, " ", 2)[0])
+			var m pairs
+			if err := cbor.Unmarshal(frames[test.frame].bytes, &m); err != nil {
+				t.Fatalf("%s: %v", test.frame, err)
+			}
+			test.edit(m)
+			b, err := cbor.Marshal(m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := decodeAs(leaf, b)
+			if test.want == "" {
+				if err != nil {
+					t.Errorf("%.200x: %v, want no error", b, err)
+				}
+				return
+			}
+			if want := fmt.Sprintf("bad frame: %s: %s", leaf, test.want); err == nil || err.Error() != want {
+				t.Fatalf("%.200x\ngot  %v\nwant %s", b, err, want)
+			}
+			if !errors.Is(err, ErrFrame) {
+				t.Errorf("%v is not an ErrFrame", err)
+			}
+			if _, ok := got.(Birth); leaf == UpBirth && (!ok || !same(got, Birth{})) {
+				t.Errorf("a frame came with the error: %+v", got)
+			}
+		})
+	}
+}
+
+// fill makes m have n pairs.
+func fill(m pairs, n int) {
+	for i := 0; len(m) < n; i++ {
+		m[fmt.Sprint("v", i)] = i
+	}
+}
+
+// TestDecodeRefusesBytes is about bytes that no golden frame can be edited into.
+func TestDecodeRefusesBytes(t *testing.T) {
+	tests := map[string]struct {
+		leaf Leaf
+		hex  string
+		want string // part of the error; "" means that it is taken
+	}{
+		"nothing":                      {UpCtx, "", "frame is empty"},
+		"a number":                     {UpCtx, "00", "it is 0, it must be a map"},
+		"JSON":                         {UpCtx, hex.EncodeToString([]byte(`{"seq":1}`)), "frame ends in the middle of a value"},
+		"good":                         {UpCtx, "a2000103a100f5", ""},
+		"a byte more":                  {UpCtx, "a2000103a100f500", "1 bytes of extraneous data starting at index 7"},
+		"a key twice":                  {UpCtx, "a300010001 03a0", "0 occurs twice as a key of one map"},
+		"a key twice, wider":           {UpCtx, "a30001180002 03a0", "0 occurs twice as a key of one map"},
+		"a name twice":                 {UpCtx, "a2000103a2617801617802", `the text "x" occurs twice as a key of one map`},
+		"a name twice, in pieces":      {UpCtx, "a2000103a26178017f6178ff02", `the text "x" occurs twice as a key of one map`},
+		"twice where nobody looks":     {UpCtx, "a3000103a01863a2010101 02", "1 occurs twice as a key of one map"},
+		"bytes as a key":               {UpCtx, "a3000103a0414100", "a key is a byte string of 1, it must be an integer"},
+		"a list as a key":              {UpCtx, "a3000103a08000", "a key is neither an integer nor a text"},
+		"half a float as a key":        {UpCtx, "a3000103a0f93c0000", "a key is the floating-point number 1, it must be an integer"},
+		"open-ended":                   {UpCtx, "bf000103bf00f5ffff", ""},
+		"open-ended without an end":    {UpCtx, "bf000103bf00f5ff", "frame ends in the middle of a value"},
+		"an end without a beginning":   {UpCtx, "ff", `unexpected "break" code`},
+		"reserved information":         {UpCtx, "1c", "invalid additional information 28"},
+		"text that is not UTF-8":       {UpCtx, "a2000103a10061ff", `values: "state" is not valid UTF-8`},
+		"a name that is not UTF-8":     {UpCtx, "a2000103a161ff00", `values: name "\xff" is not valid UTF-8`},
+		"not UTF-8 where nobody looks": {UpCtx, "a3000103a0186361ff", "a text is not valid UTF-8"},
+		"a character in two pieces":    {UpCtx, "a2000103a1007f61c361bcff", "a text is not valid UTF-8"},
+		"a tag where nobody looks":     {UpCtx, "a3000103a01863c100", "tag isn't allowed"},
+		"undefined":                    {UpCtx, "a2000103a100f7", "the value undefined is not allowed"},
+		"8 levels":                     {UpCtx, "a3000103a01863" + strings.Repeat("81", 6) + "80", ""},
+		"9 levels":                     {UpCtx, "a3000103a01863" + strings.Repeat("81", 7) + "80", "exceeded max nested level 8"},
+		"1000 levels":                  {UpCtx, strings.Repeat("81", 1000) + "80", "exceeded max nested level 8"},
+		"a list that says 4 billion":   {UpCtx, "a3000103a018639affffffff", "exceeded max number of elements 64"},
+		"a text that says 4 billion":   {UpCtx, "a3000103a018637affffffff", "frame ends in the middle of a value"},
+		"a negative key beyond 64":     {UpCtx, "a3000103a03bffffffffffffffff00", "key"},
+		"two such keys":                {UpCtx, "a4000103a03bffffffffffffffff003bffffffffffffffff00", "key"},
+		"a long key twice":             {UpCtx, "a4000103a0 7864" + strings.Repeat("61", 100) + "00 7864" + strings.Repeat("61", 100) + "00", `the text "` + strings.Repeat("a", 40) + `"... occurs twice`},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			b, err := hex.DecodeString(strings.ReplaceAll(test.hex, " ", ""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = decodeAs(test.leaf, b)
+			switch {
+			case test.want == "" && err == nil:
+			case test.want == "" || err == nil || !strings.Contains(err.Error(), test.want):
+				t.Errorf("%x: error %v, want %q", b, err, test.want)
+			case !errors.Is(err, ErrFrame) || !strings.HasPrefix(err.Error(), "bad frame: "+string(test.leaf)+": "):
+				t.Errorf("%x: error %v does not say what it is about", b, err)
+			}
+		})
+	}
+}
+
+func TestDecodeSize(t *testing.T) {
+	for _, test := range []struct {
+		pad  int
+		want string
+	}{
+		{MaxFrame, ""},
+		{MaxFrame + 1, "bad frame: up/ctx: frame is 8193 bytes long, at most 8192"},
+		{1 << 20, "bad frame: up/ctx: frame is 1048576 bytes long, at most 8192"},
+	} {
+		b, err := hex.DecodeString("a3000103a018635a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := test.pad - len(b) - 4
+		b = append(b, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
+		b = append(b, make([]byte, n)...)
+		_, err = DecodeContext(nil, b)
+		if got := fmt.Sprint(err); got != test.want && (err != nil || test.want != "") {
+			t.Errorf("%d bytes: error %v, want %q", len(b), err, test.want)
+		}
+	}
+}
+
+// TestDecodeCutShort cuts every golden frame at every place.
+func TestDecodeCutShort(t *testing.T) {
+	for name, g := range readGolden(t) {
+		for n := range g.bytes {
+			for _, leaf := range leaves {
+				if v, err := decodeAs(leaf, g.bytes[:n]); !errors.Is(err, ErrFrame) {
+					t.Errorf("%s cut to %d bytes, as %s: got %+v, %v, want ErrFrame", name, n, leaf, v, err)
+				}
+			}
+		}
+	}
+}
+
+// TestEncodeRefuses: what a decoder would refuse is not sent.
+func TestEncodeRefuses(t *testing.T) {
+	good := Present{Message: id(1), Text: "x", Lease: 1}
+	present := func(edit func(*Present)) Present { p := good; edit(&p); return p }
+	tests := map[string]struct {
+		frame any
+		want  string
+	}{
+		"good":           {good, ""},
+		"no text":        {present(func(p *Present) { p.Text = "" }), "bad frame: dn/msg: text is empty, 1 to 512 bytes allowed"},
+		"text too long":  {present(func(p *Present) { p.Text = strings.Repeat("x", 513) }), "bad frame: dn/msg: text is 513 bytes long, at most 512"},
+		"text not UTF-8": {present(func(p *Present) { p.Text = "\xff" }), "bad frame: dn/msg: text is not valid UTF-8"},
+		"lease beyond":   {present(func(p *Present) { p.Lease = math.MaxUint64 }), "bad frame: dn/msg: lease is 18446744073709551615, at most 9007199254740991"},
+		"a guard on an int": {present(func(p *Present) { p.Guards = map[string]Guard{"dnd": {Op: "eq", Value: 1}} }),
+			`bad frame: dn/msg: guards: "dnd": value is a int of Go, use true or false, a number that fits an int64, a text or null`},
+		"frame too long": {present(func(p *Present) {
+			p.Guards = make(map[string]Guard)
+			for i := range 64 {
+				p.Guards[fmt.Sprintf("%064d", i)] = Guard{Op: "eq", Value: strings.Repeat("x", 64)}
+			}
+		}), "bad frame: dn/msg: frame is 8743 bytes long, at most 8192"},
+		"class 0":           {Birth{}, "bad frame: up/birth: class 0 is unknown"},
+		"two screen sizes":  {Birth{Class: device.TV, Can: Capabilities{Screen: []uint{1, 2}}}, "bad frame: up/birth: caps: screen has 2 items, 3 allowed"},
+		"value NaN":         {Context{Values: map[string]any{"x": math.NaN()}}, `bad frame: up/ctx: values: "x" is NaN, only finite numbers are allowed`},
+		"65 values":         {Context{Values: manyValues(65)}, "bad frame: up/ctx: values has 65 items, at most 64"},
+		"event 0":           {Event{}, "bad frame: up/evt: event 0 is unknown"},
+		"silence proposed":  {Proposal{Brands: []BrandChoice{{Brand: "fresh-co", Purpose: "research", Choice: "silent"}}}, `bad frame: up/twin: brands[0]: choice "silent" is unknown`},
+		"65 brands":         {Twin{Doc: Document{Brands: make([]BrandChoice, 65)}}, "bad frame: dn/twin: doc: brands has 65 items, at most 64"},
+		"doc too long":      {Twin{Doc: Document{Mutes: slices.Repeat([]Mute{{Category: strings.Repeat("x", 64)}}, 64)}}, "bad frame: dn/twin: doc is 4356 bytes long, at most 4096"},
+		"51 kept":           {Time{Keep: make([]device.MessageID, 51)}, "bad frame: dn/time: keep has 51 items, at most 50"},
+		"bye for no reason": {Bye{}, `bad frame: up/bye: reason "" is unknown`},
+		"not a frame":       {"hello", "encode string: not a frame"},
+		"nothing":           {nil, "encode <nil>: not a frame"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			b, err := Encode(test.frame)
+			if test.want == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if err == nil || err.Error() != test.want || b != nil {
+				t.Errorf("got %x, %v, want %s", b, err, test.want)
+			}
+		})
+	}
+}
+
+func manyValues(n int) map[string]any {
+	m := make(map[string]any)
+	for i := range n {
+		m[fmt.Sprint(i)] = true
+	}
+	return m
+}
+
+// TestEncodePointer: a frame and a pointer to it are the same frame, and Op is set in neither.
+func TestEncodePointer(t *testing.T) {
+	for name, pair := range map[string][2]any{
+		"birth":    {Birth{Class: device.TV}, &Birth{Class: device.TV}},
+		"context":  {Context{Seq: 1}, &Context{Seq: 1}},
+		"event":    {Event{Kind: Queued}, &Event{Kind: Queued}},
+		"proposal": {Proposal{Seq: 1}, &Proposal{Seq: 1}},
+		"bye":      {Bye{Reason: "off"}, &Bye{Reason: "off"}},
+		"present":  {Present{Text: "x"}, &Present{Text: "x", Op: 2}},
+		"cancel":   {Cancel{Fence: 1}, &Cancel{Fence: 1, Op: 1}},
+		"twin":     {Twin{Version: 1}, &Twin{Version: 1}},
+		"time":     {Time{Clock: 1}, &Time{Clock: 1}},
+		"err":      {Err{Code: 1}, &Err{Code: 1}},
+	} {
+		a, errA := Encode(pair[0])
+		b, errB := Encode(pair[1])
+		if errA != nil || errB != nil || !bytes.Equal(a, b) {
+			t.Errorf("%s: got %x, %v and %x, %v", name, a, errA, b, errB)
+		}
+	}
+}
+
+// TestErrTextIsCut: what went wrong is told, however long it is.
+func TestErrTextIsCut(t *testing.T) {
+	b, err := Encode(Err{Code: 0x99, Text: strings.Repeat("ü", 300)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := DecodeErr(b)
+	if err != nil || got.Text != strings.Repeat("ü", 256) {
+		t.Errorf("got %d bytes, %v, want 512", len(got.Text), err)
+	}
+	if b, err = Encode(Err{Text: "x" + strings.Repeat("ü", 300)}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err = DecodeErr(b); err != nil || got.Text != "x"+strings.Repeat("ü", 255) {
+		t.Errorf("got %d bytes, %v, want 511", len(got.Text), err)
+	}
+}

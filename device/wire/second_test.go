@@ -1,0 +1,89 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"porchlight/device"
+)
+
+// seconds are frames that another library encoded: see testdata/second.
+var seconds = map[string]struct {
+	leaf Leaf
+	want any
+	err  string
+}{
+	"birth": {leaf: UpBirth, want: Birth{
+		Model: Model{Maker: "Kältewerk", Name: "KW-200"}, Class: device.Fridge,
+		Can:        Capabilities{Screen: []uint{800, 480, 178}, Inputs: device.Touch, Forms: Forms{device.Badge, device.Toast}},
+		Attributes: []string{"door.open", "temperature", "power.state"},
+		Clock:      1_790_000_000_123, Held: []device.MessageID{secondID},
+	}},
+	"birth-backwards": {leaf: UpBirth, want: Birth{Model: Model{Maker: "Meridian"}, Class: device.Car, Attributes: []string{"ux.driving"}}},
+	"ctx-half": {leaf: UpCtx, want: Context{Seq: 1, Values: map[string]any{
+		"door.open": true, "temperature": 4.5, "power.state": "standby", "battery.level": 99.25,
+	}}},
+	"ctx-wide": {leaf: UpCtx, want: Context{Seq: 2, Complete: true, Values: map[string]any{
+		"door.open": nil, "temperature": int64(-18), "a": 21.0, "b": int64(1<<63 - 1), "c": int64(-1),
+	}}},
+	"ctx-nan":       {leaf: UpCtx, err: `bad frame: up/ctx: values: "temperature" is NaN, only finite numbers are allowed`},
+	"evt":           {leaf: UpEvt, want: Event{Seq: 4, Message: secondID, Kind: Responded, Response: of(uint(1)), Wish: of(Reduced), Age: 1500}},
+	"evt-undefined": {leaf: UpEvt, err: "bad frame: up/evt: the value undefined is not allowed, use null"},
+	"twin": {leaf: UpTwin, want: Proposal{
+		Seq: 9, Base: 12, Brands: []BrandChoice{{Brand: "fresh-co", Purpose: "marketing", Choice: "withdrawn"}},
+		Quiet: &[]QuietTime{{62, 1320, 420}}, Mutes: &[]Mute{},
+	}},
+	"bye": {leaf: UpBye, want: Bye{Seq: 11, Reason: "sleep", Until: 1_790_003_600_000}},
+}
+
+var secondID = device.MessageID{0x01, 0x9a, 0x3b, 0x5c, 0x7d, 0x1e, 0x70, 0x00, 0x80, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77}
+
+func readSecond(t testing.TB) map[string][]byte {
+	t.Helper()
+	files, err := filepath.Glob("testdata/second/*.hex")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make(map[string][]byte)
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := hex.DecodeString(string(bytes.TrimSpace(text)))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		all[strings.TrimSuffix(filepath.Base(name), ".hex")] = b
+	}
+	return all
+}
+
+func TestSecondEncoder(t *testing.T) {
+	files := readSecond(t)
+	if len(files) != len(seconds) {
+		t.Errorf("testdata/second has %d frames, want %d", len(files), len(seconds))
+	}
+	for name, test := range seconds {
+		t.Run(name, func(t *testing.T) {
+			got, err := decodeAs(test.leaf, files[name])
+			if test.leaf == UpCtx {
+				got, err = DecodeContext([]string{"door.open", "temperature"}, files[name])
+			}
+			if test.err != "" {
+				if err == nil || err.Error() != test.err || !errors.Is(err, ErrFrame) {
+					t.Fatalf("%x: error %v, want %s", files[name], err, test.err)
+				}
+				return
+			}
+			if err != nil || !same(got, test.want) {
+				t.Errorf("%x\ngot  %+v, %v\nwant %+v", files[name], got, err, test.want)
+			}
+		})
+	}
+}

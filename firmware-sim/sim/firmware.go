@@ -1,0 +1,576 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"porchlight/device"
+	"porchlight/device/wire"
+)
+
+// firmware is the device without its network: the rules of the contract over a screen, a machine
+// and a book. It is told the time and never asks for it. Whoever calls it holds the device's lock,
+// and calls settle before letting go of it.
+type firmware struct {
+	cfg     Config
+	book    book
+	machine *machine
+	attrs   []string
+
+	// What a power cut erases.
+	held    []*held // in order of arrival; at most one of them is on the screen
+	offset  int64   // gateway's clock minus ours, ms; set by the first beacon
+	clocked bool
+
+	// What the end of a connection erases.
+	send     func(frame) // nil: no connection that has sent its birth
+	seq      uint64
+	beaconed bool // a beacon has come on this connection
+	twinned  bool // a document has come on this connection
+	waiting  bool // the first of the outbox is on its way
+	beat     time.Time
+	asked    map[uint64]wire.Proposal // what was proposed on this connection, by Seq
+	rebase   *wire.Proposal           // was refused for a document that has not come yet
+
+	births int
+	note   func(Event)
+}
+
+// held is a message on the device: on the screen, or waiting for it.
+type held struct {
+	wire.Present
+	form    device.Form
+	came    time.Time
+	renewed time.Time // the lease runs from here
+	shown   time.Time // zero: not on the screen yet
+	quiet   bool      // waits without having been reported as queued
+}
+
+// frame is one frame to be published; acked, if any, is called when the gateway has acknowledged it.
+type frame struct {
+	leaf    wire.Leaf
+	payload []byte
+	qos     byte
+	acked   func()
+}
+
+// boot brings the device up after a power cut. Whatever was on the screen is not there any more,
+// and the gateway learns that.
+func (fw *firmware) boot(now time.Time) {
+	fw.held, fw.offset, fw.clocked = nil, 0, false
+	for _, l := range fw.book.Ledger {
+		if l.Kind == wire.Presented {
+			l.Kind, l.Reason, l.At = wire.Failed, wire.Internal, now
+			fw.conclude(l)
+		}
+	}
+}
+
+// born begins a connection: birth, snapshot, then what is owed.
+func (fw *firmware) born(now time.Time, send func(frame)) {
+	fw.send, fw.seq, fw.beaconed, fw.twinned, fw.waiting = send, 0, false, false, false
+	fw.asked, fw.rebase = make(map[uint64]wire.Proposal), nil
+	fw.births++
+	can := fw.cfg.Can
+	b := wire.Birth{
+		Model: wire.Model{Maker: fw.cfg.Model.Maker, Name: fw.cfg.Model.Name, Hardware: fw.cfg.Model.Hardware},
+		Class: fw.cfg.Class, Attributes: fw.attrs, Twin: fw.book.Twin.Version,
+		Clock: uint64(now.UnixMilli()), Software: fw.cfg.Software,
+		Can: wire.Capabilities{
+			Inputs: can.Inputs, Sound: can.Sound, Forms: can.Forms, MaxPacket: can.MaxPacket,
+			MaxButtons: can.MaxButtons, Languages: can.Languages, Holds: can.Holds, Attention: can.Attention,
+		},
+	}
+	if can.Width > 0 {
+		b.Can.Screen = []uint{can.Width, can.Height, can.Diagonal}
+	}
+	for _, h := range fw.held {
+		b.Held = append(b.Held, h.Message)
+	}
+	fw.publish(wire.UpBirth, 1, b, nil)
+	fw.report(now, 1)
+	fw.note(Event{Kind: Connected})
+}
+
+// lost ends a connection. What is on the screen stays until its lease is over.
+func (fw *firmware) lost() {
+	fw.send, fw.beaconed, fw.waiting = nil, false, false
+}
+
+// publish sends a frame if there is a connection.
+func (fw *firmware) publish(leaf wire.Leaf, qos byte, v any, acked func()) {
+	if fw.send == nil {
+		return
+	}
+	payload, err := wire.Encode(v)
+	if err != nil {
+		fw.note(Event{Kind: Trouble, Why: err.Error()})
+		return
+	}
+	fw.seq++
+	fw.send(frame{leaf, payload, qos, acked})
+}
+
+// report publishes a full snapshot of the context.
+func (fw *firmware) report(now time.Time, qos byte) {
+	fw.beat = now.Add(fw.heartbeat())
+	if fw.send == nil {
+		return
+	}
+	payload, err := wire.EncodeContext(wire.Context{
+		Seq: fw.seq, Observed: uint64(now.UnixMilli()), Values: fw.machine.snapshot(), Complete: true,
+	}, fw.attrs)
+	if err != nil {
+		fw.note(Event{Kind: Trouble, Why: err.Error()})
+		return
+	}
+	fw.seq++
+	fw.send(frame{leaf: wire.UpCtx, payload: payload, qos: qos})
+}
+
+// heartbeat is how often the context is repeated: a little more often than three times in the
+// shortest life of a reading.
+func (fw *firmware) heartbeat() time.Duration {
+	shortest := 10 * time.Minute
+	for _, name := range fw.attrs {
+		a, _ := device.ParseAttribute(name)
+		shortest = min(shortest, a.TTL(fw.cfg.Class))
+	}
+	return shortest * 3 / 10
+}
+
+// receive takes in one frame from the gateway.
+func (fw *firmware) receive(now time.Time, leaf wire.Leaf, payload []byte) {
+	var err error
+	switch leaf {
+	case wire.DnMsg:
+		var p *wire.Present
+		var c *wire.Cancel
+		switch p, c, err = wire.DecodeMsg(payload); {
+		case err != nil:
+		case p != nil:
+			fw.present(now, *p, len(payload))
+		default:
+			fw.cancel(now, *c)
+		}
+	case wire.DnTime:
+		var t wire.Time
+		if t, err = wire.DecodeTime(payload); err == nil {
+			fw.beacon(now, t)
+		}
+	case wire.DnTwin:
+		var t wire.Twin
+		if t, err = wire.DecodeTwin(payload); err == nil {
+			fw.twin(now, t)
+		}
+	case wire.DnErr:
+		var e wire.Err
+		if e, err = wire.DecodeErr(payload); err == nil {
+			fw.complaint(now, e)
+		}
+	}
+	if err != nil {
+		fw.note(Event{Kind: Trouble, Why: fmt.Sprintf("%s: %v", leaf, err)})
+	}
+}
+
+// present is asked to show p. Only a message that was never on the screen can get there.
+func (fw *firmware) present(now time.Time, p wire.Present, size int) {
+	h := fw.find(p.Message)
+	if h != nil && p.Epoch > h.Epoch && p.Epoch >= fw.book.Fence {
+		h.Epoch, h.renewed = p.Epoch, now // decided anew: a new lease
+	}
+	if l := fw.book.find(p.Message); l != nil {
+		fw.answer(*l)
+		return
+	}
+	if h != nil {
+		fw.owe(now, p.Message, wire.Queued, 0)
+		return
+	}
+	h = &held{Present: p, came: now, renewed: now}
+	if reason, why := fw.refuse(h, size); reason != 0 {
+		fw.decline(now, h, wire.Declined, reason, why)
+		return
+	}
+	if end, why := fw.end(h); !now.Before(end) {
+		fw.decline(now, h, wire.Expired, 0, why)
+		return
+	}
+	if len(fw.held) > int(fw.cfg.Can.Holds) {
+		fw.decline(now, h, wire.Declined, wire.Busy, "the screen is taken")
+		return
+	}
+	if !fw.beaconed {
+		h.quiet = true // no beacon yet: wait for it, say nothing
+		fw.held = append(fw.held, h)
+		return
+	}
+	if reason, why := fw.unfit(h); reason != 0 {
+		fw.decline(now, h, wire.Declined, reason, why)
+		return
+	}
+	fw.held = append(fw.held, h)
+	if fw.onScreen() != nil {
+		fw.owe(now, h.Message, wire.Queued, 0)
+		fw.note(Event{Kind: Waiting, Message: h.Message, Text: h.Text, Sender: h.Sender})
+		return
+	}
+	fw.show(now, h)
+}
+
+// refuse says why the device could never show h as it is asked to; it settles h's form.
+func (fw *firmware) refuse(h *held, size int) (wire.Reason, string) {
+	can := fw.cfg.Can
+	switch {
+	case h.Epoch < fw.book.Fence:
+		return wire.Stale, fmt.Sprintf("decided at %d, before the fence %d", h.Epoch, fw.book.Fence)
+	case can.MaxPacket > 0 && uint(size) > can.MaxPacket:
+		return wire.TooLarge, fmt.Sprintf("%d bytes are more than the device takes", size)
+	case len(can.Forms) == 0:
+		return wire.UnsupportedForm, "the device has no way to show anything"
+	}
+	h.form = can.Forms[0]
+	if h.Present.Form != nil {
+		h.form = *h.Present.Form
+	}
+	if !slices.Contains(can.Forms, h.form) {
+		return wire.UnsupportedForm, fmt.Sprintf("the device has no %s", h.form)
+	}
+	if uint(len(h.Responses)) > can.MaxButtons {
+		return wire.UnsupportedForm, fmt.Sprintf("%d buttons are more than the device has", len(h.Responses))
+	}
+	return 0, ""
+}
+
+// unfit says why h may not be on the screen at this moment; 0 if it may.
+func (fw *firmware) unfit(h *held) (wire.Reason, string) {
+	if reason, why := fw.machine.blocked(); reason != 0 {
+		return reason, why
+	}
+	for name, g := range h.Guards {
+		if !fw.machine.holds(name, g) {
+			return wire.GuardFailed, fmt.Sprintf("%s is not %s %v any more", name, g.Op, g.Value)
+		}
+	}
+	return 0, ""
+}
+
+// end is when h must go at the latest, and why. Its lease and its life run on our own monotonic
+// clock, valid-until is the gateway's.
+func (fw *firmware) end(h *held) (time.Time, string) {
+	end, why := h.renewed.Add(ms(h.Lease)), "its lease is over"
+	sooner := func(t time.Time, w string) {
+		if t.Before(end) {
+			end, why = t, w
+		}
+	}
+	sooner(h.came.Add(ms(h.Live)), "its life is over")
+	if fw.clocked {
+		// By way of the time it came, so that a step of our wall clock does not matter.
+		left := int64(h.ValidUntil)*1000 - (h.came.UnixMilli() + fw.offset)
+		sooner(h.came.Add(time.Duration(left)*time.Millisecond), "it is not valid any more")
+	}
+	if !h.shown.IsZero() && h.Display > 0 {
+		sooner(h.shown.Add(ms(h.Display)), "its time on the screen is over")
+	}
+	return end, why
+}
+
+func ms(n uint64) time.Duration {
+	const most = uint64(1<<63-1) / uint64(time.Millisecond)
+	return time.Duration(min(n, most/4)) * time.Millisecond
+}
+
+// show puts h on the screen. The ledger has it before anybody can see it.
+func (fw *firmware) show(now time.Time, h *held) {
+	h.shown = now
+	l := line{Message: h.Message, Kind: wire.Presented, At: now}
+	fw.conclude(l)
+	fw.note(Event{Kind: Shown, Message: h.Message, Form: h.form, Text: h.Text, Title: h.Title, Sender: h.Sender})
+}
+
+// conclude writes l into the ledger and owes the gateway a receipt for it.
+func (fw *firmware) conclude(l line) {
+	fw.book.put(l)
+	fw.answer(l)
+}
+
+// answer owes the gateway the last that became of a message.
+func (fw *firmware) answer(l line) {
+	fw.book.owe(receipt{At: l.At, Event: &wire.Event{
+		Message: l.Message, Kind: l.Kind, Response: l.Response, Wish: l.Wish, Reason: l.Reason,
+	}})
+}
+
+func (fw *firmware) owe(now time.Time, id device.MessageID, kind wire.EventKind, reason wire.Reason) {
+	fw.book.owe(receipt{At: now, Event: &wire.Event{Message: id, Kind: kind, Reason: reason}})
+}
+
+// decline reports that h, which is not on the device, will not be shown.
+func (fw *firmware) decline(now time.Time, h *held, kind wire.EventKind, reason wire.Reason, why string) {
+	fw.owe(now, h.Message, kind, reason)
+	fw.note(Event{Kind: Refused, Message: h.Message, Sender: h.Sender, Text: h.Text, Why: why})
+}
+
+// remove takes h off the device and reports l, which lacks the message and the time.
+func (fw *firmware) remove(now time.Time, h *held, l line, why string) {
+	i := slices.Index(fw.held, h)
+	fw.held = slices.Delete(fw.held, i, i+1)
+	l.Message, l.At = h.Message, now
+	if h.shown.IsZero() {
+		fw.answer(l)
+	} else {
+		fw.conclude(l)
+	}
+	fw.note(Event{Kind: Removed, Message: h.Message, Sender: h.Sender, Text: h.Text, Why: why, Unseen: h.shown.IsZero()})
+}
+
+// cancel takes a message off. It is always answered, because the gateway waits for it.
+func (fw *firmware) cancel(now time.Time, c wire.Cancel) {
+	fw.book.raise(c.Fence)
+	if h := fw.find(c.Message); h != nil {
+		fw.remove(now, h, line{Kind: wire.Cancelled}, "it was taken back")
+		return
+	}
+	fw.owe(now, c.Message, wire.Cancelled, 0)
+}
+
+// beacon takes in the gateway's clock and fence, and which messages may stay.
+func (fw *firmware) beacon(now time.Time, t wire.Time) {
+	fw.offset, fw.clocked = int64(t.Clock)-now.UnixMilli(), true
+	fw.book.raise(t.Fence)
+	for _, h := range slices.Clone(fw.held) {
+		if slices.Contains(t.Keep, h.Message) {
+			h.renewed, h.Epoch = now, max(h.Epoch, fw.book.Fence)
+		} else {
+			fw.remove(now, h, line{Kind: wire.Cancelled}, "the gateway does not keep it")
+		}
+	}
+	if !fw.beaconed {
+		fw.beaconed = true
+		fw.note(Event{Kind: Ready})
+	}
+}
+
+// twin takes in a document. The first of a connection is taken as it is, later ones only if
+// they are newer, so that one that comes twice changes nothing.
+func (fw *firmware) twin(now time.Time, t wire.Twin) {
+	if fw.twinned && t.Version <= fw.book.Twin.Version {
+		return
+	}
+	fw.twinned = true
+	fw.book.Twin, fw.book.dirty = t, true
+	fw.note(Event{Kind: Told, Why: fmt.Sprintf("version %d", t.Version)})
+	if p := fw.rebase; p != nil && t.Version > p.Base {
+		fw.rebase = nil
+		fw.again(now, *p)
+	}
+}
+
+// propose owes the gateway a choice made on the device.
+func (fw *firmware) propose(now time.Time, p wire.Proposal) {
+	p.Base = fw.book.Twin.Version
+	fw.book.owe(receipt{At: now, Proposal: &p})
+}
+
+// complaint takes in what the gateway says was wrong with a frame.
+func (fw *firmware) complaint(now time.Time, e wire.Err) {
+	p, known := fw.asked[e.Seq]
+	if !known || e.Leaf != "" && !strings.HasSuffix(string(wire.UpTwin), e.Leaf) || !strings.Contains(e.Text, "conflict") {
+		fw.note(Event{Kind: Complaint, Why: fmt.Sprintf("%s, frame %d: code 0x%02x %s", e.Leaf, e.Seq, e.Code, e.Text)})
+		return
+	}
+	delete(fw.asked, e.Seq)
+	if fw.book.Twin.Version > p.Base {
+		fw.again(now, p)
+	} else {
+		fw.rebase = &p
+	}
+}
+
+// again repeats on the document that is now held a proposal that was made on an older one, if it
+// only takes permissions away. One that would give is dropped: somebody else has chosen in the
+// meantime, and the person has to look at that first.
+func (fw *firmware) again(now time.Time, p wire.Proposal) {
+	restricts := p.Quiet == nil && p.Mutes == nil
+	for _, c := range p.Brands {
+		restricts = restricts && (c.Choice == "refused" || c.Choice == "withdrawn")
+	}
+	if !restricts {
+		fw.note(Event{Kind: Conflict, Why: fmt.Sprintf("the home's choices have changed meanwhile: look at version %d and choose again", fw.book.Twin.Version)})
+		return
+	}
+	fw.note(Event{Kind: Conflict, Why: fmt.Sprintf("the home's choices have changed meanwhile: said again on version %d", fw.book.Twin.Version)})
+	fw.propose(now, p)
+}
+
+// act is a person's answer to the message on the screen.
+func (fw *firmware) act(now time.Time, l line, why string) error {
+	h := fw.onScreen()
+	if h == nil {
+		return errors.New("nothing is on the screen")
+	}
+	if l.Kind == wire.Responded {
+		i := slices.IndexFunc(h.Responses, func(r wire.Response) bool { return r.ID == *l.Response })
+		if i < 0 {
+			var have []string
+			for _, r := range h.Responses {
+				have = append(have, fmt.Sprintf("%d %q", r.ID, r.Label))
+			}
+			if have == nil {
+				return errors.New("the message has no buttons: dismiss it")
+			}
+			return fmt.Errorf("the message has no such button: use one of %s", strings.Join(have, ", "))
+		}
+		why = fmt.Sprintf("%q was pressed", h.Responses[i].Label)
+	}
+	if l.Wish != nil {
+		why += " (" + wishes[*l.Wish] + ")"
+	}
+	fw.remove(now, h, l, why)
+	return nil
+}
+
+// do carries out an action of a person, or of the world.
+func (fw *firmware) do(now time.Time, name string) error {
+	before := maps.Clone(fw.machine.vals)
+	if err := fw.machine.do(name, now); err != nil {
+		return err
+	}
+	if maps.Equal(before, fw.machine.vals) {
+		return nil
+	}
+	fw.note(Event{Kind: Changed, Why: name})
+	fw.clear(now)
+	fw.report(now, 1)
+	return nil
+}
+
+// clear takes off what may not be on the screen at this moment.
+func (fw *firmware) clear(now time.Time) {
+	if h := fw.onScreen(); h != nil {
+		if reason, why := fw.unfit(h); reason != 0 {
+			fw.remove(now, h, line{Kind: wire.Declined, Reason: reason}, why)
+		}
+	}
+}
+
+// settle lets everything happen that is due: time, the queue, the book, the outbox.
+func (fw *firmware) settle(now time.Time) {
+	if fw.machine.tick(now) {
+		fw.clear(now)
+		fw.report(now, 1)
+	}
+	for _, h := range slices.Clone(fw.held) {
+		end, why := fw.end(h)
+		if now.Before(end) {
+			continue
+		}
+		kind := wire.Expired
+		if !h.shown.IsZero() && h.Display > 0 && !now.Before(h.shown.Add(ms(h.Display))) {
+			kind = wire.TimedOut
+		}
+		fw.remove(now, h, line{Kind: kind}, why)
+	}
+	for h := fw.nextUp(); h != nil; h = fw.nextUp() {
+		if reason, why := fw.unfit(h); reason != 0 {
+			fw.remove(now, h, line{Kind: wire.Declined, Reason: reason}, why)
+			continue
+		}
+		fw.show(now, h)
+	}
+	for _, h := range fw.held {
+		if h.quiet && fw.beaconed && h.shown.IsZero() {
+			h.quiet = false
+			fw.owe(now, h.Message, wire.Queued, 0)
+		}
+	}
+	if fw.send != nil && !now.Before(fw.beat) {
+		fw.report(now, 0)
+	}
+	if err := fw.book.save(); err != nil {
+		fw.note(Event{Kind: Trouble, Why: err.Error()})
+	}
+	fw.pump(now)
+}
+
+// nextUp is the message that may come onto the free screen, nil if there is none. Nothing comes
+// onto it without a beacon of this connection, nor what was decided before the fence.
+func (fw *firmware) nextUp() *held {
+	if !fw.beaconed || fw.onScreen() != nil {
+		return nil
+	}
+	for _, h := range fw.held {
+		if h.Epoch >= fw.book.Fence {
+			return h
+		}
+	}
+	return nil
+}
+
+// pump sends the first of the outbox, if none is on its way.
+func (fw *firmware) pump(now time.Time) {
+	if fw.send == nil || fw.waiting || len(fw.book.Outbox) == 0 {
+		return
+	}
+	r := fw.book.Outbox[0]
+	fw.waiting = true
+	if r.Event != nil {
+		e := *r.Event
+		e.Seq, e.Age = fw.seq, uint64(max(now.Sub(r.At), 0).Milliseconds())
+		fw.publish(wire.UpEvt, 1, e, fw.acked)
+		return
+	}
+	p := *r.Proposal
+	p.Seq = fw.seq
+	fw.asked[p.Seq] = p
+	fw.publish(wire.UpTwin, 1, p, fw.acked)
+}
+
+// acked forgets the first of the outbox. Whoever calls it settles.
+func (fw *firmware) acked() {
+	fw.waiting = false
+	fw.book.Outbox = slices.Delete(fw.book.Outbox, 0, 1)
+	fw.book.dirty = true
+}
+
+// due is when settle has something to do next, zero if nothing is planned.
+func (fw *firmware) due() time.Time {
+	t := fw.machine.next
+	sooner := func(u time.Time) {
+		if t.IsZero() || u.Before(t) {
+			t = u
+		}
+	}
+	for _, h := range fw.held {
+		end, _ := fw.end(h)
+		sooner(end)
+	}
+	if fw.send != nil {
+		sooner(fw.beat)
+	}
+	return t
+}
+
+func (fw *firmware) find(id device.MessageID) *held {
+	for _, h := range fw.held {
+		if h.Message == id {
+			return h
+		}
+	}
+	return nil
+}
+
+func (fw *firmware) onScreen() *held {
+	for _, h := range fw.held {
+		if !h.shown.IsZero() {
+			return h
+		}
+	}
+	return nil
+}

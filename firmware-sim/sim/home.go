@@ -1,0 +1,524 @@
+package sim
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+
+	"porchlight/device"
+	"porchlight/device/wire"
+)
+
+// Home is a home file: who lives there, what stands where, and what a person does with it.
+type Home struct {
+	Name    string   `yaml:"name"`
+	Zone    string   `yaml:"zone"` // IANA
+	People  []Person `yaml:"people"`
+	Rooms   []string `yaml:"rooms"`
+	Devices []Thing  `yaml:"devices"`
+	Script  []Step   `yaml:"script"`
+}
+
+// Person is somebody who lives there.
+type Person struct {
+	Name string `yaml:"name"`
+}
+
+// Thing is one device of the home. Name is unique in the home; Room and Owner are "" or listed.
+type Thing struct {
+	Name       string
+	Class      device.Class
+	Room       string
+	Controller bool   // may widen permissions, not only restrict
+	Owner      string // "": everybody's
+	Model      device.Model
+	Can        device.Capabilities
+	Start      []string // actions done at start
+}
+
+// Step is one thing that the person of the script does, After the start.
+type Step struct {
+	After   time.Duration `yaml:"after"`
+	Device  string        `yaml:"device"`
+	Do      string        `yaml:"do"`
+	Press   *uint         `yaml:"press"`
+	Dismiss bool          `yaml:"dismiss"`
+	Choose  *Choice       `yaml:"choose"`
+	Wish    string        `yaml:"wish"` // with press or dismiss
+}
+
+// Choice is a choice made on a device.
+type Choice struct {
+	Brand   device.BrandID `yaml:"brand"`
+	Purpose string         `yaml:"purpose"`
+	Choice  string         `yaml:"choice"` // given, refused, withdrawn
+}
+
+// Credentials are what the devices of one home connect with. The gateway writes them.
+type Credentials struct {
+	Gateway string                `yaml:"gateway"`
+	CA      string                `yaml:"ca,omitempty"` // path of the gateway's certificate
+	Devices map[string]Credential `yaml:"devices"`      // by the device's name
+}
+
+// Credential is what one device connects with.
+type Credential struct {
+	ID    device.ID `yaml:"id"`
+	Token string    `yaml:"token"`
+}
+
+// homeFile is a Home as it is written, before it is checked.
+type homeFile struct {
+	Name    string      `yaml:"name"`
+	Zone    string      `yaml:"zone"`
+	People  []Person    `yaml:"people"`
+	Rooms   []string    `yaml:"rooms"`
+	Devices []thingFile `yaml:"devices"`
+	Script  []Step      `yaml:"script"`
+}
+
+type thingFile struct {
+	Name       string    `yaml:"name"`
+	Class      string    `yaml:"class"`
+	Room       string    `yaml:"room"`
+	Controller bool      `yaml:"controller"`
+	Owner      string    `yaml:"owner"`
+	Model      modelFile `yaml:"model"`
+	Can        canFile   `yaml:"can"`
+	Start      []string  `yaml:"start"`
+}
+
+type modelFile struct {
+	Maker    string `yaml:"maker"`
+	Name     string `yaml:"name"`
+	Hardware string `yaml:"hardware"`
+}
+
+type canFile struct {
+	Screen    []uint   `yaml:"screen"` // width px, height px, diagonal mm
+	Inputs    []string `yaml:"inputs"`
+	Sound     []string `yaml:"sound"`
+	Forms     []string `yaml:"forms"`
+	Packet    uint     `yaml:"packet"` // bytes
+	Buttons   uint     `yaml:"buttons"`
+	Languages []string `yaml:"languages"`
+	Holds     uint     `yaml:"holds"`
+	Attention []string `yaml:"attention"`
+}
+
+var (
+	inputBits     = bits{{"remote", device.Remote}, {"touch", device.Touch}, {"buttons", device.Buttons}, {"voice", device.VoiceIn}, {"keyboard", device.Keyboard}, {"gamepad", device.Gamepad}}
+	soundBits     = bits{{"tone", 1}, {"speech", 2}, {"media", 4}}
+	attentionBits = bits{{"occupancy", device.ReportsOccupancy}, {"who", device.ReportsWho}, {"driving", device.ReportsDriving}}
+)
+
+type bits []struct {
+	name string
+	bit  uint
+}
+
+func (bs bits) names() string {
+	var names []string
+	for _, b := range bs {
+		names = append(names, b.name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// ReadHome reads and checks the home file at path. The error names every fault with its line.
+func ReadHome(path string) (Home, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return Home{}, fmt.Errorf("read home: %w", err)
+	}
+	return ParseHome(path, data)
+}
+
+// ParseHome is [ReadHome] of data; path is for the errors.
+func ParseHome(path string, data []byte) (Home, error) {
+	var f homeFile
+	root, err := strict(path, data, &f)
+	if err != nil {
+		return Home{}, err
+	}
+	c := checker{path: path, root: root}
+	h := c.home(f)
+	return h, errors.Join(c.faults...)
+}
+
+// checker collects what is wrong with a file.
+type checker struct {
+	path   string
+	root   *ast.File
+	faults []error
+}
+
+// fault notes what is wrong with the thing at where, a YAML path. If the file does not have it,
+// the nearest thing around it is named.
+func (c *checker) fault(where, format string, args ...any) {
+	c.faults = append(c.faults, fmt.Errorf("%s:%d: %s", c.path, c.line(where), fmt.Sprintf(format, args...)))
+}
+
+func (c *checker) line(where string) int {
+	for where != "" {
+		if p, err := yaml.PathString(where); err == nil {
+			if n, err := p.FilterFile(c.root); err == nil && n != nil && n.GetToken() != nil {
+				tok := n.GetToken()
+				if n.Type() == ast.MappingType || n.Type() == ast.MappingValueType {
+					for tok.Prev != nil && tok.Type == token.MappingValueType {
+						tok = tok.Prev // from the colon to its key
+					}
+				}
+				return tok.Position.Line
+			}
+		}
+		where = where[:max(strings.LastIndexAny(where, ".["), 0)]
+	}
+	return 1
+}
+
+func (c *checker) home(f homeFile) Home {
+	h := Home{Name: f.Name, Zone: f.Zone, People: f.People, Rooms: f.Rooms, Script: f.Script}
+	if f.Name == "" {
+		c.fault("$", "the home has no name: add name")
+	}
+	if strings.ContainsAny(f.Name, `/\`) || strings.HasPrefix(f.Name, ".") {
+		c.fault("$.name", "home name %q would not do as a file's name: use letters, digits, space and hyphen", f.Name)
+	}
+	switch _, err := time.LoadLocation(f.Zone); {
+	case f.Zone == "" || f.Zone == "Local":
+		c.fault("$.zone", "the home has no time zone: add zone, such as Europe/Zurich")
+	case err != nil:
+		c.fault("$.zone", "zone %q is unknown: use an IANA name such as Europe/Zurich", f.Zone)
+	}
+	people := make(map[string]bool)
+	for i, p := range f.People {
+		c.unique(people, p.Name, "person", fmt.Sprintf("$.people[%d]", i), "name")
+	}
+	rooms := make(map[string]bool)
+	for i, r := range f.Rooms {
+		c.unique(rooms, r, "room", fmt.Sprintf("$.rooms[%d]", i), "")
+	}
+	names := make(map[string]bool)
+	classes := make(map[string]device.Class)
+	if len(f.Devices) == 0 {
+		c.fault("$.devices", "the home has no devices: add one")
+	}
+	for i, d := range f.Devices {
+		at := fmt.Sprintf("$.devices[%d]", i)
+		c.unique(names, d.Name, "device", at, "name")
+		t := c.thing(at, d)
+		if d.Room != "" && !rooms[d.Room] {
+			c.fault(at+".room", "%s: room %q is not among the home's rooms: %s", d.Name, d.Room, oneOf(d.Room, f.Rooms, "rooms"))
+		}
+		if d.Owner != "" && !people[d.Owner] {
+			c.fault(at+".owner", "%s: owner %q is not among the home's people: %s", d.Name, d.Owner, oneOf(d.Owner, keys(people), "people"))
+		}
+		classes[d.Name] = t.Class
+		h.Devices = append(h.Devices, t)
+	}
+	for i, s := range f.Script {
+		c.step(fmt.Sprintf("$.script[%d]", i), s, classes)
+	}
+	return h
+}
+
+// unique notes a name that is missing or was there before.
+func (c *checker) unique(seen map[string]bool, name, what, at, key string) {
+	where := at
+	if key != "" {
+		where += "." + key
+	}
+	switch {
+	case name == "":
+		c.fault(where, "a %s has no name: add one", what)
+	case seen[name]:
+		c.fault(where, "%s %q is there twice: give each its own name", what, name)
+	}
+	seen[name] = true
+}
+
+func (c *checker) thing(at string, f thingFile) Thing {
+	t := Thing{
+		Name: f.Name, Room: f.Room, Controller: f.Controller, Owner: f.Owner, Start: f.Start,
+		Model: device.Model(f.Model),
+	}
+	class, err := device.ParseClass(f.Class)
+	if err != nil {
+		c.fault(at+".class", "%s: %v", f.Name, err)
+		return t
+	}
+	t.Class = class
+	t.Can = device.Capabilities{
+		MaxPacket: f.Can.Packet, MaxButtons: f.Can.Buttons, Languages: f.Can.Languages, Holds: f.Can.Holds,
+		Inputs:    c.bits(at+".can.inputs", f.Name, "input", f.Can.Inputs, inputBits),
+		Sound:     c.bits(at+".can.sound", f.Name, "sound", f.Can.Sound, soundBits),
+		Attention: c.bits(at+".can.attention", f.Name, "attention", f.Can.Attention, attentionBits),
+	}
+	switch len(f.Can.Screen) {
+	case 0:
+	case 3:
+		t.Can.Width, t.Can.Height, t.Can.Diagonal = f.Can.Screen[0], f.Can.Screen[1], f.Can.Screen[2]
+	default:
+		c.fault(at+".can.screen", "%s: screen has %d numbers: use [width px, height px, diagonal mm]", f.Name, len(f.Can.Screen))
+	}
+	for i, s := range f.Can.Forms {
+		form, err := device.ParseForm(s)
+		if err != nil {
+			c.fault(fmt.Sprintf("%s.can.forms[%d]", at, i), "%s: %v", f.Name, err)
+		}
+		t.Can.Forms = append(t.Can.Forms, form)
+	}
+	if t.Can.MaxButtons > 4 {
+		c.fault(at+".can.buttons", "%s: %d buttons are too many: use 0 to 4", f.Name, t.Can.MaxButtons)
+	}
+	if t.Can.Holds > wire.MaxHeld-1 {
+		c.fault(at+".can.holds", "%s: holding %d messages is too many: use 0 to %d", f.Name, t.Can.Holds, wire.MaxHeld-1)
+	}
+	for i, a := range f.Start {
+		if !slices.Contains(Actions(class), a) {
+			c.fault(fmt.Sprintf("%s.start[%d]", at, i), "%s: a %s has no action %q: use one of %s", f.Name, class, a, strings.Join(Actions(class), ", "))
+		}
+	}
+	return t
+}
+
+func (c *checker) bits(at, name, what string, words []string, known bits) uint {
+	var sum uint
+next:
+	for i, w := range words {
+		for _, b := range known {
+			if b.name == w {
+				sum |= b.bit
+				continue next
+			}
+		}
+		c.fault(fmt.Sprintf("%s[%d]", at, i), "%s: %s %q is unknown: use one of %s", name, what, w, known.names())
+	}
+	return sum
+}
+
+func (c *checker) step(at string, s Step, classes map[string]device.Class) {
+	class, ok := classes[s.Device]
+	if !ok {
+		c.fault(at+".device", "device %q of the script is not among the home's devices: %s", s.Device, oneOf(s.Device, keys(classes), "devices"))
+	}
+	if s.After < 0 {
+		c.fault(at+".after", "after %s is before the start: use a positive time such as 5s", s.After)
+	}
+	acts := 0
+	for _, has := range []bool{s.Do != "", s.Press != nil, s.Dismiss, s.Choose != nil} {
+		if has {
+			acts++
+		}
+	}
+	if acts != 1 {
+		c.fault(at, "a step of the script does %d things: give it exactly one of do, press, dismiss, choose", acts)
+	}
+	if ok && class != 0 && s.Do != "" && !slices.Contains(Actions(class), s.Do) {
+		c.fault(at+".do", "%s: a %s has no action %q: use one of %s", s.Device, class, s.Do, strings.Join(Actions(class), ", "))
+	}
+	if s.Wish != "" {
+		if _, err := ParseWish(s.Wish); err != nil {
+			c.fault(at+".wish", "%v", err)
+		}
+		if s.Press == nil && !s.Dismiss {
+			c.fault(at+".wish", "a wish belongs to a press or a dismiss: add one of them")
+		}
+	}
+	if ch := s.Choose; ch != nil {
+		if _, err := device.ParseBrandID(string(ch.Brand)); err != nil {
+			c.fault(at+".choose.brand", "%v", err)
+		}
+		if ch.Purpose == "" {
+			c.fault(at+".choose", "the choice has no purpose: add one")
+		}
+		if !slices.Contains(choices, ch.Choice) {
+			c.fault(at+".choose.choice", "choice %q is unknown: use one of %s", ch.Choice, strings.Join(choices, ", "))
+		}
+	}
+}
+
+var choices = []string{"given", "refused", "withdrawn"}
+
+// ReadCredentials reads the file at path that the gateway has written for a home.
+func ReadCredentials(path string) (Credentials, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return Credentials{}, fmt.Errorf("read credentials: %w", err)
+	}
+	var c Credentials
+	root, err := strict(path, data, &c)
+	if err != nil {
+		return Credentials{}, err
+	}
+	ch := checker{path: path, root: root}
+	for _, name := range keys(c.Devices) {
+		if _, err := device.ParseID(string(c.Devices[name].ID)); err != nil {
+			ch.fault("$.devices", "%s: %v", name, err)
+		}
+		if c.Devices[name].Token == "" {
+			ch.fault("$.devices", "%s has no token: let the gateway make one", name)
+		}
+	}
+	return c, errors.Join(ch.faults...)
+}
+
+// WriteCredentials writes c to the file at path, which only its owner may read.
+func WriteCredentials(path string, c Credentials) error {
+	data, err := yaml.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("write credentials: %w", err)
+	}
+	// A new file in its place: the mode of an old one would stay as it was.
+	f, err := os.CreateTemp(filepath.Dir(path), ".credentials-*") // 0600
+	if err != nil {
+		return fmt.Errorf("write credentials: %w", err)
+	}
+	defer os.Remove(f.Name()) // of no effect once it has been renamed
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("write credentials: %w", err)
+	}
+	return nil
+}
+
+// Devices makes the devices of h with their credentials c; base is the Config of each but for what
+// the home file and the credentials say. What base names comes before what c names.
+func Devices(h Home, c Credentials, base Config) ([]*Device, error) {
+	if base.Gateway == "" {
+		base.Gateway = c.Gateway
+	}
+	if base.Roots == nil && c.CA != "" {
+		pem, err := os.ReadFile(c.CA)
+		if err != nil {
+			return nil, fmt.Errorf("read the gateway's certificate: %w", err)
+		}
+		base.Roots = x509.NewCertPool()
+		if !base.Roots.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("read the gateway's certificate: %s has no certificate in PEM", c.CA)
+		}
+	}
+	memory := base.Memory
+	var ds []*Device
+	for _, t := range h.Devices {
+		cred, ok := c.Devices[t.Name]
+		if !ok {
+			return nil, fmt.Errorf("simulate %s: the credentials have no such device: register the home with the gateway again", t.Name)
+		}
+		cfg := base
+		cfg.ID, cfg.Token = cred.ID, cred.Token
+		cfg.Name, cfg.Class, cfg.Model, cfg.Can, cfg.Start = t.Name, t.Class, t.Model, t.Can, t.Start
+		if memory != "" {
+			cfg.Memory = filepath.Join(memory, string(cred.ID)+".json")
+		}
+		d, err := New(cfg)
+		if err != nil {
+			return nil, err
+		}
+		ds = append(ds, d)
+	}
+	return ds, nil
+}
+
+// strict decodes data into v. An unknown key is an error that names the file, the line and the
+// nearest key.
+func strict(path string, data []byte, v any) (*ast.File, error) {
+	root, err := parser.ParseBytes(data, 0)
+	if err == nil {
+		err = yaml.UnmarshalWithOptions(data, v, yaml.Strict())
+	}
+	if err == nil {
+		return root, nil
+	}
+	line, msg := 1, err.Error()
+	var at yaml.Error
+	if errors.As(err, &at) {
+		msg = at.GetMessage()
+		if tok := at.GetToken(); tok != nil {
+			line = tok.Position.Line
+			var unknown *yaml.UnknownFieldError
+			if errors.As(err, &unknown) {
+				known := fields(reflect.TypeOf(v), nil)
+				msg = fmt.Sprintf("key %q is unknown: %s", tok.Value, oneOf(tok.Value, known, "keys"))
+			}
+		}
+	}
+	return nil, fmt.Errorf("%s:%d: %s", path, line, msg)
+}
+
+// fields lists the keys of t and of all that is in it.
+func fields(t reflect.Type, into []string) []string {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Map:
+		return fields(t.Elem(), into)
+	case reflect.Struct:
+		for f := range t.Fields() {
+			name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+			if name != "" && !slices.Contains(into, name) {
+				into = fields(f.Type, append(into, name))
+			}
+		}
+	}
+	return into
+}
+
+// oneOf tells what may be meant by word: the nearest of known, or all of them.
+func oneOf(word string, known []string, what string) string {
+	if len(known) == 0 {
+		return "there are no " + what
+	}
+	best, dist := "", 1000
+	for _, k := range known {
+		if d := distance(strings.ToLower(word), strings.ToLower(k)); d < dist {
+			best, dist = k, d
+		}
+	}
+	if dist <= max(len(best)/2, 1) {
+		return fmt.Sprintf("did you mean %s?", best)
+	}
+	return fmt.Sprintf("the %s are %s", what, strings.Join(known, ", "))
+}
+
+// distance is how many letters must be changed, added or left out to make b of a.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diagonal, row[j+1] = row[j+1], min(diagonal+cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+func keys[V any](m map[string]V) []string {
+	var ks []string
+	for k := range m {
+		ks = append(ks, k)
+	}
+	slices.Sort(ks)
+	return ks
+}

@@ -1,0 +1,349 @@
+// Package sim is a home full of simulated devices: televisions, cars, fridges and their kin, each
+// with a screen, a person who presses buttons, and firmware that keeps the device contract.
+//
+// In: a home file, what people do, frames from a gateway over MQTT. Out: frames to the gateway,
+// what each screen shows. Never: anything about the gateway that does not come over the wire.
+package sim
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"porchlight/device"
+	"porchlight/device/wire"
+)
+
+// Config says which device is simulated and where its gateway is.
+type Config struct {
+	ID    device.ID // client ID and user name
+	Token string    // password
+	Name  string    // for people
+	Class device.Class
+	Model device.Model
+	Can   device.Capabilities
+	Start []string // actions done before anything else
+
+	Gateway  string         // tcp://, tls://, ws:// or wss://host:port
+	Roots    *x509.CertPool // for tls and wss; nil means the system's
+	Software string         // version, for the birth
+	Memory   string         // file that survives a power cut; "" keeps it in memory
+
+	// Retry is the pause before the second attempt to connect; it doubles up to MaxRetry, and a
+	// part of it is left to chance. 0 means 500 ms and 30 s.
+	Retry, MaxRetry time.Duration
+	// AckWait is how long an acknowledgement may take before the device connects anew; 0: 10 s.
+	AckWait time.Duration
+	// Notify, if not nil, is told of everything that happens, one after the other, while Run
+	// runs. It may call the device.
+	Notify func(Event)
+	// Now is the device's clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Kind is what sort of thing happened.
+type Kind string
+
+// The kinds.
+const (
+	Connected Kind = "connected" // birth was sent
+	Ready     Kind = "ready"     // the first beacon has come
+	Away      Kind = "away"      // the connection is lost, or could not be made: Why
+	Shown     Kind = "shown"     // a message is on the screen
+	Waiting   Kind = "waiting"   // a message waits for the screen
+	Removed   Kind = "removed"   // a message has left the screen, or the queue: Why
+	Refused   Kind = "refused"   // the device will not show a message: Why
+	Changed   Kind = "changed"   // a person, or the world, did Why
+	Chosen    Kind = "chosen"    // a person made a choice on the device: Why
+	Told      Kind = "told"      // a new document of the home's choices has come
+	Conflict  Kind = "conflict"  // a choice met another one: Why says what became of it
+	Complaint Kind = "complaint" // the gateway found a frame bad: Why
+	Trouble   Kind = "trouble"   // something is broken: Why
+)
+
+// Event is one thing that happened on a device.
+type Event struct {
+	At      time.Time
+	Device  string // its name
+	Kind    Kind
+	Message device.MessageID // of Shown, Waiting, Removed, Refused
+	Form    device.Form      // of Shown
+	Sender  string
+	Title   string
+	Text    string
+	Why     string
+	Unseen  bool // of Removed: it never was on the screen
+}
+
+// State is what a device looks like at one moment.
+type State struct {
+	Name      string
+	Class     device.Class
+	Connected bool // birth is sent
+	Ready     bool // and a beacon has come
+	Births    int  // connections so far
+	Screen    Screen
+	Values    map[string]any // what it reports as context
+	Twin      wire.Twin      // what the home has chosen, as last told
+	Fence     uint64
+	Owed      int // receipts and proposals that are not acknowledged yet
+}
+
+// Device is one simulated device. All methods may be called from any goroutine, before, during and
+// after Run.
+type Device struct {
+	cfg Config
+
+	mu      sync.Mutex
+	fw      firmware
+	link    *link // nil: no connection
+	cut     bool  // the cable is out
+	changed chan struct{}
+	notes   []Event
+
+	due  chan struct{} // cap 1: look at the clock again
+	told chan struct{} // cap 1: notes are waiting
+	dial chan struct{} // cap 1: the cable is back
+}
+
+// New makes a device that is not connected yet. It fails if a start action is impossible or its
+// memory cannot be read.
+func New(cfg Config) (*Device, error) {
+	if cfg.Retry == 0 {
+		cfg.Retry = 500 * time.Millisecond
+	}
+	if cfg.MaxRetry == 0 {
+		cfg.MaxRetry = max(30*time.Second, cfg.Retry)
+	}
+	if cfg.AckWait == 0 {
+		cfg.AckWait = 10 * time.Second
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Name == "" {
+		cfg.Name = string(cfg.ID)
+	}
+	d := &Device{
+		cfg: cfg, changed: make(chan struct{}),
+		due: make(chan struct{}, 1), told: make(chan struct{}, 1), dial: make(chan struct{}, 1),
+	}
+	b, err := readBook(cfg.Memory)
+	if err != nil {
+		return nil, fmt.Errorf("simulate %s: %w", cfg.Name, err)
+	}
+	d.fw = firmware{
+		cfg: cfg, book: b, machine: newMachine(cfg.Class), attrs: device.AttributeNames(cfg.Class),
+		note: d.note,
+	}
+	d.fw.boot(cfg.Now())
+	for _, name := range cfg.Start {
+		if err := d.Do(name); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+// Name is the device's name.
+func (d *Device) Name() string { return d.cfg.Name }
+
+// ID is the device's name on the wire.
+func (d *Device) ID() device.ID { return d.cfg.ID }
+
+// Class is what kind of device it is.
+func (d *Device) Class() device.Class { return d.cfg.Class }
+
+// Do carries out one of the [Actions] of the device's class, as a person or the world would.
+func (d *Device) Do(name string) error {
+	return d.with(func(now time.Time) error {
+		if err := d.fw.do(now, name); err != nil {
+			return fmt.Errorf("%q on %s: %w", name, d.cfg.Name, err)
+		}
+		return nil
+	})
+}
+
+// Press presses the button with the given ID of the message on the screen; wish, if not nil, is
+// what the person wants of later messages like it.
+func (d *Device) Press(button uint, wish *wire.Wish) error {
+	return d.with(func(now time.Time) error {
+		if err := d.fw.act(now, line{Kind: wire.Responded, Response: &button, Wish: wish}, ""); err != nil {
+			return fmt.Errorf("press %d on %s: %w", button, d.cfg.Name, err)
+		}
+		return nil
+	})
+}
+
+// Dismiss puts the message on the screen away; wish, if not nil, is what the person wants of later
+// messages like it.
+func (d *Device) Dismiss(wish *wire.Wish) error {
+	return d.with(func(now time.Time) error {
+		if err := d.fw.act(now, line{Kind: wire.Dismissed, Wish: wish}, "it was dismissed"); err != nil {
+			return fmt.Errorf("dismiss on %s: %w", d.cfg.Name, err)
+		}
+		return nil
+	})
+}
+
+// Choose proposes to the gateway what a person has chosen on the device: given, refused or
+// withdrawn. It counts when the document that the gateway then sends says so.
+func (d *Device) Choose(brand device.BrandID, purpose, choice string) error {
+	if !slices.Contains(choices, choice) {
+		return fmt.Errorf("choose on %s: choice %q is unknown: use one of given, refused, withdrawn", d.cfg.Name, choice)
+	}
+	if _, err := device.ParseBrandID(string(brand)); err != nil {
+		return fmt.Errorf("choose on %s: %w", d.cfg.Name, err)
+	}
+	return d.propose(fmt.Sprintf("%s for %s: %s", purpose, brand, choice),
+		wire.Proposal{Brands: []wire.BrandChoice{{Brand: brand, Purpose: purpose, Choice: choice}}})
+}
+
+// SetQuiet proposes the whole list of quiet times.
+func (d *Device) SetQuiet(times ...wire.QuietTime) error {
+	return d.propose(fmt.Sprintf("quiet times: %d", len(times)), wire.Proposal{Quiet: &times})
+}
+
+// Mute proposes one more mute beside those that the device knows of.
+func (d *Device) Mute(m wire.Mute) error {
+	mutes := append(slices.Clone(d.State().Twin.Doc.Mutes), m)
+	return d.propose(fmt.Sprintf("mute %s%s", m.Brand, m.Category), wire.Proposal{Mutes: &mutes})
+}
+
+// Unmute proposes to lift every mute of a brand.
+func (d *Device) Unmute(brand device.BrandID) error {
+	mutes := slices.DeleteFunc(slices.Clone(d.State().Twin.Doc.Mutes), func(m wire.Mute) bool { return m.Brand == brand })
+	return d.propose(fmt.Sprintf("unmute %s", brand), wire.Proposal{Mutes: &mutes})
+}
+
+func (d *Device) propose(what string, p wire.Proposal) error {
+	if _, err := wire.Encode(p); err != nil {
+		return fmt.Errorf("choose on %s: %w", d.cfg.Name, err)
+	}
+	return d.with(func(now time.Time) error {
+		d.fw.note(Event{Kind: Chosen, Why: what})
+		d.fw.propose(now, p)
+		return nil
+	})
+}
+
+// Reboot takes the power away and gives it back: the connection ends without a word, the screen and
+// the queue are empty, the book is still there.
+func (d *Device) Reboot() error {
+	return d.with(func(now time.Time) error {
+		d.drop()
+		d.fw.note(Event{Kind: Away, Why: "power cut"})
+		b, err := readBook(d.cfg.Memory)
+		if err != nil {
+			return fmt.Errorf("reboot %s: %w", d.cfg.Name, err)
+		}
+		if d.cfg.Memory != "" {
+			d.fw.book = b
+		}
+		for _, h := range d.fw.held {
+			d.fw.note(Event{Kind: Removed, Message: h.Message, Sender: h.Sender, Text: h.Text, Why: "power cut", Unseen: h.shown.IsZero()})
+		}
+		d.fw.boot(now)
+		return nil
+	})
+}
+
+// Unplug pulls the network cable: the device goes on by itself until Plug.
+func (d *Device) Unplug() {
+	d.with(func(time.Time) error {
+		d.cut = true
+		d.drop()
+		d.fw.note(Event{Kind: Away, Why: "the cable was pulled"})
+		return nil
+	})
+}
+
+// Plug puts the network cable back.
+func (d *Device) Plug() {
+	d.with(func(time.Time) error {
+		d.cut = false
+		signal(d.dial)
+		return nil
+	})
+}
+
+// drop ends the connection without a word. The lock is held.
+func (d *Device) drop() {
+	if d.link != nil {
+		d.link.abort(errors.New("the cable was pulled"))
+		d.link = nil
+	}
+	d.fw.lost()
+}
+
+// Screen is what the device shows now.
+func (d *Device) Screen() Screen { return d.State().Screen }
+
+// State is what the device looks like now.
+func (d *Device) State() State {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.state()
+}
+
+func (d *Device) state() State {
+	return State{
+		Name: d.cfg.Name, Class: d.cfg.Class, Connected: d.fw.send != nil, Ready: d.fw.beaconed,
+		Births: d.fw.births, Screen: d.fw.screen(d.cfg.Now()), Values: d.fw.machine.snapshot(),
+		Twin: d.fw.book.Twin, Fence: d.fw.book.Fence, Owed: len(d.fw.book.Outbox),
+	}
+}
+
+// Await waits until ok holds of the device's state. It fails with ctx's error, and says what it
+// last saw.
+func (d *Device) Await(ctx context.Context, ok func(State) bool) error {
+	for {
+		d.mu.Lock()
+		s, changed := d.state(), d.changed
+		d.mu.Unlock()
+		if ok(s) {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("await %s, which is connected=%t ready=%t owed=%d screen=%q: %w",
+				d.cfg.Name, s.Connected, s.Ready, s.Owed, s.Screen.Text, ctx.Err())
+		}
+	}
+}
+
+// with runs f with the device locked and lets everything follow that is due.
+func (d *Device) with(f func(now time.Time) error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := d.cfg.Now()
+	err := f(now)
+	d.fw.settle(now)
+	close(d.changed)
+	d.changed = make(chan struct{})
+	signal(d.due)
+	return err
+}
+
+// note is told of events by the firmware, with the lock held.
+func (d *Device) note(e Event) {
+	if d.cfg.Notify == nil {
+		return
+	}
+	e.At, e.Device = d.cfg.Now(), d.cfg.Name
+	d.notes = append(d.notes, e)
+	signal(d.told)
+}
+
+// signal makes sure that whoever waits on c, which has room for one, looks again.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,135 @@
+package policy
+
+import "porchlight/device"
+
+// Decide judges q. Every rule is asked, so that a decision can always be explained in full; the
+// strictest verdict wins, and a rule that cannot be evaluated refuses. It never panics,
+// allocates nothing, and does not change what q points to.
+func Decide(q Request) Decision { return book.decide(q) }
+
+// rulebook holds the rules by name; nil where a rule is still to come.
+type rulebook [rules]func(q Request) finding
+
+var book = rulebook{
+	Safety:     safety,
+	Consent:    consent,
+	Mute:       mute,
+	QuietTime:  quiet,
+	Frequency:  frequency,
+	Dedupe:     dedupe,
+	Condition:  condition,
+	Validity:   validity,
+	Capability: capability,
+}
+
+func (b *rulebook) decide(q Request) (d Decision) {
+	if missing := parts(q); missing != 0 {
+		return Decision{Reasons: missing}
+	}
+	asked := Rule(0)
+	defer func() {
+		if recover() != nil {
+			d = Decision{Reasons: Reasons(0).With(asked)}
+		}
+	}()
+	all := pass
+	longest := finding{}
+	for ; asked < rules; asked++ {
+		if b[asked] == nil {
+			continue
+		}
+		f := b[asked](q)
+		if f.verdict > Show { // no verdict at all
+			f = refuse
+		}
+		if f.verdict != Show {
+			d.Reasons = d.Reasons.With(asked)
+		}
+		if f.verdict == Hold && (longest.verdict != Hold || f.outlasts(longest)) {
+			longest, d.Watch = f, asked
+		}
+		all = all.and(f)
+	}
+	d.Verdict = all.verdict
+	switch d.Verdict {
+	case Show:
+		d.Until = all.until
+		d.Form, _ = form(q.Message, q.Screen)
+		d.Text = text(q.Message, q.Screen)
+	case Hold:
+		d.Until = all.until
+		if d.Until == 0 || d.Until > q.Message.NotAfter {
+			d.Until = q.Message.NotAfter
+		}
+	default:
+		d.Watch = 0
+	}
+	return d
+}
+
+// parts names, for each part that q lacks, the rule that cannot be asked without it.
+func parts(q Request) (missing Reasons) {
+	if q.Home == nil {
+		missing = missing.With(Consent)
+	}
+	if q.Screen == nil {
+		missing = missing.With(Capability)
+	}
+	if q.Message == nil {
+		missing = missing.With(Validity)
+	}
+	return missing
+}
+
+// finding is what one rule says. The zero finding refuses.
+type finding struct {
+	verdict Verdict
+	until   device.Instant // as Decision.Until, for this rule alone; 0: the clock alone never changes it
+}
+
+var (
+	pass   = finding{verdict: Show}
+	refuse = finding{verdict: Refuse}
+	wait   = finding{verdict: Hold} // for a fact, however long it takes
+)
+
+// holdTo is a Hold that ends by the clock; showTo is a Show that does.
+func holdTo(t device.Instant) finding { return finding{Hold, t} }
+func showTo(t device.Instant) finding { return finding{Show, t} }
+
+// outlasts reports whether f stands longer than g by the clock alone.
+func (f finding) outlasts(g finding) bool {
+	return g.until != 0 && (f.until == 0 || f.until > g.until)
+}
+
+// and is what holds if both must pass: the stricter verdict; until the first of two passes
+// ends, or the last of two holds.
+func (f finding) and(g finding) finding {
+	switch {
+	case f.verdict != g.verdict:
+		if g.verdict < f.verdict {
+			return g
+		}
+		return f
+	case f.outlasts(g) == (f.verdict == Show):
+		return g
+	default:
+		return f
+	}
+}
+
+// or is what holds if either will do: the milder verdict; until the last of two passes ends, or
+// the first of two holds.
+func (f finding) or(g finding) finding {
+	switch {
+	case f.verdict != g.verdict:
+		if g.verdict > f.verdict {
+			return g
+		}
+		return f
+	case f.outlasts(g) == (f.verdict == Show):
+		return f
+	default:
+		return g
+	}
+}

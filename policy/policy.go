@@ -1,0 +1,352 @@
+// Package policy is the judge: may this message be shown on this screen, now?
+//
+// In: a Request, which is everything the answer depends on. Out: a Decision. Never: a clock, a
+// disk, a network, an error, an allocation, a guess: what is unknown or stale never permits.
+package policy
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"porchlight/device"
+)
+
+// Verdict is the outcome of a Decision. A smaller verdict is a stricter one.
+type Verdict uint8
+
+// The verdicts.
+const (
+	Refuse Verdict = iota // the zero Verdict: a decision nobody made shows nothing
+	Hold                  // not now: judge again when a fact changes or at Until
+	Show
+)
+
+// String names the verdict.
+func (v Verdict) String() string {
+	return [...]string{"refuse", "hold", "show"}[min(v, Show)]
+}
+
+// Rule is one reason for not showing a message. Every rule is asked for every decision.
+type Rule uint8
+
+// The rules, in the order in which reasons are listed. The place of each is kept for those that
+// come later (age, terms, sensitive, spacing, sequence, language, holdout).
+const (
+	Safety Rule = iota
+	Age
+	Consent
+	Terms
+	Mute
+	Sensitive
+	QuietTime
+	Frequency
+	Spacing
+	Dedupe
+	Sequence
+	Condition
+	Validity
+	Capability
+	Language
+	Holdout
+	rules // how many there are
+)
+
+var ruleNames = [rules]string{"safety", "age", "consent", "terms", "mute", "sensitive", "quiet", "frequency",
+	"spacing", "dedupe", "sequence", "context", "validity", "capability", "language", "holdout"}
+
+// String is the rule's code, as decisions, logs and the API spell it.
+func (r Rule) String() string {
+	if r < rules {
+		return ruleNames[r]
+	}
+	return "none"
+}
+
+// Reasons is a set of rules that did not pass.
+type Reasons uint32
+
+// Has reports whether r is in the set.
+func (rs Reasons) Has(r Rule) bool { return rs&(1<<r) != 0 }
+
+// With returns the set and r.
+func (rs Reasons) With(r Rule) Reasons { return rs | 1<<r }
+
+// Rules lists the set in the order of the rules.
+func (rs Reasons) Rules() []Rule {
+	var list []Rule
+	for r := range rules {
+		if rs.Has(r) {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+// String spells the set as codes with a comma between.
+func (rs Reasons) String() string {
+	var b strings.Builder
+	for _, r := range rs.Rules() {
+		if b.Len() > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(r.String())
+	}
+	return b.String()
+}
+
+// MarshalText is String; JSON uses it.
+func (rs Reasons) MarshalText() ([]byte, error) { return []byte(rs.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (rs *Reasons) UnmarshalText(b []byte) error {
+	*rs = 0
+	if len(b) == 0 {
+		return nil
+	}
+next:
+	for _, s := range strings.Split(string(b), ",") {
+		for r, name := range ruleNames {
+			if name == s {
+				*rs = rs.With(Rule(r))
+				continue next
+			}
+		}
+		return fmt.Errorf("reason %q is unknown", s)
+	}
+	return nil
+}
+
+// Decision is a verdict with everything that explains it. The zero Decision refuses.
+type Decision struct {
+	Verdict Verdict
+	Reasons Reasons        // every rule that did not pass; empty for Show, except that the zero Decision has none either
+	Watch   Rule           // of a Hold: the failing rule that is expected to stand longest; judging again before it changes is in vain
+	Until   device.Instant // Show: the answer stands until then unless a fact changes. Hold: the clock alone cannot change it before; of a Hold that waits for a fact, Message.NotAfter. Refuse: 0, the clock alone never changes it
+	Form    device.Form    // of a Show: how to present it
+	Text    int            // of a Show: which of Message.Texts
+}
+
+// Purpose is what a brand wants to use a channel for: a closed list, after the W3C Data Privacy
+// Vocabulary. The zero Purpose is none and is never permitted.
+type Purpose uint8
+
+// The purposes.
+const (
+	NoPurpose       Purpose = iota
+	Service                 // dpv:RequestedServiceProvision: something the person asked this brand to do
+	Marketing               // dpv:DirectMarketing
+	Personalised            // dpv:PersonalisedAdvertising
+	Recommendations         // dpv:ProvideProductRecommendations
+	Research                // dpv:CommercialResearch
+	Analytics               // dpv:ServiceUsageAnalytics
+	purposes
+)
+
+var purposeNames = [purposes]string{"", "service", "marketing", "personalised", "recommendations", "research", "analytics"}
+
+// Known reports whether p is one of the purposes above.
+func (p Purpose) Known() bool { return p > NoPurpose && p < purposes }
+
+// String names the purpose.
+func (p Purpose) String() string {
+	if p < purposes {
+		return purposeNames[p]
+	}
+	return fmt.Sprintf("purpose(%d)", uint8(p))
+}
+
+// PurposeNames lists the names of all purposes.
+func PurposeNames() []string { return append([]string(nil), purposeNames[1:]...) }
+
+// ParsePurpose reads a purpose's name.
+func ParsePurpose(s string) (Purpose, error) {
+	for p := NoPurpose + 1; p < purposes; p++ {
+		if purposeNames[p] == s {
+			return p, nil
+		}
+	}
+	return NoPurpose, fmt.Errorf("purpose %q is unknown: use one of %s", s, strings.Join(purposeNames[1:], ", "))
+}
+
+// MarshalText is String; JSON and YAML use it.
+func (p Purpose) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText is ParsePurpose; the empty text is NoPurpose.
+func (p *Purpose) UnmarshalText(b []byte) error {
+	*p = NoPurpose
+	if len(b) == 0 {
+		return nil
+	}
+	got, err := ParsePurpose(string(b))
+	*p = got
+	return err
+}
+
+// Choice is what somebody last said about one brand and purpose.
+type Choice uint8
+
+// The choices.
+const (
+	Silent    Choice = iota // never asked, never answered: denied
+	Given                   // yes
+	Refused                 // no
+	Withdrawn               // yes, and then no
+)
+
+var choiceNames = [...]string{"silent", "given", "refused", "withdrawn"}
+
+// String names the choice.
+func (c Choice) String() string { return choiceNames[min(c, Withdrawn)] }
+
+// ParseChoice reads a choice's name.
+func ParseChoice(s string) (Choice, error) {
+	for c, name := range choiceNames {
+		if name == s {
+			return Choice(c), nil
+		}
+	}
+	return Silent, fmt.Errorf("choice %q is unknown: use one of %s", s, strings.Join(choiceNames[:], ", "))
+}
+
+// MarshalText is String; JSON uses it.
+func (c Choice) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// UnmarshalText is ParseChoice.
+func (c *Choice) UnmarshalText(b []byte) error {
+	got, err := ParseChoice(string(b))
+	*c = got
+	return err
+}
+
+// ConsentKey is what a choice is about.
+type ConsentKey struct {
+	Subject device.PersonID // Household: the home as a whole
+	Brand   device.BrandID
+	Purpose Purpose
+}
+
+// Selector picks messages and screens. A zero field picks all.
+type Selector struct {
+	Brand    device.BrandID `json:"brand,omitempty"`
+	Purpose  Purpose        `json:"purpose,omitempty"`
+	Category string         `json:"category,omitempty"`
+	Class    device.Class   `json:"class,omitempty"`
+	Device   device.ID      `json:"device,omitempty"`
+}
+
+// MuteRule silences what it selects, until an instant or, with Until 0, until it is lifted.
+type MuteRule struct {
+	Selector
+	Until device.Instant `json:"until,omitempty"`
+}
+
+// Quiet is a daily interval of the home's local time in which nothing is shown. Start is in it
+// and End is not; it may pass midnight, and then belongs to the day on which it starts; Start
+// equal to End is the whole day.
+type Quiet struct {
+	Days  uint8 `json:"days"`  // bit 0 Sunday ... bit 6 Saturday; 0 means every day
+	Start int   `json:"start"` // minutes after midnight, 0 to 1439
+	End   int   `json:"end"`   // minutes after midnight, 0 to 1439
+}
+
+// Cap limits how many messages are shown in a window.
+type Cap struct {
+	Brand device.BrandID `json:"brand,omitempty"` // "" counts the messages of all brands together
+	Each  bool           `json:"each,omitempty"`  // with Brand "": applies to each brand by itself
+	Max   int            `json:"max"`             // 0 or more
+	Hours int            `json:"hours,omitempty"` // a rolling window, 1 to 168; 0 means the home's local day
+}
+
+// Exposure is one message that was shown, or may have been, or is about to be.
+type Exposure struct {
+	At      device.Instant
+	Brand   device.BrandID
+	Message device.MessageID
+	Open    bool // still on its screen, or on the way there
+}
+
+// Screen is one device as the judge sees it.
+type Screen struct {
+	ID      device.ID
+	Class   device.Class
+	Owner   device.PersonID // Household: everybody's
+	Can     device.Capabilities
+	Context *device.Context // nil: nothing is known
+}
+
+// Home is a home as the judge sees it: a snapshot that does not change while it is judged.
+type Home struct {
+	ID       device.HomeID
+	Zone     *time.Location // nil: unknown, and then nothing that depends on local time permits
+	People   []device.PersonID
+	Consents map[ConsentKey]Choice
+	Mutes    []MuteRule
+	Quiet    []Quiet
+	Caps     []Cap
+	Shown    []Exposure // of the last eight days, the oldest first
+	Screens  []*Screen
+	Alarm    bool // some device last said that its alarm is on: lost contact does not end an alarm
+}
+
+// Op compares a reading with a constant. The names are the wire's.
+type Op string
+
+// The comparisons.
+const (
+	EQ Op = "eq"
+	NE Op = "ne"
+	LT Op = "lt"
+	LE Op = "le"
+	GT Op = "gt"
+	GE Op = "ge"
+)
+
+// Predicate is one comparison of a message's condition. It is true if a reading is fresh and
+// compares as said; never when the reading is unknown or stale, whatever the comparison.
+type Predicate struct {
+	Class     device.Class // whose reading: any device of that class in the home; 0: the screen itself
+	Attribute device.Attribute
+	Op        Op
+	Value     device.Value
+}
+
+// MessageText is a message in one language.
+type MessageText struct {
+	Language string // BCP 47
+	Title    string // at most 64 bytes
+	Body     string // 1 to 512 bytes
+}
+
+// Button is an answer that a person can give on the screen.
+type Button struct {
+	ID     int
+	Labels []string // one for each of Message.Texts, 1 to 32 bytes each
+}
+
+// Message is what a brand wants said, checked and ready to be judged. It does not change.
+type Message struct {
+	ID        device.MessageID
+	Brand     device.BrandID
+	Sender    string // the brand's name as people know it
+	Purpose   Purpose
+	Category  string
+	Classes   []device.Class // the channels it is for; empty: every class
+	Forms     []device.Form  // in the brand's order of liking; at least one
+	Texts     []MessageText  // at least one; the first is used where no language fits
+	Buttons   []Button
+	NotBefore device.Instant // 0: at once
+	NotAfter  device.Instant // from then on it is not shown; never 0
+	Display   time.Duration  // how long to show it; 0: the device's choice
+	When      []Predicate    // all must hold; the condition language will compile to the same
+	Seq       int64          // its place in the gateway's book: messages keep this order
+}
+
+// Request is everything that a Decision depends on.
+type Request struct {
+	Home    *Home
+	Screen  *Screen
+	Message *Message
+	Now     device.Instant
+	Own     bool // the message is open on this very screen: its own reservation does not count against it
+}

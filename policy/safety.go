@@ -1,0 +1,246 @@
+package policy
+
+import (
+	"slices"
+	"unicode/utf8"
+
+	"porchlight/device"
+)
+
+// The safety rule is a table: what a screen of a class must have told, what it must not have
+// told, and what may appear on it at all. A class without a row is never shown anything.
+//
+// A fact that permits must be fresh. A fact that restrains (an alarm, do-not-disturb, a gear
+// other than Park) stands until the device tells otherwise, however old it is: losing touch with
+// a device never opens what the device had closed.
+type safetyRow struct {
+	name  string        // what people call it
+	forms []device.Form // what may appear on it
+	chars int           // how many characters at most, title and body together; 0: no limit
+	free  [][]fact      // one of these must hold in full; none: nothing need be known
+	calm  []fact        // each must hold of what was told, fresh or not
+	why   string        // says to people what free waits for
+}
+
+// fact is an attribute and the values that are good.
+type fact struct {
+	attribute device.Attribute
+	kind      device.Kind
+	good      []float64
+	untold    bool // good only if it was never told
+}
+
+// is makes a fact from words of an Enum, booleans or numbers. It panics on a misspelt one: the
+// table is made when the program starts.
+func is(a device.Attribute, good ...any) fact {
+	f := fact{attribute: a, kind: a.Info().Kind}
+	for _, g := range good {
+		v, err := a.ValueOf(g)
+		if err != nil {
+			panic(err)
+		}
+		f.good = append(f.good, v.Num)
+	}
+	return f
+}
+
+func untold(a device.Attribute) fact { return fact{attribute: a, untold: true} }
+
+const (
+	gearNeutral = 0.0
+	gearPark    = 126.0
+)
+
+// Nothing speaks without being asked: Voice is in no row.
+var (
+	quietForms = []device.Form{device.Badge, device.List}
+	cardForms  = []device.Form{device.Badge, device.List, device.Toast, device.Panel}
+	wallForms  = []device.Form{device.Badge, device.List, device.Toast, device.Panel, device.FullScreen}
+
+	powered   = is(device.PowerState, "on")
+	appliance = [][]fact{{is(device.OperationalState, "Stopped", "Paused")}}
+)
+
+var safetyTable = [...]*safetyRow{
+	device.TV: {
+		name: "television", forms: wallForms,
+		free: [][]fact{
+			{is(device.PlayerState, "on", "idle", "paused")},
+			{is(device.PlayerState, "playing"), is(device.Fullscreen, false)},
+		},
+		why: "the television is off, or showing something in full screen, or has not said",
+	},
+	device.Speaker: {
+		name: "speaker", forms: cardForms,
+		free: [][]fact{{is(device.CallActive, false)}},
+		calm: []fact{is(device.VolumeMuted, false)},
+		why:  "the speaker is in a call or muted, or has not said",
+	},
+	device.Console: {
+		name: "console", forms: wallForms,
+		free: [][]fact{{is(device.GameState, "none")}},
+		why:  "somebody is playing on the console, or it has not said",
+	},
+	// Parked is what ux.driving says, because only the firmware knows. Where it has never been
+	// told, gear in Park will do, or standing still with the parking brake on. A stale or
+	// unknown ux.driving is not "never told", and no other fact outweighs a sign of movement.
+	device.Car: {
+		name: "car", forms: quietForms, chars: 80,
+		free: [][]fact{
+			{is(device.Driving, "parked")},
+			{untold(device.Driving), is(device.SelectedGear, gearPark)},
+			{untold(device.Driving), is(device.VehicleSpeed, 0.0), is(device.ParkingBrake, true)},
+		},
+		calm: []fact{
+			is(device.Driving, "parked"),
+			is(device.VehicleMoving, false),
+			is(device.VehicleSpeed, 0.0),
+			is(device.SelectedGear, gearPark, gearNeutral),
+		},
+		why: "the car is moving, or has not said that it is parked",
+	},
+	device.Fridge:     {name: "fridge", forms: cardForms, calm: []fact{powered}, why: "the fridge is off"},
+	device.Washer:     {name: "washer", forms: cardForms, free: appliance, why: "the washer is running or in trouble, or has not said"},
+	device.Dryer:      {name: "dryer", forms: cardForms, free: appliance, why: "the dryer is running or in trouble, or has not said"},
+	device.Dishwasher: {name: "dishwasher", forms: cardForms, free: appliance, why: "the dishwasher is running or in trouble, or has not said"},
+	device.Oven: {
+		name: "oven", forms: cardForms,
+		free: [][]fact{{is(device.OperationalState, "Stopped"), is(device.Alarm, false)}},
+		why:  "the oven is on, or has not said that it is off and that all is well",
+	},
+	device.Display: {name: "display", forms: wallForms, calm: []fact{powered}, why: "the display is off"},
+	device.Companion: {
+		name: "phone", forms: wallForms,
+		calm: []fact{powered, is(device.CallActive, false)},
+		why:  "the phone is off or in a call",
+	},
+}
+
+// safetyOf returns class c's row, nil if nothing is ever shown there.
+func safetyOf(c device.Class) *safetyRow {
+	if int(c) < len(safetyTable) {
+		return safetyTable[c]
+	}
+	return nil
+}
+
+var (
+	noAlarm  = is(device.Alarm, false)
+	disturb  = is(device.DND, false)
+	anywhere = []fact{noAlarm, disturb} // must hold of every screen's own word
+)
+
+// safety holds while the moment is dangerous or not known to be harmless, and refuses what may
+// never appear on such a screen.
+func safety(q Request) finding {
+	row := safetyOf(q.Screen.Class)
+	if row == nil || !row.fits(q.Message, q.Screen) {
+		return refuse
+	}
+	if q.Screen.Context == nil || alarmed(q.Home) {
+		return wait
+	}
+	return row.calmly(q.Screen, anywhere).and(row.calmly(q.Screen, row.calm)).and(row.freely(q.Screen, q.Now))
+}
+
+// alarmed reports whether an alarm is on anywhere in the home.
+func alarmed(h *Home) bool {
+	if h.Alarm {
+		return true
+	}
+	for _, s := range h.Screens {
+		if s != nil && !noAlarm.calm(s.Context) {
+			return true
+		}
+	}
+	return false
+}
+
+func (row *safetyRow) calmly(s *Screen, facts []fact) finding {
+	for i := range facts {
+		if !facts[i].calm(s.Context) {
+			return wait
+		}
+	}
+	return pass
+}
+
+func (row *safetyRow) freely(s *Screen, now device.Instant) finding {
+	if len(row.free) == 0 {
+		return pass
+	}
+	best := wait
+	for _, all := range row.free {
+		f := pass
+		for i := range all {
+			f = f.and(all[i].free(s, now))
+		}
+		best = best.or(f)
+	}
+	return best
+}
+
+// fits reports whether m could ever appear on a screen of this class.
+func (row *safetyRow) fits(m *Message, s *Screen) bool {
+	if row.chars > 0 && row.chars < length(m, text(m, s)) {
+		return false
+	}
+	for _, f := range m.Forms {
+		if slices.Contains(row.forms, f) {
+			return true
+		}
+	}
+	return false
+}
+
+// length is how many characters the i-th text of m has, title and body together.
+func length(m *Message, i int) int {
+	if i >= len(m.Texts) {
+		return 0
+	}
+	return utf8.RuneCountInString(m.Texts[i].Title) + utf8.RuneCountInString(m.Texts[i].Body)
+}
+
+func (f *fact) has(v device.Value) bool { return v.Kind == f.kind && slices.Contains(f.good, v.Num) }
+
+// calm reports whether c has never told f's attribute or last told something good.
+func (f *fact) calm(c *device.Context) bool {
+	r, told := c.Get(f.attribute)
+	return !told || f.has(r.Value)
+}
+
+// free passes while f's attribute is fresh and good.
+func (f *fact) free(s *Screen, now device.Instant) finding {
+	if f.untold {
+		if _, told := s.Context.Get(f.attribute); told {
+			return wait
+		}
+		return pass
+	}
+	v, until, fresh := s.Context.Fresh(s.Class, f.attribute, now)
+	if fresh {
+		if f.has(v) {
+			return showTo(until)
+		}
+		return wait
+	}
+	return f.later(s, now)
+}
+
+// later is the answer for a reading that is not fresh: it stays so, unless it is from the
+// future (a clock was set back), is good, and its time is yet to come.
+func (f *fact) later(s *Screen, now device.Instant) finding {
+	r, told := s.Context.Get(f.attribute)
+	if told && f.has(r.Value) {
+		return upcoming(r, f.attribute, s.Class, now)
+	}
+	return wait
+}
+
+// upcoming is the Hold for a good reading that is not fresh at now.
+func upcoming(r device.Reading, a device.Attribute, c device.Class, now device.Instant) finding {
+	if from := r.At.Add(-a.TTL(c)); r.At > now && from > now {
+		return holdTo(from)
+	}
+	return wait
+}
