@@ -68,6 +68,8 @@ type Options struct {
 	Limit func(device.BrandID) (ok bool, retryAfter time.Duration)
 }
 
+var _ Desk = (*delivery.Desk)(nil)
+
 // Door is the MQTT door. Its methods may be called from any goroutine.
 type Door struct {
 	desk   Desk
@@ -232,5 +234,12 @@ func (d *Door) Close() error {
 func (d *Door) note(what string, args ...any) {
 	if d.notes.Allow() {
 		d.log.Info(what, args...)
+	}
+}
+
+// fault is note for what is ours to mend.
+func (d *Door) fault(what string, args ...any) {
+	if d.notes.Allow() {
+		d.log.Error(what, args...)
 	}
 }

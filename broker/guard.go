@@ -63,32 +63,33 @@ func (g *guard) Read(p []byte) (int, error) {
 			}
 			return n, nil
 		}
-		if g.err != nil {
-			return 0, g.err
-		}
 		if len(g.part) > 0 && !g.more {
 			whole, err := g.scan(g.part)
-			g.err = err
-			g.ready, g.part = g.part[:whole:whole], g.part[whole:]
-			g.more = whole == 0
-			if len(g.part) == 0 {
+			if g.ready, g.part = g.part[:whole:whole], g.part[whole:]; err != nil {
+				g.err, g.part = err, nil
+			}
+			if g.more = whole == 0; len(g.part) == 0 {
 				g.part = nil
 			}
 			continue
 		}
+		if g.err != nil {
+			return 0, g.err
+		}
 		n, err := g.from.Read(p)
-		if g.err = err; n == 0 {
+		g.err = err // after what came with it
+		if n == 0 {
 			continue
 		}
 		if len(g.part) > 0 {
 			g.part, g.more = append(g.part, p[:n]...), false
 			continue
 		}
-		whole, scanned := g.scan(p[:n]) // nearly always all of it: no copy
-		if scanned != nil {
-			g.err = scanned
-		}
-		if whole < n {
+		whole, err := g.scan(p[:n]) // nearly always all of it: no copy
+		switch {
+		case err != nil:
+			g.err = err
+		case whole < n:
 			g.part, g.more = append([]byte(nil), p[whole:n]...), whole == 0
 		}
 		if whole > 0 {

@@ -81,7 +81,7 @@ func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	}
 	no := errBusy
 	if !errors.As(err, &no) {
-		h.door.log.Error("cannot log anybody in", "error", err)
+		h.door.fault("cannot log anybody in", "error", err)
 	}
 	h.door.count.refused.WithLabelValues(no.label).Inc()
 	h.door.note("connection refused", "why", no.label, "claims", claim(pk.Connect.ClientIdentifier))
@@ -286,7 +286,7 @@ func (h *hook) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, er
 	case answer == packets.ErrRejectPacket:
 		h.door.count.unacknowledged.WithLabelValues(label(leaf)).Inc()
 		if !errors.Is(err, delivery.ErrAway) {
-			h.door.log.Error("a frame could not be taken in and is not acknowledged", "peer", p.name(), "leaf", label(leaf), "error", err)
+			h.door.fault("a frame could not be taken in and is not acknowledged", "peer", p.name(), "leaf", label(leaf), "error", err)
 			p.retry()
 		}
 	case err != nil:
@@ -323,7 +323,7 @@ func codeOf(err error) (code packets.Code, ok bool) {
 	switch {
 	case errors.As(err, &no):
 		return no.code, true
-	case errors.Is(err, wire.ErrFrame):
+	case errors.Is(err, wire.ErrFrame), errors.Is(err, registry.ErrInvalid):
 		return packets.ErrPayloadFormatInvalid, true
 	case errors.Is(err, delivery.ErrForbidden), errors.Is(err, registry.ErrUnknown):
 		return packets.ErrNotAuthorized, true

@@ -13,6 +13,7 @@ import (
 
 	"porchlight/broker/delivery"
 	"porchlight/device"
+	"porchlight/device/registry"
 	"porchlight/device/wire"
 )
 
@@ -51,7 +52,10 @@ func (h *hook) admitDevice(c *conn, cl *mqtt.Client, id device.ID, token string)
 		return err
 	}
 	c.peer = l // from here on its end is told to the Desk
-	if err := d.desk.Connected(id, dev.Home, l); err != nil {
+	switch err := d.desk.Connected(id, dev.Home, l); {
+	case errors.Is(err, delivery.ErrAway): // removed between the two
+		return denyUnknown(registry.ErrUnknown)
+	case err != nil:
 		return fmt.Errorf("log in device %s: %w", id, err)
 	}
 	l.connected = true
@@ -160,7 +164,7 @@ func (l *link) processed(subscribe bool, filters []string) {
 	case all && !l.subscribed:
 		l.subscribed = true
 		if err := l.door.desk.Subscribed(l.device, l); err != nil && !errors.Is(err, delivery.ErrAway) {
-			l.door.log.Error("a subscription could not be taken in", "device", l.device, "error", err)
+			l.door.fault("a subscription could not be taken in", "device", l.device, "error", err)
 			l.retry()
 		}
 	case !all && l.subscribed:

@@ -40,6 +40,7 @@ func (p *place) claim() error {
 	d := p.door
 	timeout := time.NewTimer(d.o.ConnectTimeout)
 	defer timeout.Stop()
+	var before *place
 	for {
 		d.mu.Lock()
 		now := d.places[p.client.ID]
@@ -51,19 +52,14 @@ func (p *place) claim() error {
 			p.since = time.Now()
 			d.places[p.client.ID] = p
 			d.mu.Unlock()
+			p.follow(before)
 			return nil
 		}
 		d.mu.Unlock()
 		if now.arrival > p.arrival {
 			return &denied{packets.ErrServerUnavailable, packets.Err3ServerUnavailable.Code, "overtaken", "a later connection with this ID is already there"}
 		}
-		d.count.takeovers.Inc()
-		if p.takeovers = 1; time.Since(now.since) < takeoverWindow {
-			p.takeovers += now.takeovers
-		}
-		if p.takeovers == 3 {
-			d.log.Warn("an ID is taken over again and again: two clients with one ID, or one that loses its connection", "peer", p.client.ID)
-		}
+		before = now
 		now.Close(delivery.TakenOver)
 		select {
 		case <-now.ended:
@@ -72,6 +68,20 @@ func (p *place) claim() error {
 		case <-d.closing:
 			return errBusy
 		}
+	}
+}
+
+// follow counts that p took the place of before, if there was one.
+func (p *place) follow(before *place) {
+	if before == nil {
+		return
+	}
+	p.door.count.takeovers.Inc()
+	if p.takeovers = 1; p.since.Sub(before.since) < takeoverWindow {
+		p.takeovers += before.takeovers
+	}
+	if p.takeovers == 3 {
+		p.door.log.Warn("an ID is taken over again and again: two clients with one ID, or one that loses its connection", "peer", p.client.ID)
 	}
 }
 

@@ -532,7 +532,7 @@ func BenchmarkDecide(b *testing.B) {
 		home := &Home{
 			ID: device.HomeID(h + 1), Zone: zone([]string{"Europe/Zurich", "America/New_York", "Asia/Kathmandu"}[h%3]),
 			People: []device.PersonID{1, 2, 3}, Consents: map[ConsentKey]Choice{},
-			Quiet: []Quiet{{0, 1320, 420}}, Caps: []Cap{{"", true, 1, 0}, {"", false, 3, 0}, {"", false, 10, 168}},
+			Quiet: []Quiet{{0, 1320, 420}}, Caps: []Cap{{"", true, 1, 0}, {"", false, 3, 0}, {"", false, 12, 168}},
 			Mutes: []MuteRule{{Selector: Selector{Brand: "brand-7"}}, {Selector: Selector{Category: "toys", Class: device.TV}}},
 		}
 		for i, c := range classes {

@@ -109,8 +109,10 @@ func (d *Desk) Birth(dev device.ID, link Link, b wire.Birth) error {
 			if dl.device != dev {
 				continue
 			}
-			switch {
-			case !slices.Contains(b.Held, dl.id):
+			switch held := slices.Contains(b.Held, dl.id); {
+			case !held && dl.presented != 0:
+				dl.have = HaveGone
+			case !held:
 				dl.have = HaveNone // sending it again is safe: a device knows the messages it has shown
 			case dl.presented != 0:
 				dl.have = HavePresented

@@ -1,14 +1,50 @@
 package store
 
 import (
+	"encoding/json"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"porchlight/device"
 )
 
-// load appends n homes from callers goroutines.
+// push is a unit like a brand's push: one event in the gateway's book, whose projection is a look-up by
+// a unique key and one row.
+func push(db *DB, n int64) error {
+	return db.Update(func(tx *Tx) error {
+		head, err := tx.Head(device.Gateway)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Append(device.Gateway, head, "brand.added", brandAdded{fmt.Sprintf("brand-%d", n), "Brand"})
+		return err
+	})
+}
+
+type brandAdded struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+func projectBrand(tx *Apply, e Event) error {
+	var b brandAdded
+	if err := json.Unmarshal(e.Body, &b); err != nil {
+		return err
+	}
+	var taken bool
+	if err := tx.QueryRow("SELECT EXISTS (SELECT 1 FROM brand WHERE id = ?)", b.ID).Scan(&taken); err != nil {
+		return err
+	}
+	if taken {
+		return errTaken
+	}
+	return tx.Exec("INSERT INTO brand (id, name, purposes, quota) VALUES (?, ?, '[]', 1)", b.ID, b.Name)
+}
+
+// load pushes n times from callers goroutines.
 func load(b *testing.B, db *DB, callers int, n int64, last *atomic.Int64) {
 	var left atomic.Int64
 	left.Store(n)
@@ -16,7 +52,7 @@ func load(b *testing.B, db *DB, callers int, n int64, last *atomic.Int64) {
 	for range callers {
 		wg.Go(func() {
 			for left.Add(-1) >= 0 {
-				if err := add(db, device.HomeID(last.Add(1))); err != nil {
+				if err := push(db, last.Add(1)); err != nil {
 					b.Error(err)
 					return
 				}
@@ -27,7 +63,7 @@ func load(b *testing.B, db *DB, callers int, n int64, last *atomic.Int64) {
 }
 
 func benchmark(b *testing.B, callers int) {
-	db := open(b, file(b), Options{})
+	db := open(b, file(b), Options{Project: projectBrand})
 	var last atomic.Int64
 	load(b, db, callers, 100, &last)
 	b.ReportAllocs()
@@ -41,3 +77,27 @@ func benchmark(b *testing.B, callers int) {
 
 func BenchmarkUpdate1(b *testing.B)  { benchmark(b, 1) }
 func BenchmarkUpdate64(b *testing.B) { benchmark(b, 64) }
+
+// BenchmarkGroupCommit is the rate of 64 callers over that of one, in one run, taken in turns because a
+// disk's speed wanders.
+func BenchmarkGroupCommit(b *testing.B) {
+	db := open(b, file(b), Options{Project: projectBrand})
+	var last atomic.Int64
+	load(b, db, 64, 1000, &last)
+	var one, many time.Duration
+	var ones, manys int64
+	b.ResetTimer()
+	for range b.N {
+		start := time.Now()
+		load(b, db, 1, 50, &last)
+		one, ones = one+time.Since(start), ones+50
+		start = time.Now()
+		load(b, db, 64, 1000, &last)
+		many, manys = many+time.Since(start), manys+1000
+	}
+	b.StopTimer()
+	rate1, rate64 := float64(ones)/one.Seconds(), float64(manys)/many.Seconds()
+	b.ReportMetric(rate1, "units/s-1")
+	b.ReportMetric(rate64, "units/s-64")
+	b.ReportMetric(rate64/rate1, "x")
+}

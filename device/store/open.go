@@ -38,10 +38,12 @@ type DB struct {
 	lock    *os.File
 
 	queue   chan *unit
+	spare   sync.Pool     // units to be used again
 	stopped chan struct{} // the writer has ended
 
 	// The writer's own.
 	w       *conn
+	book    book
 	pending []*unit // taken from the queue and not yet answered
 	running *unit   // the one whose closure runs
 	unbegun bool    // the last transaction could not be begun
@@ -83,6 +85,7 @@ func Open(ctx context.Context, path string, o Options) (*DB, error) {
 	if db.path, db.lock, db.w, err = openWriter(ctx, path, o); err != nil {
 		return nil, fmt.Errorf("open database %w", err)
 	}
+	db.book.heads = make(map[device.HomeID]int64)
 	n := 2 * runtime.NumCPU()
 	db.readers = make(chan *conn, n)
 	for range n {
@@ -97,12 +100,13 @@ func openWriter(ctx context.Context, path string, o Options) (abs string, lock *
 	if abs, err = filepath.Abs(path); err != nil {
 		return "", nil, nil, err
 	}
-	if lock, err = lockFile(abs); err != nil {
+	held, err := lockFile(abs)
+	if err != nil {
 		return "", nil, nil, err
 	}
 	defer func() {
 		if err != nil {
-			lock.Close()
+			held.Close()
 		}
 	}()
 	if err = create(abs); err != nil {
@@ -128,7 +132,16 @@ func openWriter(ctx context.Context, path string, o Options) (abs string, lock *
 	if w, err = writer.open(); err != nil {
 		return "", nil, nil, err
 	}
-	return abs, lock, w, nil
+	// SQLite opens a file that it may not write for reading only, and says nothing until the first write.
+	if err = w.begin("BEGIN IMMEDIATE"); err == nil {
+		err = w.exec("DELETE FROM journal WHERE false")
+		w.rollback()
+	}
+	if err != nil {
+		w.close()
+		return "", nil, nil, err
+	}
+	return abs, held, w, nil
 }
 
 func newer(path string, have, want int64) error {
@@ -246,13 +259,13 @@ func forWriting(path string, o Options) settings {
 func forReading(path string, busyFor time.Duration) settings {
 	busy := busyTimeout(busyFor)
 	return settings{path, dsn(path, "mode=ro", "_query_only=1", "_synchronous=FULL", "_foreign_keys=1", "_busy_timeout="+busy,
-		"_txlock=deferred", "_secure_delete=fast", "_cache_size=-2000"), []pragma{
+		"_txlock=deferred", "_secure_delete=fast", "_cache_size=-2048"), []pragma{
 		{"journal_mode", "wal", false},
 		{"synchronous", "2", false},
 		{"foreign_keys", "1", false},
 		{"busy_timeout", busy, false},
 		{"secure_delete", "2", false},
-		{"cache_size", "-2000", false},
+		{"cache_size", "-2048", false},
 		{"mmap_size", "0", false},
 		{"query_only", "1", false},
 	}}
@@ -272,7 +285,7 @@ func (s settings) open() (*conn, error) {
 	if err != nil {
 		return nil, fault(s.path, err)
 	}
-	c := &conn{c: dc.(*sqlite3.SQLiteConn), path: s.path, free: make(map[string][]*stmt)}
+	c := &conn{c: dc.(*sqlite3.SQLiteConn), path: s.path, sets: make(map[string]*[]*stmt)}
 	for _, p := range s.pragmas {
 		if err := c.demand(p); err != nil {
 			c.close()
@@ -368,8 +381,8 @@ func migrate(ctx context.Context, s settings) error {
 	return nil
 }
 
-// Close waits for the writer to finish what it has, moves everything from the write-ahead log into
-// the file and closes it.
+// Close waits for the writer to finish what it has and for the views that run, moves everything from the
+// write-ahead log into the file and closes it. If there is no space for that, it says so; nothing is lost.
 func (db *DB) Close() error {
 	db.mu.Lock()
 	if db.closed {

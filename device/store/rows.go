@@ -18,7 +18,7 @@ import (
 type conn struct {
 	c    *sqlite3.SQLiteConn
 	path string
-	free map[string][]*stmt // by query text; a statement in use is not in here
+	sets map[string]*[]*stmt // by query text; a statement in use is not in its set
 	kept int
 	args []driver.NamedValue // of the statement being started
 
@@ -30,10 +30,11 @@ type conn struct {
 type stmt struct {
 	s      *sqlite3.SQLiteStmt
 	text   string
+	set    *[]*stmt // where it rests
 	params int
 	row    []driver.Value // of the Rows that use it
-	reads  bool // it returns rows and changes nothing
-	writes bool // it changes rows
+	reads  bool           // it returns rows and changes nothing
+	writes bool           // it changes rows
 }
 
 const maxKept = 1024 // prepared statements per connection; those beyond are closed after use
@@ -43,9 +44,14 @@ func (c *conn) take(query string) (*stmt, error) {
 	if c.dead != nil {
 		return nil, c.dead
 	}
-	if list := c.free[query]; len(list) > 0 {
-		st := list[len(list)-1]
-		c.free[query] = list[:len(list)-1]
+	set := c.sets[query]
+	if set == nil {
+		set = new([]*stmt)
+		c.sets[query] = set
+	}
+	if n := len(*set); n > 0 {
+		st := (*set)[n-1]
+		*set = (*set)[:n-1]
 		c.kept--
 		return st, nil
 	}
@@ -61,7 +67,7 @@ func (c *conn) take(query string) (*stmt, error) {
 	if !ok {
 		return nil, fmt.Errorf("prepare %q: not an SQLite statement", query)
 	}
-	st := &stmt{s: s, text: query, params: s.NumInput()}
+	st := &stmt{s: s, text: query, set: set, params: s.NumInput()}
 	verb, _, _ := strings.Cut(strings.TrimLeft(text, " \t\r\n("), " ")
 	verb, _, _ = strings.Cut(verb, "\n")
 	switch strings.ToUpper(strings.TrimSpace(verb)) {
@@ -81,7 +87,7 @@ func (c *conn) give(st *stmt) {
 		_ = st.s.Close()
 		return
 	}
-	c.free[st.text] = append(c.free[st.text], st)
+	*st.set = append(*st.set, st)
 	c.kept++
 }
 
@@ -122,20 +128,6 @@ func (c *conn) exec(query string, args ...any) error {
 		return c.fault(err)
 	}
 	return nil
-}
-
-// insert runs an INSERT and returns the row's number.
-func (c *conn) insert(query string, args ...driver.Value) (int64, error) {
-	st, err := c.take(query)
-	if err != nil {
-		return 0, err
-	}
-	defer c.give(st)
-	res, err := st.s.Exec(args)
-	if err != nil {
-		return 0, c.fault(err)
-	}
-	return res.LastInsertId()
 }
 
 // begin starts a transaction.
@@ -195,12 +187,12 @@ func (c *conn) text(query string) (string, error) {
 
 // release closes the prepared statements.
 func (c *conn) release() {
-	for _, list := range c.free {
-		for _, st := range list {
+	for _, set := range c.sets {
+		for _, st := range *set {
 			_ = st.s.Close()
 		}
 	}
-	clear(c.free)
+	clear(c.sets)
 	c.kept = 0
 }
 

@@ -19,6 +19,8 @@ type Tx struct {
 	c       *conn
 	ctx     context.Context // of View, for the life of its closure; nil in Update
 	project Projector       // nil in View
+	book    *book           // nil in View
+	touched []device.HomeID // homes whose head is another if the unit is undone
 	open    []*Rows
 	saved   bool  // its savepoint is set
 	failed  error // an Append that got half way: the unit fails, whatever f makes of it
@@ -66,12 +68,45 @@ func (tx *Tx) QueryRow(query string, args ...any) *Row {
 	return &Row{rows: rows, err: err}
 }
 
+// book is what the writer remembers of the journal. Nobody else can write it while the file is open.
+type book struct {
+	heads map[device.HomeID]int64
+	seq   int64 // of the newest event; 0 if it must be looked up
+}
+
+const maxHeads = 1 << 16 // remembered; beyond, all are forgotten
+
+// forget is for when a unit that touched these homes was undone.
+func (b *book) forget(touched []device.HomeID) {
+	b.seq = 0
+	for _, home := range touched {
+		delete(b.heads, home)
+	}
+}
+
+func (b *book) forgetAll() {
+	b.seq = 0
+	clear(b.heads)
+}
+
 // Head returns the position of home's newest event; 0 if it has none.
 func (tx *Tx) Head(home device.HomeID) (int64, error) {
+	if tx.book != nil {
+		if pos, ok := tx.book.heads[home]; ok && !tx.over && tx.c.dead == nil {
+			return pos, nil
+		}
+	}
 	var pos int64
+	// With "home = ?" SQLite would plan the query anew each time, because the driver clears the arguments.
 	err := tx.QueryRow("SELECT pos FROM journal WHERE home = ? + 0 ORDER BY pos DESC LIMIT 1", int64(home)).Scan(&pos)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = nil
+	}
+	if err == nil && tx.book != nil {
+		if len(tx.book.heads) >= maxHeads {
+			clear(tx.book.heads)
+		}
+		tx.book.heads[home] = pos
 	}
 	return pos, err
 }
@@ -121,12 +156,18 @@ func (tx *Tx) write(e *Event) error {
 		}
 		tx.saved = true
 	}
-	seq, err := tx.c.insert("INSERT INTO journal (home, pos, at, kind, body) VALUES (?, ?, ?, ?, ?)",
-		int64(e.Home), e.Pos, int64(e.At), e.Kind, e.Body)
-	if err != nil {
+	tx.touched = append(tx.touched, e.Home)
+	if tx.book.seq == 0 {
+		if err := tx.QueryRow("SELECT coalesce(max(seq), 0) FROM journal").Scan(&tx.book.seq); err != nil {
+			return err
+		}
+	}
+	e.Seq = tx.book.seq + 1
+	if err := tx.c.exec("INSERT INTO journal (seq, home, pos, at, kind, body) VALUES (?, ?, ?, ?, ?, ?)",
+		e.Seq, int64(e.Home), e.Pos, int64(e.At), e.Kind, e.Body); err != nil {
 		return err
 	}
-	e.Seq = seq
+	tx.book.seq, tx.book.heads[e.Home] = e.Seq, e.Pos
 	return tx.project(&Apply{tx}, *e)
 }
 

@@ -6,7 +6,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
-	"sync"
 	"time"
 )
 
@@ -17,14 +16,15 @@ type unit struct {
 	done chan struct{}
 }
 
-var units = sync.Pool{New: func() any { return &unit{done: make(chan struct{}, 1)} }}
-
 // Update runs f as one unit and returns after it is on disk. Units that wait at the same time share one
 // commit; an error of f undoes f alone and is returned. f runs on the writer: it must not block, and must
 // not call View or Update. If a shared commit fails, every unit is run again by itself: f must not add up
 // what it leaves behind outside the database, but set it anew.
 func (db *DB) Update(f func(tx *Tx) error) error {
-	u := units.Get().(*unit)
+	u, ok := db.spare.Get().(*unit)
+	if !ok {
+		u = &unit{done: make(chan struct{}, 1)}
+	}
 	u.f, u.err = f, nil
 	db.mu.RLock()
 	if db.closed {
@@ -36,7 +36,7 @@ func (db *DB) Update(f func(tx *Tx) error) error {
 	<-u.done
 	err := u.err
 	u.f = nil
-	units.Put(u)
+	db.spare.Put(u)
 	return err
 }
 
@@ -56,6 +56,7 @@ func (db *DB) write(rest []*unit) {
 		// runtime.Goexit, as by a test's Fatal: answer that unit, and let another writer go on.
 		db.running = nil
 		db.w.rollback()
+		db.book.forgetAll()
 		rest := slices.DeleteFunc(slices.Clone(db.pending), func(other *unit) bool { return other == u })
 		u.err = errExited
 		db.count(u)
@@ -136,6 +137,7 @@ func (db *DB) try(batch []*unit) error {
 	}
 	t1 := time.Now()
 	if err := c.commit(); err != nil {
+		db.book.forgetAll()
 		db.sick(err)
 		return err
 	}
@@ -158,7 +160,7 @@ func (db *DB) try(batch []*unit) error {
 
 // run runs u in a savepoint and reports whether it left something to commit.
 func (db *DB) run(u *unit) (wrote bool, err error) {
-	tx := &Tx{Now: db.now(), c: db.w, project: db.project}
+	tx := &Tx{Now: db.now(), c: db.w, project: db.project, book: &db.book}
 	err = call(u.f, tx)
 	tx.end()
 	if err == nil {
@@ -168,6 +170,7 @@ func (db *DB) run(u *unit) (wrote bool, err error) {
 		return false, err
 	}
 	if err != nil {
+		db.book.forget(tx.touched)
 		if e := db.w.exec("ROLLBACK TO unit"); e != nil {
 			db.w.dead = e
 			return false, err

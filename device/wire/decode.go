@@ -69,6 +69,9 @@ func readCapabilities(t *table, c *Capabilities) {
 		c.Screen = append(c.Screen, uint(n))
 		return err
 	})
+	if t.has(0) && len(c.Screen) == 0 {
+		t.fail(errors.New("screen has 0 items, 3 allowed"))
+	}
 	c.Inputs = t.uint32(1, "inputs", optional)
 	c.Sound = t.uint32(2, "sound", optional)
 	t.each(3, "forms", optional, func(v any) error {

@@ -61,6 +61,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"forms a byte string":       {"up/birth birth of a television", func(m pairs) { sub(m, 3)[key(3)] = []byte{0, 2} }, "caps: forms is a byte string of 2, it must be a list"},
 		"a negative form":           {"up/birth birth of a television", func(m pairs) { sub(m, 3)[key(3)] = []any{-1} }, "caps: forms[0]: it is -1, it must be an unsigned integer"},
 		"two screen numbers":        {"up/birth birth of a television", func(m pairs) { sub(m, 3)[key(0)] = []any{1, 2} }, "caps: screen has 2 items, 3 allowed"},
+		"no screen numbers":         {"up/birth birth of a television", func(m pairs) { sub(m, 3)[key(0)] = []any{} }, "caps: screen has 0 items, 3 allowed"},
 		"pixels that would wrap":    {"up/birth birth of a television", func(m pairs) { sub(m, 3)[key(0)] = []any{1, 2, 1 << 32} }, "caps: screen[2]: it is 4294967296, at most 65535"},
 		"bits that would wrap":      {"up/birth birth of a television", func(m pairs) { sub(m, 3)[key(1)] = 1 << 32 }, "caps: inputs is 4294967296, at most 4294967295"},
 		"caps a list":               {"up/birth birth of a television", func(m pairs) { m[key(3)] = []any{} }, "caps: it is a list of 0, it must be a map"},

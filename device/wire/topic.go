@@ -39,7 +39,6 @@ func (l Leaf) Up() bool { return strings.HasPrefix(string(l), "up/") }
 const (
 	prefix      = "pl/1/"
 	brandPrefix = "pl/1/b/" // a device's ID has at least four characters, so none is "b"
-	maxTopic    = 64        // bytes; the longest has 48
 )
 
 // Topic is pl/1/<device>/<leaf>.
@@ -83,9 +82,6 @@ func ParseBrandTopic(topic string) (brand device.BrandID, leaf Leaf, ok bool) {
 
 // split cuts prefix + name + "/" + leaf.
 func split(topic, prefix string) (name, leaf string, ok bool) {
-	if len(topic) > maxTopic {
-		return "", "", false
-	}
 	rest, ok := strings.CutPrefix(topic, prefix)
 	if !ok {
 		return "", "", false

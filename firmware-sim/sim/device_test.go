@@ -138,7 +138,9 @@ func TestTakenOff(t *testing.T) {
 		kind   wire.EventKind
 		reason wire.Reason
 	}{
-		"cancel":      {do: func(g *gateway, d *Device, p wire.Present) { g.send(d, wire.DnMsg, wire.Cancel{Message: p.Message, Fence: 9}) }, kind: wire.Cancelled},
+		"cancel": {do: func(g *gateway, d *Device, p wire.Present) {
+			g.send(d, wire.DnMsg, wire.Cancel{Message: p.Message, Fence: 9})
+		}, kind: wire.Cancelled},
 		"not in keep": {do: func(g *gateway, d *Device, p wire.Present) { g.beacon(d) }, kind: wire.Cancelled},
 		"lease over":  {do: func(g *gateway, d *Device, p wire.Present) { g.advance(d, 10*time.Second) }, kind: wire.Expired},
 		"life over": {edit: func(p *wire.Present) { p.Live = 4000 },
@@ -264,7 +266,9 @@ func TestCancelIsAlwaysAnswered(t *testing.T) {
 	p := g.message()
 	g.send(d, wire.DnMsg, wire.Cancel{Message: p.Message})
 	g.want(g.event(p.Message, 1), wire.Cancelled, 0)
-	g.shows(d, func() wire.Present { q := g.message(); return q }())
+	// It was never shown, and nobody has raised the fence: the gateway may change its mind.
+	g.send(d, wire.DnMsg, p)
+	g.want(g.event(p.Message, 2), wire.Presented, 0)
 }
 
 func TestShownOnce(t *testing.T) {
@@ -278,7 +282,9 @@ func TestShownOnce(t *testing.T) {
 			g.beacon(d)
 			p := g.message()
 			g.send(d, wire.DnMsg, p)
+			settled := func(d *Device) { g.await(d, func(s State) bool { return s.Owed == 0 }) }
 			g.want(g.event(p.Message, 1), wire.Presented, 0)
+			settled(d)
 			g.send(d, wire.DnMsg, p) // again, while it is shown
 			g.want(g.event(p.Message, 2), wire.Presented, 0)
 			wish := wire.Reduced
@@ -288,6 +294,7 @@ func TestShownOnce(t *testing.T) {
 			g.want(g.event(p.Message, 3), wire.Responded, 0)
 			again := func(d *Device, n int) {
 				t.Helper()
+				settled(d)
 				g.send(d, wire.DnMsg, p)
 				e := g.event(p.Message, n)
 				g.want(e, wire.Responded, 0)

@@ -22,9 +22,9 @@ type firmware struct {
 	attrs   []string
 
 	// What a power cut erases.
-	held    []*held // in order of arrival; at most one of them is on the screen
-	offset  int64   // gateway's clock minus ours, ms; set by the first beacon
-	clocked bool
+	held    []*held   // in order of arrival; at most one of them is on the screen
+	clock   uint64    // the gateway's, ms since 1970, as the last beacon said; 0: none has come
+	clockAt time.Time // when it came
 
 	// What the end of a connection erases.
 	send     func(frame) // nil: no connection that has sent its birth
@@ -61,7 +61,7 @@ type frame struct {
 // boot brings the device up after a power cut. Whatever was on the screen is not there any more,
 // and the gateway learns that.
 func (fw *firmware) boot(now time.Time) {
-	fw.held, fw.offset, fw.clocked = nil, 0, false
+	fw.held, fw.clock = nil, 0
 	for _, l := range fw.book.Ledger {
 		if l.Kind == wire.Presented {
 			l.Kind, l.Reason, l.At = wire.Failed, wire.Internal, now
@@ -270,10 +270,10 @@ func (fw *firmware) end(h *held) (time.Time, string) {
 		}
 	}
 	sooner(h.came.Add(ms(h.Live)), "its life is over")
-	if fw.clocked {
-		// By way of the time it came, so that a step of our wall clock does not matter.
-		left := int64(h.ValidUntil)*1000 - (h.came.UnixMilli() + fw.offset)
-		sooner(h.came.Add(time.Duration(left)*time.Millisecond), "it is not valid any more")
+	if fw.clock > 0 {
+		until := min(h.ValidUntil, 1<<50) * 1000
+		left := ms(until - min(fw.clock, until)) // at clockAt; an already past end is then
+		sooner(fw.clockAt.Add(left), "it is not valid any more")
 	}
 	if !h.shown.IsZero() && h.Display > 0 {
 		sooner(h.shown.Add(ms(h.Display)), "its time on the screen is over")
@@ -342,7 +342,7 @@ func (fw *firmware) cancel(now time.Time, c wire.Cancel) {
 
 // beacon takes in the gateway's clock and fence, and which messages may stay.
 func (fw *firmware) beacon(now time.Time, t wire.Time) {
-	fw.offset, fw.clocked = int64(t.Clock)-now.UnixMilli(), true
+	fw.clock, fw.clockAt = t.Clock, now
 	fw.book.raise(t.Fence)
 	for _, h := range slices.Clone(fw.held) {
 		if slices.Contains(t.Keep, h.Message) {

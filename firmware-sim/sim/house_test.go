@@ -321,6 +321,7 @@ func (g *gateway) shows(d *Device, m wire.Present) {
 	g.t.Helper()
 	g.send(d, wire.DnMsg, m)
 	g.want(g.event(m.Message, 1), wire.Presented, 0)
+	g.await(d, func(s State) bool { return s.Owed == 0 })
 	if s := d.Screen(); !s.Showing || s.Message != m.Message || s.Text != m.Text {
 		g.t.Fatalf("screen: got %+v, want %q", s, m.Text)
 	}

@@ -21,12 +21,15 @@ import (
 // Run connects the device and keeps it connected until ctx ends; then it says goodbye. It ends
 // everything it began, and may be called again.
 func (d *Device) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var wg sync.WaitGroup
 	wg.Go(func() { d.live(ctx) })
 	over := make(chan struct{})
 	var last sync.WaitGroup
 	last.Go(func() { d.tell(over) })
 	err := d.stayConnected(ctx)
+	cancel()
 	wg.Wait()
 	close(over)
 	last.Wait()

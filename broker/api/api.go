@@ -1,0 +1,220 @@
+// Package api is the HTTP door: brands hand in messages over TCP, and the operator's commands
+// come in over a Unix socket.
+//
+// In: HTTP requests. Out: calls of the Desk, JSON, problem details. Never: a decision, an answer
+// to a brand that depends on what is inside a home, an internal error or a secret in an answer
+// or a log.
+package api
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"porchlight/broker/delivery"
+	"porchlight/device"
+	"porchlight/device/store"
+)
+
+// Options say where to listen and how much to take. An empty address is no listener.
+type Options struct {
+	Plain string // as 127.0.0.1:8080
+	TLS   string // as :8443; needs Secure
+
+	Secure     *tls.Config
+	AllowPlain bool // Plain may listen beyond loopback
+
+	// Limit takes one request from a brand's allowance. If none is left, it says when to try
+	// again. Nil is no limit.
+	Limit func(device.BrandID) (ok bool, retryAfter time.Duration)
+
+	// Ready tells what keeps the gateway from working, in one word, or "". Nil is nothing. The
+	// store is asked beside it.
+	Ready func() string
+
+	// Metrics are counted beside the process's, the store's and this door's own.
+	Metrics []prometheus.Collector
+}
+
+// Door is the HTTP door for brands.
+type Door struct {
+	desk      *delivery.Desk
+	db        *store.DB
+	o         Options
+	log       *slog.Logger
+	count     *counters
+	listeners []net.Listener
+	servers   []*http.Server
+}
+
+// How long the parts of a request may take, and how large its head may be.
+const (
+	headTimeout  = 5 * time.Second
+	readTimeout  = 10 * time.Second
+	writeTimeout = 40 * time.Second // a commit may wait for the disk
+	idleTimeout  = 60 * time.Second
+	endTimeout   = 5 * time.Second // for requests under way when the gateway ends
+	maxHead      = 16 << 10
+)
+
+// New opens the listeners, so that a caller knows the ports, and fails if one cannot be opened.
+// Nothing is answered before Run.
+func New(desk *delivery.Desk, db *store.DB, o Options, log *slog.Logger) (*Door, error) {
+	d := &Door{desk: desk, db: db, o: o, log: log, count: newCounters()}
+	handler, err := d.handler()
+	if err != nil {
+		return nil, fmt.Errorf("open the HTTP door: %w", err)
+	}
+	if err := d.listen("http", o.Plain, handler, nil); err != nil {
+		return nil, err
+	}
+	if err := d.listen("https", o.TLS, handler, o.Secure); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// listen opens one listener. A plain one beyond loopback needs to be asked for.
+func (d *Door) listen(kind, address string, handler http.Handler, secure *tls.Config) error {
+	plain := kind == "http"
+	switch {
+	case address == "":
+		return nil
+	case !plain && secure == nil:
+		return fmt.Errorf("listen for %s on %s: no certificate is configured", kind, address)
+	case plain && !loopback(address) && !d.o.AllowPlain:
+		return fmt.Errorf("listen for %s on %s: without TLS anyone on that network can read keys and messages; use TLS, a loopback address, or set http.plain_beyond_loopback: true", kind, address)
+	case plain && !loopback(address):
+		d.log.Warn("UNENCRYPTED HTTP BEYOND LOOPBACK: keys and messages can be read and forged on that network", "listener", kind, "address", address, "setting", "http.plain_beyond_loopback")
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("listen for %s: %w", kind, err)
+	}
+	if !plain {
+		secure = secure.Clone()
+		secure.NextProtos = []string{"h2", "http/1.1"}
+		l = tls.NewListener(l, secure)
+	}
+	d.listeners = append(d.listeners, l)
+	d.servers = append(d.servers, server(handler))
+	return nil
+}
+
+func server(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler: handler, ReadHeaderTimeout: headTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
+		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHead,
+		ErrorLog: log.New(io.Discard, "", 0), // it would quote what a stranger sent
+	}
+}
+
+// loopback reports whether only this machine reaches address.
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// Addr returns where the door listens for "http" or "https"; nil if it does not.
+func (d *Door) Addr(scheme string) net.Addr {
+	for i, l := range d.listeners {
+		// The plain listener comes first.
+		if secure := i > 0 || d.o.Plain == ""; secure == (scheme == "https") {
+			return l.Addr()
+		}
+	}
+	return nil
+}
+
+// Run answers until ctx is done, then finishes the requests under way and returns.
+func (d *Door) Run(ctx context.Context) error {
+	for i := range d.listeners {
+		d.log.Info("listening", "address", d.listeners[i].Addr().String())
+	}
+	return serve(ctx, d.servers, d.listeners)
+}
+
+// serve runs each server on its listener until ctx is done or one of them fails.
+func serve(ctx context.Context, servers []*http.Server, listeners []net.Listener) error {
+	failed := make(chan error, len(servers))
+	var all sync.WaitGroup
+	for i, s := range servers {
+		all.Go(func() {
+			if err := s.Serve(listeners[i]); !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("answer on %s: %w", listeners[i].Addr(), err)
+			}
+		})
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+	defer cancel()
+	for _, s := range servers {
+		if s.Shutdown(end) != nil {
+			s.Close() // whoever still talks is cut off
+		}
+	}
+	all.Wait()
+	return err
+}
+
+// Close closes the listeners of a door that is not run.
+func (d *Door) Close() error {
+	var err error
+	for _, l := range d.listeners {
+		err = errors.Join(err, l.Close())
+	}
+	return err
+}
+
+// handler is all that the door answers.
+func (d *Door) handler() (http.Handler, error) {
+	v1, doc, err := d.brands()
+	if err != nil {
+		return nil, err
+	}
+	page, err := newDocs(doc)
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/v1/", d.forBrands(v1))
+	mux.Handle("GET /openapi.json", v1)
+	mux.Handle("GET /openapi.yaml", v1)
+	mux.Handle("GET /docs", page)
+	mux.Handle("GET /docs.css", page)
+	mux.Handle("GET /{$}", http.RedirectHandler("/docs", http.StatusSeeOther))
+	d.health(mux)
+	for _, path := range []string{"/openapi.json", "/openapi.yaml", "/docs", "/docs.css", "/{$}", "/healthz", "/readyz", "/metrics"} {
+		mux.HandleFunc(path, onlyFor("GET, HEAD"))
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { write(w, notFound("there is nothing at this address")) })
+	return d.observe(mux, v1), nil
+}
+
+// onlyFor answers a request whose method its address does not know.
+func onlyFor(methods string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Allow", methods)
+		write(w, newProblem("method", "this address takes "+methods))
+	}
+}

@@ -1,0 +1,167 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"porchlight/device"
+	"porchlight/device/store"
+)
+
+// counters are the door's own. No label names a brand, a home or an address.
+type counters struct {
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	limited  prometheus.Counter
+}
+
+func newCounters() *counters {
+	return &counters{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "porchlight_http_requests_total", Help: "Requests answered, by route and status."}, []string{"route", "code"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "porchlight_http_request_seconds", Help: "How long an answer took, by route.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5, 30}}, []string{"route"}),
+		limited: prometheus.NewCounter(prometheus.CounterOpts{Name: "porchlight_http_limited_total", Help: "Requests refused because a brand was over its rate."}),
+	}
+}
+
+// health adds the pages for those who run the gateway.
+func (d *Door) health(mux *http.ServeMux) {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		d.count.requests, d.count.seconds, d.count.limited)
+	reg.MustRegister(storeMetrics(d.db)...)
+	reg.MustRegister(d.o.Metrics...)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { plain(w, http.StatusOK, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if why := d.unready(r.Context()); why != "" {
+			w.Header().Set("Retry-After", "5")
+			plain(w, http.StatusServiceUnavailable, "not ready: "+why)
+			return
+		}
+		plain(w, http.StatusOK, "ready")
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second}))
+}
+
+func plain(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	fmt.Fprintln(w, text)
+}
+
+// unready tells in a word or two what keeps the gateway from working, or "".
+func (d *Door) unready(ctx context.Context) string {
+	if d.o.Ready != nil {
+		if why := d.o.Ready(); why != "" {
+			return why
+		}
+	}
+	err := d.db.Healthy()
+	if err == nil {
+		err = d.db.View(ctx, func(tx *store.Tx) error { return nil })
+	}
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, store.ErrFull):
+		return "store: no space left"
+	case errors.Is(err, store.ErrBusy):
+		return "store: locked"
+	case errors.Is(err, store.ErrReadOnly):
+		return "store: read-only"
+	case errors.Is(err, store.ErrCorrupt):
+		return "store: damaged"
+	case errors.Is(err, store.ErrClosed):
+		return "store: closed"
+	}
+	return "store: failed"
+}
+
+func storeMetrics(db *store.DB) []prometheus.Collector {
+	counter := func(name, help string, get func(store.Stats) float64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "porchlight_store_" + name, Help: help}, func() float64 { return get(db.Stats()) })
+	}
+	gauge := func(name, help string, get func(store.Stats) float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "porchlight_store_" + name, Help: help}, func() float64 { return get(db.Stats()) })
+	}
+	return []prometheus.Collector{
+		counter("commits_total", "Transactions on disk.", func(s store.Stats) float64 { return float64(s.Commits) }),
+		counter("units_total", "Units of work answered; units by commits is how many share one.", func(s store.Stats) float64 { return float64(s.Units) }),
+		counter("units_failed_total", "Units of work answered with an error.", func(s store.Stats) float64 { return float64(s.Failed) }),
+		gauge("largest_commit_units", "Most units that shared one commit.", func(s store.Stats) float64 { return float64(s.Largest) }),
+		gauge("queued_units", "Units of work that wait.", func(s store.Stats) float64 { return float64(s.Queued) }),
+		gauge("wal_bytes", "Size of the write-ahead log.", func(s store.Stats) float64 { return float64(s.WALBytes) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "porchlight_store_healthy", Help: "1 if the last write went to disk."}, func() float64 {
+			if db.Healthy() != nil {
+				return 0
+			}
+			return 1
+		}),
+	}
+}
+
+// recorder notes the status of an answer.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	return r.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// observe counts every answer, and makes one of a panic.
+func (d *Door) observe(next, v1 *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rec := &recorder{ResponseWriter: w}
+		_, route := next.Handler(r)
+		if route == "/v1/" {
+			_, route = v1.Handler(r)
+		}
+		start := time.Now()
+		defer func() {
+			if p := recover(); p != nil && p != http.ErrAbortHandler {
+				fault := "urn:porchlight:fault:" + string(device.NewID())
+				d.log.Error("a request's goroutine panicked", "fault", fault, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+				if rec.status == 0 {
+					answer := newProblem("fault", "")
+					answer.Instance = fault
+					write(rec, answer)
+				}
+			}
+			d.count.requests.WithLabelValues(route, strconv.Itoa(rec.status)).Inc()
+			d.count.seconds.WithLabelValues(route).Observe(time.Since(start).Seconds())
+			d.log.Debug("answered", "route", route, "status", rec.status, "took", time.Since(start))
+		}()
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		if r.URL.Path != "/docs.css" {
+			h.Set("Cache-Control", "no-store")
+		}
+		next.ServeHTTP(rec, r)
+	})
+}

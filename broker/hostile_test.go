@@ -1,0 +1,528 @@
+package broker
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"porchlight/broker/delivery"
+	"porchlight/device"
+	"porchlight/device/wire"
+)
+
+// TestHostile sends what no client should. The connection ends, with the reason where the
+// protocol has words for it; a neighbour notices nothing.
+func TestHostile(t *testing.T) {
+	w := begin(t, nil)
+	neighbour := w.login(t, "car-1", 5)
+	link := w.sink.await(t, "subscribed").link
+	filter := func(kind byte, levels int) []byte {
+		topic := strings.Repeat("a/", levels-1) + "a"
+		body := append([]byte{0, 1, 0, byte(len(topic) >> 8), byte(len(topic))}, topic...)
+		if kind == 0x82 {
+			body = append(body, 1)
+		}
+		return packet(kind, body)
+	}
+	tests := map[string]struct {
+		login bool // as an MQTT 5 device first
+		bytes []byte
+		code  byte // of the DISCONNECT; 0: none
+	}{
+		"not MQTT":                       {false, []byte("GET / HTTP/1.1\r\n\r\n"), 0},
+		"TLS on the plain port":          {false, []byte{0x16, 0x03, 0x01, 0x02, 0x00, 0x01}, 0},
+		"PUBLISH first":                  {false, []byte{0x30, 3, 0, 1, 'a'}, 0},
+		"256 MB announced by a stranger": {false, []byte{0x10, 0xff, 0xff, 0xff, 0x7f}, 0},
+		"3 KB announced by a stranger":   {false, []byte{0x10, 0x80, 0x18}, 0},
+		"length of five bytes":           {false, []byte{0x10, 0x80, 0x80, 0x80, 0x80, 0x01}, 0},
+		"CONNECT cut short":              {false, []byte{0x10, 4, 0, 4, 'M', 'Q'}, 0},
+		"the eight bytes":                {true, []byte{0x82, 0x06, 0x00, 0x01, 0x00, 0x00, 0x01, 'a'}, 0x81},
+		"256 MB announced by a device":   {true, []byte{0x30, 0xff, 0xff, 0xff, 0x7f}, 0x95},
+		"17 KB":                          {true, packet(0x30, make([]byte, 17<<10)), 0x95},
+		"second CONNECT":                 {true, packet(0x10, []byte{0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 9, 0, 0, 0}), 0x82},
+		"packet from a server":           {true, []byte{0x20, 2, 0, 0}, 0x82},
+		"AUTH":                           {true, []byte{0xf0, 0}, 0x82},
+		"PUBREL":                         {true, []byte{0x62, 2, 0, 1}, 0x9b},
+		"QoS 2":                          {true, []byte{0x34, 6, 0, 1, 'a', 0, 1, 0}, 0x9b},
+		"QoS 3":                          {true, []byte{0x36, 6, 0, 1, 'a', 0, 1, 0}, 0x81},
+		"retained":                       {true, []byte{0x31, 4, 0, 1, 'a', 0}, 0x9a},
+		"SUBSCRIBE of 9 levels":          {true, filter(0x82, 9), 0x90},
+		"SUBSCRIBE of 5,000 levels":      {true, filter(0x82, 5000), 0x90},
+		"UNSUBSCRIBE of 5,000 levels":    {true, filter(0xa2, 5000), 0x90},
+		"SUBSCRIBE without filter":       {true, []byte{0x82, 3, 0, 1, 0}, 0x82},
+		"SUBSCRIBE with an identifier":   {true, []byte{0x82, 9, 0, 1, 2, 0x0b, 1, 0, 1, 'a', 1}, 0xa1},
+		"properties longer than packet":  {true, []byte{0x30, 4, 0, 1, 'a', 9}, 0x81},
+		"packet ID 0":                    {true, []byte{0x32, 6, 0, 1, 'a', 0, 0, 0}, 0x81},
+		"topic that is not UTF-8":        {true, []byte{0x30, 4, 0, 1, 0xff, 0}, 0x81},
+		"DISCONNECT with flags":          {true, []byte{0xe1, 0}, 0x81},
+		"alias over the limit":           {true, []byte{0x30, 7, 0, 1, 'a', 3, 0x23, 0, 9}, 0x94},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			var r *raw
+			if tc.login {
+				r = w.login(t, "tv-1", 5)
+			} else {
+				r = w.dial(t)
+			}
+			r.Write(tc.bytes)
+			if got := r.ended(); got != tc.code {
+				t.Errorf("DISCONNECT %#x, want %#x", got, tc.code)
+			}
+			r.Close()
+			if err := link.Send(delivery.Frame{Leaf: wire.DnTime, Payload: []byte{0xa0}}); err != nil {
+				t.Fatal("the neighbour:", err)
+			}
+			if kind, _ := neighbour.receive(); kind>>4 != packets.Publish {
+				t.Fatalf("the neighbour received %#x", kind)
+			}
+		})
+	}
+	if n := w.counted(t, "panics_total"); n != 0 {
+		t.Errorf("%v panics; the guard should have stopped them", n)
+	}
+	if got := neighbour.publish(99, "pl/1/car-1/up/birth", goodBirth(t)); got != 0 {
+		t.Errorf("the neighbour's birth: %#x", got)
+	}
+}
+
+// packet puts a fixed header before body.
+func packet(first byte, body []byte) []byte {
+	b := []byte{first}
+	n := len(body)
+	for ; n > 127; n >>= 7 {
+		b = append(b, byte(n)|0x80)
+	}
+	return append(append(b, byte(n)), body...)
+}
+
+// TestOversizedFrame sends a frame that fits in a packet and not in the contract.
+func TestOversizedFrame(t *testing.T) {
+	w := begin(t, nil)
+	r := w.login(t, "tv-1", 5)
+	r.publish(1, "pl/1/tv-1/up/birth", goodBirth(t))
+	big := append([]byte{0xa1, 0x00, 0x59, 0x27, 0x10}, make([]byte, 10_000)...)
+	if got := r.publish(2, "pl/1/tv-1/up/evt", big); got != 0x99 {
+		t.Errorf("a frame of 10 KB: %#x, want 0x99", got)
+	}
+	if got := r.publish(3, "pl/1/tv-1/up/birth", goodBirth(t)); got != 0 {
+		t.Errorf("a good one after it: %#x", got)
+	}
+}
+
+func TestOldVersionIsTold(t *testing.T) {
+	w := begin(t, nil)
+	r := w.dial(t)
+	r.Write([]byte{0x10, 15, 0, 6, 'M', 'Q', 'I', 's', 'd', 'p', 3, 2, 0, 9, 0, 1, 'a'})
+	if body := r.expect(packets.Connack); body[1] != 1 {
+		t.Errorf("CONNACK %x, want 1, unacceptable protocol version", body)
+	}
+	r.ended()
+}
+
+func TestSilentSocketIsClosed(t *testing.T) {
+	w := begin(t, func(o *Options) { o.ConnectTimeout = 50 * time.Millisecond })
+	for _, scheme := range []string{"mqtt", "mqtts", "ws", "wss"} {
+		for name, first := range map[string]string{"nothing": "", "a beginning": "\x10\x20\x00"} {
+			c, err := net.Dial("tcp", w.Addr(scheme).String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			c.SetDeadline(time.Now().Add(patient))
+			io.WriteString(c, first)
+			if _, err := io.Copy(io.Discard, c); err != nil && !errors.Is(err, net.ErrClosed) && !strings.Contains(err.Error(), "reset") {
+				t.Errorf("%s, %s: %v, want the end", scheme, name, err)
+			}
+		}
+	}
+	for end := time.Now().Add(patient); w.sockets.Load() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("sockets are left")
+		}
+	}
+}
+
+func TestKeepAliveRunsOut(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for a keep-alive of 5 s")
+	}
+	t.Parallel()
+	w := begin(t, nil)
+	r := w.dial(t)
+	pk := connectPacket("tv-1", "tv-1", w.token["tv-1"])
+	pk.Connect.Keepalive = 1 // clamped to 5: the end comes after 7.5 s
+	r.send(pk)
+	r.expect(packets.Connack)
+	w.sink.await(t, "gone")
+	r.ended()
+}
+
+// TestSlowReader sends to a device that has stopped reading until it is cut off. Send must
+// return every time: the Desk calls it with the home locked.
+func TestSlowReader(t *testing.T) {
+	w := begin(t, nil)
+	r := w.dial(t)
+	r.Conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+	r.send(connectPacket("tv-1", "tv-1", w.token["tv-1"]))
+	r.expect(packets.Connack)
+	slow := w.sink.await(t, "connected").link
+	other := w.login(t, "car-1", 5)
+	good := w.sink.await(t, "subscribed").link
+
+	frame := delivery.Frame{Leaf: wire.DnTime, Payload: make([]byte, 8<<10)}
+	var err error
+	sent := 0
+	for ; err == nil && sent < 100_000; sent++ {
+		err = slow.Send(frame)
+	}
+	if !errors.Is(err, delivery.ErrAway) {
+		t.Fatalf("after %d frames of 8 KB: %v, want ErrAway", sent, err)
+	}
+	w.sink.await(t, "gone")
+	if err := good.Send(delivery.Frame{Leaf: wire.DnTime, Payload: []byte{0xa0}}); err != nil {
+		t.Error("the neighbour:", err)
+	}
+	other.expect(packets.Publish)
+	if got := w.counted(t, "slow_total"); got != 1 {
+		t.Errorf("slow peers counted: %v", got)
+	}
+	w.login(t, "tv-1", 5) // and it may come back
+}
+
+// TestStuckPredecessor: a connection that neither reads nor writes gives way at once.
+func TestStuckPredecessor(t *testing.T) {
+	w := begin(t, nil)
+	r := w.dial(t)
+	r.Conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+	r.version = 5
+	r.send(connectPacket("tv-1", "tv-1", w.token["tv-1"]))
+	r.expect(packets.Connack)
+	stuck := w.sink.await(t, "connected").link
+	for range 6 { // less than the limit: it is not cut for being slow
+		stuck.Send(delivery.Frame{Leaf: wire.DnTime, Payload: make([]byte, 8<<10)})
+	}
+	w.login(t, "tv-1", 5)
+	if c := w.sink.await(t, "gone"); c.link != stuck {
+		t.Error("the wrong link is gone")
+	}
+}
+
+// panicker is a Desk that panics at births.
+type panicker struct{ *sink }
+
+func (p panicker) Birth(dev device.ID, l delivery.Link, b wire.Birth) error {
+	p.sink.Birth(dev, l, b)
+	panic("the secret of tv-1")
+}
+
+func TestPanicEndsOneConnection(t *testing.T) {
+	w := begin(t, nil)
+	w.desk = panicker{w.sink}
+	other := w.login(t, "car-1", 5)
+	for range 3 {
+		r := w.login(t, "tv-1", 5)
+		r.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1}, PacketID: 2, TopicName: "pl/1/tv-1/up/birth", Payload: goodBirth(t)})
+		r.ended()
+		w.sink.await(t, "gone")
+	}
+	other.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pingreq}})
+	other.expect(packets.Pingresp)
+	if got := w.counted(t, "panics_total"); got != 3 {
+		t.Errorf("%v panics counted, want 3", got)
+	}
+	if n := w.server.Clients.Len(); n != 0 {
+		t.Errorf("%d clients are left in the library's map", n)
+	}
+	if strings.Contains(w.logs.String(), "the secret") {
+		t.Error("the log quotes the panic's value")
+	}
+}
+
+// failing is a listener that fails first.
+type failing struct {
+	net.Listener
+	mu   sync.Mutex
+	left int
+}
+
+func (f *failing) Accept() (net.Conn, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.left--; f.left >= 0 {
+		return nil, errors.New("accept4: too many open files")
+	}
+	return f.Listener.Accept()
+}
+
+func TestAcceptErrorsAreWaitedOut(t *testing.T) {
+	w := begin(t, nil)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &gate{Listener: &failing{Listener: l, left: 4}, door: w.Door, kind: plain}
+	done := make(chan struct{})
+	go func() { defer close(done); w.serve(g) }()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(patient))
+	r := &raw{c, t, 4}
+	r.send(connectPacket("tv-1", "tv-1", w.token["tv-1"]))
+	r.expect(packets.Connack)
+	if got := w.counted(t, "accept_errors_total"); got != 4 {
+		t.Errorf("%v errors counted, want 4", got)
+	}
+	l.Close()
+	<-done
+}
+
+func TestCeiling(t *testing.T) {
+	w := begin(t, func(o *Options) { o.MaxConnections = 3 })
+	w.login(t, "tv-1", 5)
+	a, b := w.dial(t), w.dial(t)
+	w.until(t, "sockets_open", 3)
+	w.dial(t).ended()
+	a.Close()
+	b.Close()
+	for end := time.Now().Add(patient); w.sockets.Load() > 1; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("closed sockets are still counted")
+		}
+	}
+	w.login(t, "car-1", 5)
+}
+
+// TestLogs makes everything that can be logged happen, and looks for what must not be there.
+func TestLogs(t *testing.T) {
+	w := begin(t, nil)
+	const secret = "BUY-ONE-GET-ONE"
+	bad := connectPacket("tv-1", "tv-1", w.token["car-1"])
+	r := w.dial(t)
+	r.send(bad)
+	r.ended()
+	will := connectPacket("tv-1", "tv-1", w.token["tv-1"])
+	will.Connect.WillFlag, will.Connect.WillTopic, will.Connect.WillPayload = true, "x", []byte(secret)
+	r = w.dial(t)
+	r.send(will)
+	r.ended()
+	forged := connectPacket(secret, secret, secret)
+	r = w.dial(t)
+	r.send(forged)
+	r.ended()
+	for _, version := range []byte{4, 5} {
+		r := w.login(t, "tv-1", version)
+		l := w.sink.await(t, "subscribed").link
+		r.publish(2, "pl/1/tv-1/up/evt", []byte(secret))
+		r.publish(3, "pl/1/car-1/up/"+secret, []byte(secret))
+		r.publish(4, "pl/1/tv-1/up/birth", goodBirth(t))
+		r.publish(5, "pl/1/tv-1/up/evt", []byte("\x61"+secret))
+		l.Send(delivery.Frame{Leaf: wire.DnMsg, QoS: 1, Payload: []byte(secret)})
+		r.expect(packets.Publish)
+		r.subscribe(9, secret, 1)
+		r.Write(packet(0x30, append([]byte{0, 1, 0xff}, secret...)))
+		r.ended()
+	}
+	w.stop()
+	logs := w.logs.String()
+	for _, not := range []string{secret, w.token["tv-1"], w.token["car-1"], w.key} {
+		if strings.Contains(logs, not) {
+			t.Errorf("the log contains %q", not)
+		}
+	}
+	for _, want := range []string{"library: ", "a frame was refused", "connection refused"} {
+		if !strings.Contains(logs, want) {
+			t.Errorf("the log has no %q: this test sees nothing", want)
+		}
+	}
+}
+
+// The guard alone.
+
+func connectBytes(t testing.TB, version byte) []byte {
+	t.Helper()
+	pk := connectPacket("tv-1", "tv-1", "secret")
+	pk.ProtocolVersion = version
+	var b bytes.Buffer
+	if err := pk.ConnectEncode(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// through runs a stream through a guard that logs in at CONNECT, and returns what came out.
+func through(from io.Reader) ([]byte, error) {
+	g := guard{from: from}
+	var out bytes.Buffer
+	p := make([]byte, 64)
+	for {
+		n, err := g.Read(p)
+		out.Write(p[:n])
+		g.open = g.connected
+		if err != nil {
+			return out.Bytes(), err
+		}
+	}
+}
+
+func TestGuardInPieces(t *testing.T) {
+	for _, version := range []byte{4, 5} {
+		stream := connectBytes(t, version)
+		prop := []byte{}
+		if version == 5 {
+			prop = []byte{0}
+		}
+		for range 5 {
+			stream = append(stream, packet(0x82, join([]byte{0, 1}, prop, []byte{0, 1, 'a', 1}))...)
+			stream = append(stream, packet(0x32, join([]byte{0, 1, 'a', 0, 7}, prop, bytes.Repeat([]byte("x"), 300)))...)
+			stream = append(stream, 0x40, 2, 0, 7, 0xc0, 0)
+		}
+		stream = append(stream, 0xe0, 0)
+		for name, from := range map[string]io.Reader{
+			"at once":      bytes.NewReader(stream),
+			"by bytes":     iotest.OneByteReader(bytes.NewReader(stream)),
+			"by halves":    iotest.HalfReader(bytes.NewReader(stream)),
+			"with the end": iotest.DataErrReader(bytes.NewReader(stream)),
+		} {
+			if got, err := through(from); err != io.EOF || !bytes.Equal(got, stream) {
+				t.Errorf("version %d, %s: %d of %d bytes passed, %v", version, name, len(got), len(stream), err)
+			}
+		}
+		// Whatever is cut off at the end does not pass.
+		got, err := through(bytes.NewReader(stream[:len(stream)-1]))
+		if err != io.EOF || !bytes.Equal(got, stream[:len(stream)-2]) {
+			t.Errorf("version %d: a packet that is not all there passed: %v", version, err)
+		}
+	}
+}
+
+func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
+
+// FuzzGuard: the library decodes whatever the guard lets through, and does not panic.
+func FuzzGuard(f *testing.F) {
+	for _, version := range []byte{4, 5} {
+		c := connectBytes(f, version)
+		f.Add(c)
+		f.Add(join(c, []byte{0x82, 6, 0, 1, 0, 0, 1, 'a'}))
+		f.Add(join(c, []byte{0x82, 7, 0, 1, 0, 0, 1, 'a', 1}))
+		f.Add(join(c, []byte{0xa2, 6, 0, 1, 0, 0, 1, 'a'}))
+		f.Add(join(c, []byte{0x32, 7, 0, 1, 'a', 0, 1, 0, 'x', 0x40, 4, 0, 1, 0x10, 0, 0xc0, 0, 0xe0, 2, 4, 0}))
+		f.Add(join(c, []byte{0x30, 11, 0, 1, 'a', 7, 0x26, 0, 1, 'k', 0, 1, 'v', 'x'}))
+	}
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		passed, _ := through(bytes.NewReader(stream))
+		version := byte(0)
+		for len(passed) > 0 {
+			head, body, ok, err := frame(passed, 1<<28)
+			if !ok || err != nil {
+				t.Fatalf("a torn packet passed: %x", passed)
+			}
+			pk := packets.Packet{ProtocolVersion: version}
+			fh := new(packets.FixedHeader)
+			if err := fh.Decode(passed[0]); err != nil {
+				t.Fatalf("a fixed header that the library refuses passed: %x, %v", passed[0], err)
+			}
+			fh.Remaining = body
+			pk.FixedHeader = *fh
+			b := passed[head : head+body]
+			switch fh.Type {
+			case packets.Connect:
+				pk.ConnectDecode(b)
+				version = pk.ProtocolVersion
+				pk.ConnectValidate()
+			case packets.Publish:
+				if pk.PublishDecode(b) == nil && (len(pk.TopicName) > maxTopic || strings.Count(pk.TopicName, "/") >= maxLevels) {
+					t.Fatalf("a topic over the limits passed: %q", pk.TopicName)
+				}
+				pk.PublishValidate(aliasMaximum)
+			case packets.Puback:
+				pk.PubackDecode(b)
+			case packets.Subscribe:
+				pk.SubscribeDecode(b)
+				pk.SubscribeValidate()
+			case packets.Unsubscribe:
+				pk.UnsubscribeDecode(b)
+				pk.UnsubscribeValidate()
+			case packets.Disconnect:
+				pk.DisconnectDecode(b)
+			case packets.Pingreq:
+			default:
+				t.Fatalf("packet type %d passed", fh.Type)
+			}
+			passed = passed[head+body:]
+		}
+	})
+}
+
+func mosquitto(t *testing.T) {
+	t.Helper()
+	for _, tool := range []string{"mosquitto_pub", "mosquitto_sub"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skip(tool, "is not installed")
+		}
+	}
+}
+
+// TestMosquitto plays a device with Debian's command-line clients.
+func TestMosquitto(t *testing.T) {
+	mosquitto(t)
+	w := begin(t, nil)
+	host, port, _ := net.SplitHostPort(w.Addr("mqtt").String())
+	_, securePort, _ := net.SplitHostPort(w.Addr("mqtts").String())
+	for name, over := range map[string][]string{
+		"plain": {"-h", host, "-p", port},
+		"tls":   {"-h", "localhost", "-p", securePort, "--cafile", w.caCrt},
+	} {
+		for _, version := range []string{"mqttv311", "mqttv5"} {
+			t.Run(name+" "+version, func(t *testing.T) {
+				who := append([]string{"-V", version, "-i", "tv-1", "-u", "tv-1", "-P", w.token["tv-1"], "-q", "1"}, over...)
+				sub := exec.Command("mosquitto_sub", append(who, "-t", "pl/1/tv-1/dn/#", "-C", "2", "-F", "%t %x", "-W", "20")...)
+				var out, errs bytes.Buffer
+				sub.Stdout, sub.Stderr = &out, &errs
+				if err := sub.Start(); err != nil {
+					t.Fatal(err)
+				}
+				l := w.sink.await(t, "subscribed").link
+				if err := l.Send(delivery.Frame{Leaf: wire.DnTime, Payload: []byte{0xa0}}); err != nil {
+					t.Fatal(err)
+				}
+				if err := l.Send(delivery.Frame{Leaf: wire.DnMsg, QoS: 1, Payload: []byte{0xa1, 0, 1}}); err != nil {
+					t.Fatal(err)
+				}
+				w.sink.await(t, "acked")
+				if err := sub.Wait(); err != nil {
+					t.Fatalf("mosquitto_sub: %v: %s", err, errs.String())
+				}
+				if got, want := out.String(), "pl/1/tv-1/dn/time a0\npl/1/tv-1/dn/msg a10001\n"; got != want || errs.Len() > 0 {
+					t.Errorf("mosquitto_sub printed %q, %q, want %q", got, errs.String(), want)
+				}
+				w.sink.await(t, "gone")
+				pub := exec.Command("mosquitto_pub", append(who, "-t", "pl/1/tv-1/up/birth", "-s")...)
+				pub.Stdin = bytes.NewReader(goodBirth(t))
+				if got, err := pub.CombinedOutput(); err != nil || len(got) > 0 {
+					t.Errorf("mosquitto_pub: %v: %s", err, got)
+				}
+				w.sink.await(t, "birth")
+				w.sink.await(t, "gone")
+				// Refused: named clearly, and by the exit status.
+				who[7] = w.token["car-1"]
+				got, err := exec.Command("mosquitto_pub", append(who, "-t", "pl/1/tv-1/up/birth", "-m", "x")...).CombinedOutput()
+				if err == nil || !strings.Contains(strings.ToLower(string(got)), "not authori") {
+					t.Errorf("wrong token: %v: %s", err, got)
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"porchlight/broker/api"
+	"porchlight/broker/delivery"
+	"porchlight/device"
+	"porchlight/device/registry"
+	"porchlight/policy"
+)
+
+type brandCmd struct {
+	Add    brandAddCmd    `cmd:"" help:"Register a brand; prints its API key, once."`
+	List   brandListCmd   `cmd:"" help:"List the brands."`
+	Remove brandRemoveCmd `cmd:"" help:"Remove a brand: its key is void, and what it has in force is withdrawn."`
+}
+
+type brandAddCmd struct {
+	ID      string           `arg:"" name:"id" help:"Its ID: a-z, 0-9 and hyphen."`
+	Name    string           `required:"" help:"Its name, as people see it." placeholder:"NAME"`
+	Purpose []policy.Purpose `required:"" help:"What it wants to send messages for: service, marketing, personalised, recommendations, research, analytics. May be given several times." placeholder:"PURPOSE"`
+	Quota   int              `help:"How many of its messages may be in force at one time." default:"100"`
+	JSON    bool             `help:"Print JSON."`
+}
+
+// Run registers a brand.
+func (c *brandAddCmd) Run(e *env) error {
+	b := registry.Brand{ID: device.BrandID(c.ID), Name: c.Name, Quota: c.Quota}
+	for _, p := range c.Purpose {
+		b.Purposes = append(b.Purposes, p.String())
+	}
+	added, err := ask[api.BrandAdded](e, "brand/add", b)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(e.out, added)
+	}
+	fmt.Fprintln(e.out, added.Key)
+	return nil
+}
+
+type brandListCmd struct {
+	JSON bool `help:"Print JSON."`
+}
+
+// Run lists the brands.
+func (c *brandListCmd) Run(e *env) error {
+	return list(e, c.JSON, "brand/list", api.None{}, "ID\tNAME\tPURPOSES\tQUOTA", func(b registry.Brand) string {
+		return strings.Join([]string{string(b.ID), b.Name, strings.Join(b.Purposes, ","), strconv.Itoa(b.Quota)}, "\t")
+	})
+}
+
+type brandRemoveCmd struct {
+	ID string `arg:"" name:"id" help:"The brand's ID."`
+}
+
+// Run removes a brand.
+func (c *brandRemoveCmd) Run(e *env) error {
+	_, err := ask[api.None](e, "brand/remove", api.BrandRef{ID: device.BrandID(c.ID)})
+	return err
+}
+
+type pushCmd struct {
+	File    string        `arg:"" help:"Message in YAML or JSON; - is standard input."`
+	Key     string        `help:"Idempotency key; default the digest of the file, so that the same file is one message however often it is pushed." placeholder:"KEY" xor:"key"`
+	Again   bool          `help:"A new message, even if the same file was pushed before." xor:"key"`
+	For     time.Duration `help:"How long from now it may be shown, such as 2h, if the file has no not_after. Each push is then a message of its own." placeholder:"TIME"`
+	API     string        `name:"api" help:"The gateway." default:"http://127.0.0.1:8080" env:"PORCHLIGHT_API" placeholder:"URL"`
+	KeyFile string        `help:"File with the brand's API key." env:"PORCHLIGHT_API_KEY_FILE" placeholder:"FILE"`
+	CA      string        `name:"ca" help:"Certificate to trust, for https." placeholder:"FILE"`
+	JSON    bool          `help:"Print JSON."`
+}
+
+// maxFile is how large a message file may be: twice what the gateway takes as JSON, for comments.
+const maxFile = 2 * delivery.MaxSubmission
+
+// Run sends a message and prints its ID.
+func (c *pushCmd) Run(e *env) error {
+	secret, err := c.secret()
+	if err != nil {
+		return err
+	}
+	in, name := e.in, "standard input"
+	if c.File != "-" {
+		f, err := os.Open(c.File)
+		if err != nil {
+			return fmt.Errorf("push: %w", err)
+		}
+		defer f.Close()
+		in, name = f, c.File
+	}
+	raw, err := io.ReadAll(io.LimitReader(in, maxFile+1))
+	if err == nil && len(raw) > maxFile {
+		err = fmt.Errorf("%s is larger than %d bytes", name, maxFile)
+	}
+	if err != nil {
+		return fmt.Errorf("push: %w", err)
+	}
+	file, body, err := readMessage(name, raw, c.For)
+	if err != nil {
+		return fmt.Errorf("push: %w", err)
+	}
+	key := c.Key
+	switch {
+	case key != "":
+	case c.Again || c.For != 0:
+		key = "push-" + string(device.NewID())
+	default:
+		key = fmt.Sprintf("file-%x", sha256.Sum256(raw))
+	}
+	m, replayed, err := c.send(e.ctx, file, secret, key, body)
+	if err != nil {
+		return fmt.Errorf("push: %w", err)
+	}
+	if replayed && c.Key == "" {
+		fmt.Fprintf(e.errs, "porchlight: %s was pushed before, and stays one message; --again makes a new one\n", name)
+	}
+	if c.JSON {
+		return printJSON(e.out, m)
+	}
+	fmt.Fprintln(e.out, m.ID)
+	return nil
+}
+
+// secret is the brand's API key.
+func (c *pushCmd) secret() (string, error) {
+	if c.KeyFile == "" {
+		if key := strings.TrimSpace(os.Getenv("PORCHLIGHT_API_KEY")); key != "" {
+			return key, nil
+		}
+		return "", usageError{errors.New("push: no API key: give --key-file, or set PORCHLIGHT_API_KEY to what `porchlight brand add` printed")}
+	}
+	raw, err := os.ReadFile(c.KeyFile)
+	if err != nil {
+		return "", fmt.Errorf("push: read API key: %w", err)
+	}
+	return strings.TrimSpace(string(raw)), nil
+}
+
+// readMessage makes JSON of a message file. What is wrong with it is told with its line.
+func readMessage(path string, raw []byte, life time.Duration) (*yamlFile, []byte, error) {
+	f, err := parseYAML(path, raw)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := f.check(delivery.Submission{}); err != nil {
+		return nil, nil, err
+	}
+	body, err := yaml.YAMLToJSON(raw)
+	if err != nil {
+		return nil, nil, located(path, err)
+	}
+	s, err := delivery.ParseSubmission(bytes.TrimSpace(body))
+	if err != nil {
+		return nil, nil, f.explain(err)
+	}
+	if life != 0 && s.NotAfter.IsZero() {
+		s.NotAfter = time.Now().Add(life).UTC().Truncate(time.Second)
+		if body, err = json.Marshal(s); err != nil {
+			return nil, nil, err
+		}
+	}
+	return f, body, nil
+}
+
+// explain puts file and line before everything that is wrong with a message.
+func (f *yamlFile) explain(err error) error {
+	var invalid delivery.Invalid
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	var all error
+	for _, one := range invalid {
+		all = errors.Join(all, fmt.Errorf("%s: %w", f.at(one.Field), one))
+	}
+	return all
+}
+
+func (c *pushCmd) send(ctx context.Context, f *yamlFile, secret, key string, body []byte) (m api.Message, replayed bool, err error) {
+	client := http.Client{Timeout: time.Minute}
+	if c.CA != "" {
+		pem, err := os.ReadFile(c.CA)
+		if err != nil {
+			return m, false, err
+		}
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(pem) {
+			return m, false, fmt.Errorf("%s has no certificate in PEM", c.CA)
+		}
+		client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.API, "/")+"/v1/messages", bytes.NewReader(body))
+	if err != nil {
+		return m, false, err
+	}
+	req.Header.Set("Authorization", "Bearer "+secret)
+	req.Header.Set("Idempotency-Key", key)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := client.Do(req)
+	if err != nil {
+		return m, false, fmt.Errorf("%w: is the gateway running, and is --api its address? Nothing is lost: push the same file again", err)
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return m, false, err
+	}
+	if resp.StatusCode == http.StatusAccepted {
+		err := json.Unmarshal(raw, &m)
+		return m, resp.Header.Get("Idempotent-Replayed") == "true", err
+	}
+	var p api.Problem
+	switch {
+	case json.Unmarshal(raw, &p) != nil || p.Title == "":
+		return m, false, fmt.Errorf("%s answered %s", c.API, resp.Status)
+	case len(p.Errors) > 0:
+		return m, false, f.explain(p.Errors)
+	}
+	if after := resp.Header.Get("Retry-After"); after != "" {
+		p.Detail = strings.TrimPrefix(p.Detail+"; try again in "+after+" s", "; ")
+	}
+	return m, false, &p
+}

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"porchlight/broker"
+	"porchlight/broker/delivery"
+)
+
+// Config is the configuration file. An address that is empty is no listener.
+type Config struct {
+	Data string `yaml:"-"` // folder of the database, the certificates and the socket; a flag, because every command needs it
+
+	MQTT     MQTTConfig     `yaml:"mqtt"`
+	HTTP     HTTPConfig     `yaml:"http"`
+	TLS      TLSConfig      `yaml:"tls"`
+	Delivery DeliveryConfig `yaml:"delivery"`
+	Brands   BrandsConfig   `yaml:"brands"`
+	Log      LogConfig      `yaml:"log"`
+}
+
+// MQTTConfig is about the door for devices, and for brands that speak MQTT.
+type MQTTConfig struct {
+	Plain               string        `yaml:"plain"`                 // default 127.0.0.1:1883
+	TLS                 string        `yaml:"tls"`                   // default :8883
+	WebSocket           string        `yaml:"websocket"`             // default none
+	WebSocketTLS        string        `yaml:"websocket_tls"`         // default none
+	PlainBeyondLoopback bool          `yaml:"plain_beyond_loopback"` // plain and websocket may be reached by other machines, unencrypted
+	MaxConnections      int           `yaml:"max_connections"`       // default 10000
+	ConnectTimeout      time.Duration `yaml:"connect_timeout"`       // from the socket to CONNECT; default 5s
+}
+
+// HTTPConfig is about the door for brands, and the pages for those who run the gateway.
+type HTTPConfig struct {
+	Plain               string `yaml:"plain"` // default 127.0.0.1:8080
+	TLS                 string `yaml:"tls"`   // default none
+	PlainBeyondLoopback bool   `yaml:"plain_beyond_loopback"`
+}
+
+// TLSConfig is about the certificate that the gateway makes for itself.
+type TLSConfig struct {
+	Names []string `yaml:"names"` // by which clients reach this machine, beside localhost and its host name
+}
+
+// DeliveryConfig is about screens.
+type DeliveryConfig struct {
+	Lease           time.Duration `yaml:"lease"`           // how long a device may keep a message without hearing from us; default 10s
+	Allowance       time.Duration `yaml:"allowance"`       // added to it for the device's clock; default 2s
+	Acknowledgement time.Duration `yaml:"acknowledgement"` // how long a device may take to acknowledge a frame; default 20s
+	Workers         int           `yaml:"workers"`         // homes that are judged at the same time; default 64
+}
+
+// BrandsConfig holds each brand to a rate, through all doors together.
+type BrandsConfig struct {
+	Rate  float64 `yaml:"rate"`  // requests a second in the long run; default 50
+	Burst int     `yaml:"burst"` // requests at once; default 100
+}
+
+// LogConfig is about the log, on standard error.
+type LogConfig struct {
+	Format string `yaml:"format"` // text or json; default text
+	Level  string `yaml:"level"`  // debug, info, warn or error; default info
+}
+
+// DefaultConfig is the configuration of a gateway that was told nothing.
+func DefaultConfig() Config {
+	return Config{
+		MQTT:     MQTTConfig{Plain: "127.0.0.1:1883", TLS: ":8883", MaxConnections: 10000, ConnectTimeout: 5 * time.Second},
+		HTTP:     HTTPConfig{Plain: "127.0.0.1:8080"},
+		TLS:      TLSConfig{Names: []string{}},
+		Delivery: DeliveryConfig{Lease: 10 * time.Second, Allowance: 2 * time.Second, Acknowledgement: 20 * time.Second, Workers: 64},
+		Brands:   BrandsConfig{Rate: 50, Burst: 100},
+		Log:      LogConfig{Format: "text", Level: "info"},
+	}
+}
+
+// readConfig is the configuration in the file at path over the defaults; "" is the defaults.
+func readConfig(path string) (Config, error) {
+	c := DefaultConfig()
+	if path == "" {
+		return c, nil
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return c, fmt.Errorf("read configuration: %w", err)
+	}
+	f, err := parseYAML(path, raw)
+	if err == nil {
+		err = f.decode(&c)
+	}
+	if err == nil {
+		for _, wrong := range c.faults() {
+			err = errors.Join(err, fmt.Errorf("%s: %s", f.at(wrong.key), wrong.Error()))
+		}
+	}
+	if err != nil {
+		return c, fmt.Errorf("read configuration: %w", err)
+	}
+	return c, nil
+}
+
+// configFault says which key cannot be as it is.
+type configFault struct{ key, why string }
+
+func (f configFault) Error() string { return f.key + " " + f.why }
+
+// Validate reports everything that cannot be as it is.
+func (c Config) Validate() error {
+	var err error
+	for _, f := range c.faults() {
+		err = errors.Join(err, f)
+	}
+	return err
+}
+
+func (c Config) faults() (all []configFault) {
+	add := func(ok bool, key, why string, args ...any) {
+		if !ok {
+			all = append(all, configFault{key, fmt.Sprintf(why, args...)})
+		}
+	}
+	for _, a := range []struct{ key, address string }{
+		{"mqtt.plain", c.MQTT.Plain}, {"mqtt.tls", c.MQTT.TLS}, {"mqtt.websocket", c.MQTT.WebSocket}, {"mqtt.websocket_tls", c.MQTT.WebSocketTLS},
+		{"http.plain", c.HTTP.Plain}, {"http.tls", c.HTTP.TLS},
+	} {
+		_, err := net.ResolveTCPAddr("tcp", a.address)
+		add(a.address == "" || err == nil, a.key, "is %q: write host:port as in 127.0.0.1:1883, :8883 for every network, or \"\" for none", a.address)
+	}
+	between := func(key string, d, least, most time.Duration) {
+		add(d >= least && d <= most, key, "is %s: use %s to %s", d, least, most)
+	}
+	between("mqtt.connect_timeout", c.MQTT.ConnectTimeout, 100*time.Millisecond, time.Minute)
+	between("delivery.lease", c.Delivery.Lease, time.Second, time.Hour)
+	between("delivery.allowance", c.Delivery.Allowance, time.Millisecond, time.Minute)
+	between("delivery.acknowledgement", c.Delivery.Acknowledgement, time.Second, 10*time.Minute)
+	add(c.MQTT.MaxConnections > 0, "mqtt.max_connections", "is %d: use 1 or more", c.MQTT.MaxConnections)
+	add(c.Delivery.Workers > 0 && c.Delivery.Workers <= 4096, "delivery.workers", "is %d: use 1 to 4096", c.Delivery.Workers)
+	add(c.Brands.Rate > 0, "brands.rate", "is %g: use more than 0", c.Brands.Rate)
+	add(c.Brands.Burst > 0, "brands.burst", "is %d: use 1 or more", c.Brands.Burst)
+	add(c.Log.Format == "text" || c.Log.Format == "json", "log.format", "is %q: use text or json", c.Log.Format)
+	var level slog.Level
+	add(level.UnmarshalText([]byte(c.Log.Level)) == nil, "log.level", "is %q: use debug, info, warn or error", c.Log.Level)
+	return all
+}
+
+// logger writes to w as the configuration says.
+func (c LogConfig) logger(w io.Writer) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.Level)) // Validate has seen it
+	o := &slog.HandlerOptions{Level: level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+func (c DeliveryConfig) options() delivery.Options {
+	return delivery.Options{Lease: c.Lease, Allowance: c.Allowance, AckWait: c.Acknowledgement, Workers: c.Workers}
+}
+
+func (c MQTTConfig) options() broker.Options {
+	return broker.Options{
+		Plain: c.Plain, TLS: c.TLS, WebSocket: c.WebSocket, WebSocketTLS: c.WebSocketTLS,
+		AllowPlain: c.PlainBeyondLoopback, MaxConnections: c.MaxConnections, ConnectTimeout: c.ConnectTimeout,
+	}
+}

@@ -1,0 +1,104 @@
+// Command porchlight is the gateway and everything that is done with it from a terminal.
+//
+// In: arguments, a configuration file, message files. Out: the running gateway; tables, JSON,
+// and errors of one line. Never: a decision, a rule, a table of its own.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	_ "time/tzdata" // people's time must not depend on the machine's tables
+
+	"github.com/alecthomas/kong"
+)
+
+func main() { os.Exit(command()) }
+
+// command is the whole process but for its exit status.
+func command() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+}
+
+// cli is the command line.
+type cli struct {
+	Data string `help:"Data folder of the gateway." default:"porchlight-data" env:"PORCHLIGHT_DATA" placeholder:"DIR"`
+
+	Serve   serveCmd   `cmd:"" help:"Run the gateway until it is told to end."`
+	Home    homeCmd    `cmd:"" help:"Homes and what they want."`
+	Person  personCmd  `cmd:"" help:"People of a home."`
+	Device  deviceCmd  `cmd:"" help:"Devices of a home."`
+	Brand   brandCmd   `cmd:"" help:"Brands that may send messages."`
+	Push    pushCmd    `cmd:"" help:"Send a message, as a brand does."`
+	Consent consentCmd `cmd:"" help:"What a home has said yes or no to."`
+	Why     whyCmd     `cmd:"" help:"Explain what becomes of a message, screen by screen."`
+	Status  statusCmd  `cmd:"" help:"The gateway at a glance."`
+	Rebuild rebuildCmd `cmd:"" help:"Make all tables again from the journal."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+	Demo    demoCmd    `cmd:"" passthrough:"" help:"A gateway, a home and a brand in a temporary folder, with the story told."`
+}
+
+// env is what a command works with.
+type env struct {
+	ctx  context.Context
+	in   io.Reader
+	out  io.Writer
+	errs io.Writer
+	data string
+}
+
+// usageError is a wrong use of a command that its flags alone cannot show.
+type usageError struct{ error }
+
+type exited int
+
+// run does what args say and returns the exit status: 0, 1 for a failure, 2 for wrong usage.
+func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) (status int) {
+	defer func() {
+		if p := recover(); p != nil {
+			code, ok := p.(exited) // by --help
+			if !ok {
+				panic(p)
+			}
+			status = int(code)
+		}
+	}()
+	var c cli
+	parser := kong.Must(&c, kong.Name("porchlight"),
+		kong.Description("Porchlight decides at home whether a brand's message may be shown, where, and when."),
+		kong.Writers(out, errs), kong.Exit(func(code int) { panic(exited(code)) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	at, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(errs, "porchlight: %s (porchlight --help lists all commands)\n", oneLine(err))
+		return 2
+	}
+	err = at.Run(&env{ctx, in, out, errs, c.Data})
+	var usage usageError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &usage):
+		status = 2
+	default:
+		status = 1
+	}
+	fmt.Fprintf(errs, "porchlight: %s\n", strings.TrimSpace(err.Error()))
+	return status
+}
+
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+
+type demoCmd struct {
+	Args []string `arg:"" optional:"" help:"See porchlight demo --help."`
+}
+
+// Run tells the demo's story.
+func (c *demoCmd) Run(e *env) error { return demoCommand(e.ctx, c.Args, e.out) }

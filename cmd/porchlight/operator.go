@@ -1,0 +1,96 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"porchlight/broker/api"
+)
+
+// ask has the gateway that runs on the data folder do a verb, and returns its answer.
+func ask[Out any](e *env, verb string, in any) (out Out, err error) {
+	socket := filepath.Join(e.data, socketFile)
+	body, err := json.Marshal(in)
+	if err != nil {
+		return out, fmt.Errorf("ask the gateway: %w", err)
+	}
+	client := http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", socket)
+		},
+	}}
+	req, err := http.NewRequestWithContext(e.ctx, http.MethodPost, "http://porchlight/"+verb, bytes.NewReader(body))
+	if err != nil {
+		return out, fmt.Errorf("ask the gateway: %w", err)
+	}
+	resp, err := client.Do(req)
+	switch {
+	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
+		return out, fmt.Errorf("the gateway is not running (nobody answers at %s): start it with: porchlight serve --data %s", socket, e.data)
+	case errors.Is(err, syscall.EACCES):
+		return out, fmt.Errorf("you may not open %s: run this as the user that the gateway runs as", socket)
+	case err != nil:
+		return out, fmt.Errorf("ask the gateway: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		var p api.Problem
+		if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&p); err != nil || p.Detail == "" {
+			return out, fmt.Errorf("ask the gateway: it answered %s", resp.Status)
+		}
+		return out, errors.New(p.Detail)
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil {
+		return out, fmt.Errorf("read the gateway's answer: %w", err)
+	}
+	return out, nil
+}
+
+func table(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 0, 2, ' ', 0) }
+
+// printJSON prints v, readable.
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// list prints what a verb answers, as a table or as JSON.
+func list[T any](e *env, asJSON bool, verb string, in any, head string, row func(T) string) error {
+	all, err := ask[[]T](e, verb, in)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		if all == nil {
+			all = []T{}
+		}
+		return printJSON(e.out, all)
+	}
+	t := table(e.out)
+	fmt.Fprintln(t, head)
+	for _, one := range all {
+		fmt.Fprintln(t, row(one))
+	}
+	return t.Flush()
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"porchlight/broker"
+	"porchlight/broker/api"
+	"porchlight/broker/delivery"
+	"porchlight/device"
+	"porchlight/device/store"
+)
+
+// The files of the data folder, beside the certificates.
+const (
+	databaseFile = "porchlight.db"
+	socketFile   = "porchlight.sock"
+)
+
+type serveCmd struct {
+	Config string `help:"Configuration file; configs/porchlight.yaml explains every key." type:"existingfile" placeholder:"FILE"`
+}
+
+// Run runs the gateway.
+func (c *serveCmd) Run(e *env) error {
+	cfg, err := readConfig(c.Config)
+	if err != nil {
+		return err
+	}
+	cfg.Data = e.data
+	return serve(e.ctx, cfg, nil, cfg.Log.logger(e.errs), func(g Gateway) { g.announce(e.out) })
+}
+
+// Gateway is a gateway that runs, for those who share its process.
+type Gateway struct {
+	api.Gateway
+	Socket      string         // path of the operator's socket
+	Fingerprint string         // SHA-256 of the authority's certificate
+	Desk        *delivery.Desk // for a clock that is set on purpose: Lookup
+}
+
+// serve runs a gateway until ctx is done. clock is people's time, nil the system's. ready is
+// called once, when everything answers.
+func serve(ctx context.Context, cfg Config, clock func() device.Instant, log *slog.Logger, ready func(Gateway)) error {
+	if err := cfg.Validate(); err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
+	if clock == nil {
+		clock = func() device.Instant { return device.At(time.Now()) }
+	}
+	data, err := dataFolder(cfg.Data, log)
+	if err != nil {
+		return err
+	}
+	db, err := store.Open(ctx, filepath.Join(data, databaseFile), store.Options{Project: delivery.Project, Now: clock})
+	if err != nil {
+		return err
+	}
+	defer closing(log, "store", db)
+	secure, ca, err := broker.LocalCA(data, cfg.TLS.Names, time.Now())
+	if err != nil {
+		return err
+	}
+
+	inHall := cfg.Delivery.options()
+	inHall.Now = clock
+	desk, err := delivery.NewDesk(db, inHall, log.With("part", "desk"))
+	if err != nil {
+		return err
+	}
+	courier := delivery.NewCourier(desk)
+	var working atomic.Bool
+	limit := api.NewLimiter(cfg.Brands.Rate, cfg.Brands.Burst)
+
+	atDoor := cfg.MQTT.options()
+	atDoor.Secure, atDoor.Limit = secure, limit.Allow
+	mqtt, err := broker.New(desk, db, atDoor, log.With("part", "mqtt"))
+	if err != nil {
+		return err
+	}
+	defer closing(log, "mqtt", mqtt)
+	web, err := api.New(desk, db, api.Options{
+		Plain: cfg.HTTP.Plain, TLS: cfg.HTTP.TLS, Secure: secure, AllowPlain: cfg.HTTP.PlainBeyondLoopback, Limit: limit.Allow,
+		Metrics: []prometheus.Collector{desk.Metrics(), mqtt.Metrics()},
+		Ready: func() string {
+			if !working.Load() {
+				return "courier"
+			}
+			return ""
+		},
+	}, log.With("part", "http"))
+	if err != nil {
+		return err
+	}
+	defer closing(log, "http", web)
+	g := Gateway{
+		Gateway: api.Gateway{Version: version(), Data: data, CA: ca, Listeners: addresses(mqtt, web)},
+		Socket:  filepath.Join(data, socketFile), Desk: desk, Fingerprint: fingerprint(secure.Certificates[0].Certificate),
+	}
+	operators, err := api.NewOperators(desk, g.Socket, g.Gateway, log.With("part", "operators"))
+	if err != nil {
+		return err
+	}
+	defer closing(log, "operators", operators)
+
+	parts, ctx := errgroup.WithContext(ctx)
+	parts.Go(func() error {
+		working.Store(true)
+		defer working.Store(false)
+		return courier.Run(ctx)
+	})
+	parts.Go(func() error { return mqtt.Run(ctx) })
+	parts.Go(func() error { return web.Run(ctx) })
+	parts.Go(func() error { return operators.Run(ctx) })
+	log.Info("gateway runs", "data", data, "ca", ca, "ca_sha256", g.Fingerprint)
+	ready(g)
+	err = parts.Wait()
+	log.Info("gateway ends")
+	return err
+}
+
+func closing(log *slog.Logger, part string, c io.Closer) {
+	if err := c.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		log.Error("part not closed", "part", part, "err", err)
+	}
+}
+
+// dataFolder makes the folder if it is not there, and returns its absolute path.
+func dataFolder(path string, log *slog.Logger) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("data folder: %w", err)
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return "", fmt.Errorf("data folder: %w", err)
+	}
+	fi, err := os.Stat(path)
+	if err != nil {
+		return "", fmt.Errorf("data folder: %w", err)
+	}
+	if fi.Mode().Perm()&0o077 != 0 {
+		log.Warn("other users of this machine can look into the data folder", "data", path, "mode", fi.Mode().Perm().String(), "fix", "chmod 700")
+	}
+	return path, nil
+}
+
+func addresses(mqtt *broker.Door, web *api.Door) map[string]string {
+	all := map[string]string{}
+	for _, scheme := range []string{"mqtt", "mqtts", "ws", "wss"} {
+		if a := mqtt.Addr(scheme); a != nil {
+			all[scheme] = a.String()
+		}
+	}
+	for _, scheme := range []string{"http", "https"} {
+		if a := web.Addr(scheme); a != nil {
+			all[scheme] = a.String()
+		}
+	}
+	return all
+}
+
+// fingerprint of the last certificate of a chain, as openssl x509 -fingerprint -sha256 prints it.
+func fingerprint(chain [][]byte) string {
+	sum := sha256.Sum256(chain[len(chain)-1])
+	return strings.ReplaceAll(fmt.Sprintf("% X", sum), " ", ":")
+}
+
+// schemes are the ways in, in the order in which they are told, with what each is.
+var schemes = []struct{ name, what string }{
+	{"mqtts", "devices, TLS"}, {"mqtt", "devices, unencrypted"}, {"wss", "devices, WebSocket over TLS"}, {"ws", "devices, WebSocket, unencrypted"},
+	{"https", "brands, TLS"}, {"http", "brands, unencrypted; readable documentation at /docs"},
+}
+
+// announce tells where a gateway listens.
+func (g Gateway) announce(w io.Writer) {
+	t := table(w)
+	fmt.Fprintf(t, "Porchlight %s is on.\n", g.Version)
+	for _, s := range schemes {
+		if a := g.Listeners[s.name]; a != "" {
+			fmt.Fprintf(t, "  %s\t%s\n", s.name+"://"+a, s.what)
+		}
+	}
+	fmt.Fprintf(t, "  %s\toperator's commands\n", g.Socket)
+	fmt.Fprintf(t, "  %s\tcertificate that clients trust\n", g.CA)
+	_ = t.Flush() // a terminal that is gone is no reason to end
+	fmt.Fprintf(w, "  SHA-256 %s\n", g.Fingerprint)
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+
+	"porchlight/policy"
+)
+
+// yamlFile is a file in YAML, or in JSON, which is YAML too.
+type yamlFile struct {
+	path string
+	raw  []byte
+	tree *ast.File
+}
+
+func parseYAML(path string, raw []byte) (*yamlFile, error) {
+	tree, err := parser.ParseBytes(raw, 0)
+	if err != nil {
+		return nil, located(path, err)
+	}
+	return &yamlFile{path, raw, tree}, nil
+}
+
+// located is an error of the parser with the file and the line it is about.
+func located(path string, err error) error {
+	var at yaml.Error
+	if errors.As(err, &at) && at.GetToken() != nil {
+		return fmt.Errorf("%s:%d: %s", path, at.GetToken().Position.Line, at.GetMessage())
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
+
+// decode reads the file into v. An unknown key is an error that names the nearest one.
+func (f *yamlFile) decode(v any) error {
+	if err := f.check(v); err != nil {
+		return err
+	}
+	if err := yaml.UnmarshalWithOptions(f.raw, v, yaml.Strict()); err != nil {
+		return located(f.path, err)
+	}
+	return nil
+}
+
+// check holds the keys of the file against the fields of v, by their yaml or json names.
+func (f *yamlFile) check(v any) error {
+	var err error
+	for _, doc := range f.tree.Docs {
+		err = errors.Join(err, f.walk(doc.Body, reflect.TypeOf(v)))
+	}
+	return err
+}
+
+func (f *yamlFile) walk(n ast.Node, t reflect.Type) error {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t == reflect.TypeFor[time.Time]() {
+		return nil
+	}
+	var err error
+	switch n := n.(type) {
+	case *ast.MappingNode:
+		for _, value := range n.Values {
+			err = errors.Join(err, f.walk(value, t))
+		}
+	case *ast.MappingValueNode:
+		if t.Kind() != reflect.Struct {
+			return nil
+		}
+		key := n.Key.GetToken().Value
+		known := keys(t)
+		inner, ok := known[key]
+		if !ok {
+			var names []string
+			for name := range known {
+				names = append(names, name)
+			}
+			hint := "leave it out"
+			if near := policy.Nearest(key, names); near != "" {
+				hint = fmt.Sprintf("did you mean %q?", near)
+			}
+			return fmt.Errorf("%s:%d: key %q is unknown: %s", f.path, n.Key.GetToken().Position.Line, key, hint)
+		}
+		return f.walk(n.Value, inner)
+	case *ast.SequenceNode:
+		if t.Kind() != reflect.Slice {
+			return nil
+		}
+		for _, value := range n.Values {
+			err = errors.Join(err, f.walk(value, t.Elem()))
+		}
+	}
+	return err
+}
+
+// keys are the fields of a struct as files spell them.
+func keys(t reflect.Type) map[string]reflect.Type {
+	all := map[string]reflect.Type{}
+	for field := range t.Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
+		if name == "" {
+			name, _, _ = strings.Cut(field.Tag.Get("json"), ",")
+		}
+		if name != "" && name != "-" {
+			all[name] = field.Type
+		}
+	}
+	return all
+}
+
+// at is the file and line of a field such as texts[0].body, or of what is nearest around it.
+func (f *yamlFile) at(field string) string {
+	for where := "$." + field; where != ""; {
+		if p, err := yaml.PathString(where); err == nil {
+			if n, err := p.FilterFile(f.tree); err == nil && n != nil && n.GetToken() != nil {
+				tok := n.GetToken()
+				if n.Type() == ast.MappingType || n.Type() == ast.MappingValueType {
+					for tok.Prev != nil && tok.Position.Line == tok.Prev.Position.Line {
+						tok = tok.Prev
+					}
+				}
+				return fmt.Sprintf("%s:%d", f.path, tok.Position.Line)
+			}
+		}
+		where = where[:max(strings.LastIndexAny(where, ".["), 0)]
+	}
+	return f.path
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	mochi "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/listeners"
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"porchlight/device"
+	"porchlight/firmware-sim/sim"
+)
+
+// everybody may do everything.
+type everybody struct{ mochi.HookBase }
+
+func (*everybody) ID() string { return "everybody" }
+func (*everybody) Provides(b byte) bool {
+	return b == mochi.OnConnectAuthenticate || b == mochi.OnACLCheck
+}
+func (*everybody) OnConnectAuthenticate(*mochi.Client, packets.Packet) bool { return true }
+func (*everybody) OnACLCheck(*mochi.Client, string, bool) bool              { return true }
+
+// broker is a plain one, until the test ends.
+func broker(t *testing.T) (url string) {
+	t.Helper()
+	server := mochi.New(&mochi.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	l := listeners.NewTCP(listeners.Config{ID: "tcp", Address: "127.0.0.1:0"})
+	if err := server.AddHook(new(everybody), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.AddListener(l); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Serve(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	return "tcp://" + l.Address()
+}
+
+// credentials for the family, in a file.
+func credentials(t *testing.T, gateway string) string {
+	t.Helper()
+	c := sim.Credentials{Gateway: gateway, Devices: make(map[string]sim.Credential)}
+	for _, name := range []string{"TV", "Car", "Fridge"} {
+		c.Devices[name] = sim.Credential{ID: device.NewID(), Token: "secret"}
+	}
+	path := filepath.Join(t.TempDir(), "family.yaml")
+	if err := sim.WriteCredentials(path, c); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+const family = "../configs/homes/family.yaml"
+
+func TestWrongUsage(t *testing.T) {
+	creds := credentials(t, "tcp://127.0.0.1:1")
+	tests := map[string]struct {
+		args []string
+		want string
+	}{
+		"no home":         {nil, "--home"},
+		"unknown flag":    {[]string{"--home", family, "--colour"}, "--colour"},
+		"home missing":    {[]string{"--home", "nowhere.yaml"}, "nowhere.yaml"},
+		"no credentials":  {[]string{"--home", family, "--credentials", "nowhere.yaml"}, "porchlight home add --file"},
+		"zone":            {[]string{"--home", family, "--replay", "r.tsv", "--replay-zone", "Mars"}, "Mars"},
+		"speed":           {[]string{"--home", family, "--replay", "r.tsv", "--speed", "0"}, "--speed"},
+		"date":            {[]string{"--home", family, "--replay", "r.tsv", "--from", "monday"}, "monday"},
+		"no recording":    {[]string{"--home", family, "--replay", "r.tsv"}, "r.tsv"},
+		"bad address":     {[]string{"--home", family, "--credentials", creds, "--gateway", "http://x"}, "tcp://"},
+		"no certificate":  {[]string{"--home", family, "--credentials", creds, "--ca", "nowhere.crt"}, "nowhere.crt"},
+		"not certificate": {[]string{"--home", family, "--credentials", creds, "--ca", family}, "no certificate"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			err := run(t.Context(), tt.args, strings.NewReader(""), io.Discard)
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want an error with %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestHelp(t *testing.T) {
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"--help"}, nil, &out); err != nil || !strings.Contains(out.String(), "--replay") {
+		t.Errorf("got %v and %q, want the flags", err, out.String())
+	}
+}
+
+// A whole recording, and the timeline it makes.
+func TestReplayOnTheCommandLine(t *testing.T) {
+	var out bytes.Buffer
+	err := run(t.Context(), []string{"--home", family, "--credentials", credentials(t, broker(t)),
+		"--replay", "sim/testdata/recording.tsv", "--speed", "1000000", "--replay-zone", "Europe/Madrid"}, nil, &out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"the fridge is opened", "» open door", "somebody is back", "Mon 4 May"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in the timeline:\n%s", want, out.String())
+		}
+	}
+	if strings.Contains(out.String(), "\x1b") {
+		t.Error("colours in a file")
+	}
+}
+
+// What a person types, and what comes of it.
+func TestKeyboard(t *testing.T) {
+	keys, typing := io.Pipe()
+	var out lines
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	over := make(chan error, 1)
+	go func() {
+		over <- run(ctx, []string{"--home", family, "--credentials", credentials(t, broker(t)), "--keyboard"}, keys, &out)
+	}()
+	for _, step := range []struct{ keys, want string }{
+		{"B", "> B Car"}, {"a", "Car        » drive"}, {"c", "stop first"}, {"1", "nothing is on the screen"},
+		{"=", "moving"}, {"~", "does nothing"}, {"Z", "no device Z"}, {"#", "cable"}, {"#", "is connected"},
+	} {
+		io.WriteString(typing, step.keys)
+		out.await(t, step.want)
+	}
+	io.WriteString(typing, ".")
+	if err := <-over; err != nil {
+		t.Error(err)
+	}
+}
+
+// lines is an output that can be waited for.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+	wake chan struct{}
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.wake != nil {
+		close(l.wake)
+		l.wake = nil
+	}
+	return l.text.Write(b)
+}
+
+func (l *lines) await(t *testing.T, want string) {
+	t.Helper()
+	for {
+		l.mu.Lock()
+		text := l.text.String()
+		if l.wake == nil {
+			l.wake = make(chan struct{})
+		}
+		wake := l.wake
+		l.mu.Unlock()
+		if strings.Contains(text, want) {
+			return
+		}
+		select {
+		case <-wake:
+		case <-t.Context().Done():
+			t.Fatalf("%q is not in:\n%s", want, text)
+		}
+	}
+}

@@ -1,0 +1,243 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+
+	"porchlight/firmware-sim/sim"
+)
+
+// timeline prints what happens.
+type timeline struct {
+	devices []*sim.Device
+
+	mu     sync.Mutex
+	out    io.Writer
+	colour bool
+}
+
+func newTimeline(out io.Writer) *timeline {
+	return &timeline{out: out, colour: isTerminal(out) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+}
+
+func isTerminal(f any) bool {
+	file, ok := f.(*os.File)
+	if !ok {
+		return false
+	}
+	fi, err := file.Stat()
+	return err == nil && fi.Mode()&os.ModeCharDevice != 0
+}
+
+// The colours, as SGR numbers.
+const (
+	dim    = "2"
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+	cyan   = "36"
+)
+
+func (t *timeline) paint(colour, s string) string {
+	if !t.colour || colour == "" {
+		return s
+	}
+	return "\x1b[" + colour + "m" + s + "\x1b[0m"
+}
+
+// note prints one event, and the screen it changes.
+func (t *timeline) note(e sim.Event) {
+	var colour, text string
+	quote := func() string {
+		if e.Sender == "" {
+			return fmt.Sprintf("%q", e.Text)
+		}
+		return fmt.Sprintf("%q from %s", e.Text, e.Sender)
+	}
+	picture := false
+	switch e.Kind {
+	case sim.Connected:
+		colour, text = dim, "is connected"
+	case sim.Ready:
+		colour, text = dim, "has heard the gateway's beacon"
+	case sim.Away:
+		colour, text = red, "is off line: "+e.Why
+	case sim.Shown:
+		colour, text, picture = green, "shows "+quote(), true
+	case sim.Waiting:
+		colour, text = dim, "keeps "+quote()+" until the screen is free"
+	case sim.Removed:
+		colour, text, picture = yellow, "takes "+quote()+" off: "+e.Why, true
+		if e.Unseen {
+			text, picture = "drops "+quote()+", never shown: "+e.Why, false
+		}
+	case sim.Refused:
+		colour, text = yellow, "does not show "+quote()+": "+e.Why
+	case sim.Changed:
+		colour, text = cyan, "» "+e.Why
+	case sim.Chosen:
+		colour, text = cyan, "» chooses "+e.Why
+	case sim.Told:
+		text = "learns the home's choices, " + e.Why
+	case sim.Conflict:
+		colour, text = yellow, e.Why
+	case sim.Complaint:
+		colour, text = red, "is told by the gateway: "+e.Why
+	case sim.Trouble:
+		colour, text = red, "has trouble: "+e.Why
+	}
+	t.line(e.At, e.Device, colour, text)
+	if picture {
+		for _, d := range t.devices {
+			if d.Name() == e.Device {
+				t.block(d.State().Picture(44))
+			}
+		}
+	}
+}
+
+func (t *timeline) line(at time.Time, who, colour, text string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	fmt.Fprintf(t.out, "%s  %-10s %s\n", t.paint(dim, at.Format("15:04:05.000")), who, t.paint(colour, text))
+}
+
+// block prints lines of their own, indented.
+func (t *timeline) block(text string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for l := range strings.Lines(text) {
+		fmt.Fprintf(t.out, "%s%s", strings.Repeat(" ", 25), l)
+	}
+}
+
+// move prints what happens in the recorded home, at its own time.
+func (t *timeline) move(m sim.Move) {
+	t.line(time.Now(), "", cyan, m.At.Format("Mon 2 Jan 15:04:05")+"  "+m.What)
+}
+
+func (t *timeline) problem(err error) { t.line(time.Now(), "", dim, err.Error()) }
+
+// keyboard lets a person act on the devices, one key at a time.
+type keyboard struct {
+	devices []*sim.Device
+	show    *timeline
+	at      int          // the device that is selected
+	cut     map[int]bool // whose cable is out
+}
+
+const keyHelp = `A-Z select a device   a-z do one of its actions   0-9 press a button on its screen
+-   put the message away           !   put it away, and no more like it
+#   pull or plug the cable         %   cut the power for a moment
+=   show screens and choices       ?   this help            .   the end
+`
+
+// run acts on every key until ctx ends or there is none left. It reports whether the person asked
+// for the end.
+func (k *keyboard) run(ctx context.Context, in io.Reader) (end bool) {
+	k.cut = make(map[int]bool)
+	k.help()
+	buf := make([]byte, 1)
+	for ctx.Err() == nil {
+		if n, err := in.Read(buf); n == 0 || err != nil {
+			return false
+		}
+		if buf[0] == '.' {
+			return true
+		}
+		if err := k.press(buf[0]); err != nil {
+			k.show.problem(err)
+		}
+	}
+	return false
+}
+
+func (k *keyboard) press(c byte) error {
+	d := k.devices[k.at]
+	switch {
+	case c == ' ' || c == '\n' || c == '\r' || c == '\t':
+	case c == '?':
+		k.help()
+	case 'A' <= c && c <= 'Z':
+		if int(c-'A') >= len(k.devices) {
+			return fmt.Errorf("there is no device %c: press ? for the list", c)
+		}
+		k.at = int(c - 'A')
+		k.help()
+	case 'a' <= c && c <= 'z':
+		names := sim.Actions(d.Class())
+		if int(c-'a') >= len(names) {
+			return fmt.Errorf("%s has no action %c: press ? for the list", d.Name(), c)
+		}
+		return d.Do(names[c-'a'])
+	case '0' <= c && c <= '9':
+		return d.Press(uint(c-'0'), nil)
+	case c == '-':
+		return d.Dismiss(nil)
+	case c == '!':
+		w, err := sim.ParseWish("disallowed")
+		if err != nil {
+			return err
+		}
+		return d.Dismiss(&w)
+	case c == '#':
+		if k.cut[k.at] = !k.cut[k.at]; k.cut[k.at] {
+			d.Unplug()
+		} else {
+			d.Plug()
+		}
+	case c == '%':
+		return d.Reboot()
+	case c == '=':
+		for _, d := range k.devices {
+			k.show.block(d.State().Picture(44))
+		}
+		k.show.block(sim.Print(d.State().Twin))
+	default:
+		return fmt.Errorf("key %q does nothing: press ? for the list", c)
+	}
+	return nil
+}
+
+func (k *keyboard) help() {
+	var b strings.Builder
+	for i, d := range k.devices {
+		mark := " "
+		if i == k.at {
+			mark = ">"
+		}
+		fmt.Fprintf(&b, "%s %c %s\n", mark, 'A'+i, d.Name())
+	}
+	for i, name := range sim.Actions(k.devices[k.at].Class()) {
+		fmt.Fprintf(&b, "    %c %s\n", 'a'+i, name)
+	}
+	k.show.block(b.String() + keyHelp)
+}
+
+// cbreak makes a terminal hand over each key at once, if it can; the function returned undoes it.
+// Where it cannot, keys are read a line at a time.
+func cbreak(in io.Reader) (restore func()) {
+	file, ok := in.(*os.File)
+	if !ok || !isTerminal(file) {
+		return func() {}
+	}
+	stty := func(args ...string) ([]byte, error) {
+		c := exec.Command("stty", args...)
+		c.Stdin = file
+		return c.Output()
+	}
+	was, err := stty("-g")
+	if err != nil {
+		return func() {}
+	}
+	if _, err := stty("-icanon", "-echo", "min", "1"); err != nil {
+		return func() {}
+	}
+	return func() { stty(strings.TrimSpace(string(was))) }
+}

@@ -1,0 +1,883 @@
+package policy
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"porchlight/device"
+)
+
+// Each promise is a function from a judge and a sample to what was broken, so that the same
+// function is asked about Decide, where it must find nothing, and about judges that were spoilt
+// on purpose, where it must find something.
+
+type judge func(Request) Decision
+
+const samplesToNotice = 20_000
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
+		f.Value.Set("500") // a check takes well under a millisecond
+	}
+	os.Exit(m.Run())
+}
+
+// promise checks p over samples of gen, and that it notices each of the spoilt judges.
+func promise[S any](t *testing.T, gen *rapid.Generator[S], p func(judge, S) string, spoilt map[string]func(*rulebook)) {
+	t.Run("holds", func(t *testing.T) {
+		rapid.Check(t, func(t *rapid.T) {
+			if broken := p(Decide, gen.Draw(t, "sample")); broken != "" {
+				t.Fatal(broken)
+			}
+		})
+	})
+	for name, spoil := range spoilt {
+		t.Run("notices "+name, func(t *testing.T) {
+			b := book
+			spoil(&b)
+			for seed := range samplesToNotice {
+				if p(b.decide, gen.Example(seed)) != "" {
+					return
+				}
+			}
+			t.Errorf("%d samples, and nothing was noticed", samplesToNotice)
+		})
+	}
+}
+
+// clone copies q so deep that nothing of the copy is shared but texts and zones.
+func clone(q Request) Request {
+	h, m := *q.Home, *q.Message
+	h.People, h.Consents = slices.Clone(h.People), maps.Clone(h.Consents)
+	h.Mutes, h.Quiet, h.Caps, h.Shown = slices.Clone(h.Mutes), slices.Clone(h.Quiet), slices.Clone(h.Caps), slices.Clone(h.Shown)
+	h.Screens = nil
+	for _, s := range q.Home.Screens {
+		c := *s
+		if s.Context != nil {
+			context := *s.Context
+			c.Context = &context
+		}
+		h.Screens = append(h.Screens, &c)
+	}
+	m.When = slices.Clone(m.When)
+	q.Home, q.Screen, q.Message = &h, h.Screens[0], &m
+	return q
+}
+
+var (
+	aClass = rapid.SampledFrom([]device.Class{device.TV, device.Speaker, device.Console, device.Car, device.Fridge, device.Washer,
+		device.Dryer, device.Dishwasher, device.Oven, device.Display, device.Companion})
+	aBrand  = rapid.SampledFrom([]device.BrandID{grocer, baker})
+	aChoice = rapid.SampledFrom([]Choice{Silent, Given, Refused, Withdrawn})
+	aMinute = rapid.SampledFrom([]int{0, 1, 30, 90, 120, 150, 180, 420, 540, 720, 1320, 1439})
+	aWindow = rapid.SampledFrom([]int{0, 0, 1, 24, 168})
+	days    = rapid.SampledFrom([]uint8{0, 0, 0, 1, 2, 64, 65, 62})
+
+	// Days on which some zone does something odd, and one on which none does.
+	odd = []struct{ zone, day string }{
+		{"Europe/Zurich", "2026-06-10T00:00:00Z"}, {"Europe/Zurich", "2026-03-29T00:00:00Z"}, {"Europe/Zurich", "2026-10-25T00:00:00Z"},
+		{"Australia/Lord_Howe", "2026-10-03T15:00:00Z"}, {"Australia/Lord_Howe", "2026-04-04T15:00:00Z"}, {"Pacific/Apia", "2011-12-30T10:00:00Z"},
+		{"America/Sao_Paulo", "2018-11-04T03:00:00Z"}, {"America/Havana", "2026-03-08T05:00:00Z"}, {"America/Havana", "2026-11-01T05:00:00Z"},
+		{"Africa/Casablanca", "2026-02-15T02:00:00Z"}, {"Asia/Kathmandu", "2026-06-10T00:00:00Z"}, {"America/St_Johns", "2010-11-07T02:31:00Z"},
+		{"Antarctica/Troll", "2026-03-29T01:00:00Z"}, {"Pacific/Kiritimati", "2026-06-10T00:00:00Z"},
+	}
+)
+
+// anAttribute is one that devices of class c report.
+func anAttribute(t *rapid.T, c device.Class) device.Attribute {
+	names := device.AttributeNames(c)
+	a, _ := device.ParseAttribute(rapid.SampledFrom(names).Draw(t, "attribute"))
+	return a
+}
+
+// aTold is an attribute that s has told, if there is one.
+func aTold(t *rapid.T, s *Screen) device.Attribute {
+	var told []device.Attribute
+	for _, name := range device.AttributeNames(0) {
+		a, _ := device.ParseAttribute(name)
+		if _, ok := s.Context.Get(a); ok {
+			told = append(told, a)
+		}
+	}
+	if len(told) == 0 {
+		return device.NoAttribute
+	}
+	return rapid.SampledFrom(told).Draw(t, "told")
+}
+
+func aValue(t *rapid.T, a device.Attribute) device.Value {
+	switch info := a.Info(); info.Kind {
+	case device.Bool:
+		return val(a, rapid.Bool().Draw(t, "bool"))
+	case device.Enum:
+		return val(a, rapid.SampledFrom(info.Values).Draw(t, "word"))
+	case device.Number:
+		return val(a, rapid.SampledFrom([]float64{0, 0, 126, 126, 0.5, 3, -1, 127}).Draw(t, "number"))
+	default:
+		return val(a, rapid.SampledFrom([]string{"a", "b"}).Draw(t, "text"))
+	}
+}
+
+// put sets a reading whether or not it is older than the one there.
+func put(s *Screen, a device.Attribute, v device.Value, at device.Instant) {
+	if s.Context == nil {
+		return
+	}
+	var fresh device.Context
+	for _, name := range device.AttributeNames(0) {
+		b, _ := device.ParseAttribute(name)
+		if r, ok := s.Context.Get(b); ok && b != a {
+			fresh.Set(b, r.Value, r.At)
+		}
+	}
+	fresh.Set(a, v, at)
+	*s.Context = fresh
+}
+
+func anAge(t *rapid.T, ttl time.Duration) time.Duration {
+	return rapid.SampledFrom([]time.Duration{0, 1e6, ttl / 2, ttl - 1e6, ttl, ttl + 1e6, 3 * ttl, -ttl / 2, -ttl, -ttl - 1e6, -2 * ttl}).Draw(t, "age")
+}
+
+func tellAnything(t *rapid.T, q *Request) {
+	s := q.Screen
+	if rapid.IntRange(0, 3).Draw(t, "elsewhere") == 0 {
+		s = rapid.SampledFrom(q.Home.Screens).Draw(t, "screen")
+	}
+	a := anAttribute(t, s.Class)
+	put(s, a, aValue(t, a), q.Now.Add(-anAge(t, a.TTL(s.Class))))
+}
+
+func addCap(t *rapid.T, q *Request) {
+	q.Home.Caps = append(q.Home.Caps, Cap{
+		Brand: rapid.SampledFrom([]device.BrandID{"", "", grocer, baker}).Draw(t, "brand"), Each: rapid.Bool().Draw(t, "each"),
+		Max: rapid.SampledFrom([]int{0, 1, 1, 1, 2, 2, 3, -1}).Draw(t, "max"), Hours: aWindow.Draw(t, "hours")})
+}
+
+func addShown(t *rapid.T, q *Request) {
+	ago := rapid.OneOf(rapid.Int64Range(-2*3600_000, 26*3600_000), rapid.Int64Range(0, 192*3600_000),
+		rapid.SampledFrom([]int64{0, 1, 3600_000, 24 * 3600_000, 168 * 3600_000})).Draw(t, "ago")
+	n := byte(len(q.Home.Shown) + 2)
+	if rapid.IntRange(0, 9).Draw(t, "this very message") == 0 {
+		n = 1
+	}
+	q.Home.Shown = append(q.Home.Shown, Exposure{q.Now - device.Instant(ago), aBrand.Draw(t, "brand"), id(n), rapid.Bool().Draw(t, "open")})
+	slices.SortStableFunc(q.Home.Shown, func(a, b Exposure) int { return int(a.At - b.At) })
+}
+
+func addQuiet(t *rapid.T, q *Request) {
+	q.Home.Quiet = append(q.Home.Quiet, Quiet{days.Draw(t, "days"), aMinute.Draw(t, "start"), aMinute.Draw(t, "end")})
+}
+
+func addMute(t *rapid.T, q *Request) {
+	var m MuteRule
+	switch rapid.IntRange(0, 5).Draw(t, "mute what") {
+	case 0:
+		m.Brand = aBrand.Draw(t, "brand")
+	case 1:
+		m.Purpose = rapid.SampledFrom([]Purpose{Marketing, Service}).Draw(t, "purpose")
+	case 2:
+		m.Category = rapid.SampledFrom([]string{"dairy", "meat"}).Draw(t, "category")
+	case 3:
+		m.Class = q.Screen.Class
+	case 4:
+		m.Device = rapid.SampledFrom(q.Home.Screens).Draw(t, "screen").ID
+	}
+	if rapid.Bool().Draw(t, "for a while") {
+		m.Until = q.Now + device.Instant(rapid.SampledFrom([]int64{-1, 0, 1, 60_000, 7200_000, 86400_000}).Draw(t, "until"))
+	}
+	q.Home.Mutes = append(q.Home.Mutes, m)
+}
+
+func addRefusal(t *rapid.T, q *Request) {
+	who := rapid.SampledFrom(append([]device.PersonID{0}, q.Home.People...)).Draw(t, "who")
+	key := ConsentKey{who, q.Message.Brand, q.Message.Purpose}
+	c := rapid.SampledFrom([]Choice{Refused, Withdrawn, Silent}).Draw(t, "choice")
+	if c == Silent && q.Home.Consents[key] != Given {
+		c = Refused // to be silent is less than to refuse
+	}
+	q.Home.Consents[key] = c
+}
+
+func addPerson(t *rapid.T, q *Request) {
+	p := device.PersonID(50 + len(q.Home.People))
+	q.Home.People = append(q.Home.People, p)
+	q.Home.Consents[ConsentKey{p, q.Message.Brand, q.Message.Purpose}] = aChoice.Draw(t, "choice")
+}
+
+func addPredicate(t *rapid.T, q *Request) {
+	c := rapid.SampledFrom([]device.Class{0, 0, device.Fridge, device.Car, q.Screen.Class}).Draw(t, "class")
+	of := c
+	if c == 0 {
+		of = q.Screen.Class
+	}
+	a := anAttribute(t, of)
+	p := Predicate{c, a, rapid.SampledFrom([]Op{EQ, NE, LT, LE, GT, GE, "xx"}).Draw(t, "op"), aValue(t, a)}
+	if rapid.Bool().Draw(t, "holds") {
+		for _, s := range q.Home.Screens {
+			if s.Class == of {
+				put(s, a, p.Value, q.Now)
+			}
+		}
+		p.Op = EQ
+	}
+	q.Message.When = append(q.Message.When, p)
+}
+
+// edits are the ways in which a home that shows a message becomes any other home.
+var edits = []func(*rapid.T, *Request){
+	tellAnything, tellAnything, tellAnything, tellAnything, addCap, addCap, addShown, addShown, addQuiet, addQuiet, addMute, addRefusal, addPerson,
+	func(t *rapid.T, q *Request) { q.Now += device.Instant(rapid.Int64Range(0, 900_000).Draw(t, "later")) },
+	func(t *rapid.T, q *Request) {
+		q.Home.Consents[ConsentKey{device.PersonID(rapid.IntRange(0, 2).Draw(t, "who")), aBrand.Draw(t, "brand"), Marketing}] = aChoice.Draw(t, "choice")
+	},
+	func(t *rapid.T, q *Request) {
+		q.Screen.Owner = device.PersonID(rapid.IntRange(0, 3).Draw(t, "owner"))
+		q.Home.Consents[ConsentKey{q.Screen.Owner, grocer, Marketing}] = aChoice.Draw(t, "choice")
+	},
+	func(t *rapid.T, q *Request) { q.Own = !q.Own },
+	func(t *rapid.T, q *Request) {
+		if q.Home.Alarm = rapid.Bool().Draw(t, "alarm"); !q.Home.Alarm {
+			q.Home.Zone = nil
+		}
+	},
+	addPredicate,
+	func(t *rapid.T, q *Request) { // another screen of the same class
+		s := *q.Screen
+		s.ID, s.Context = "screen-2", new(device.Context)
+		q.Home.Screens = append(q.Home.Screens, &s)
+	},
+	func(t *rapid.T, q *Request) {
+		q.Message.NotBefore = q.Now + device.Instant(rapid.Int64Range(-2, 7200_000).Draw(t, "not before"))
+	},
+	func(t *rapid.T, q *Request) {
+		q.Message.NotAfter = q.Now + device.Instant(rapid.Int64Range(-2, 7200_000).Draw(t, "not after"))
+	},
+	func(t *rapid.T, q *Request) {
+		q.Message.Forms = rapid.SliceOfN(rapid.SampledFrom([]device.Form{0, 1, 2, 3, 4, 5, 9}), 0, 3).Draw(t, "forms")
+	},
+	func(t *rapid.T, q *Request) {
+		q.Screen.Can.Forms = rapid.SliceOfN(rapid.SampledFrom([]device.Form{0, 1, 2, 3, 4, 5}), 0, 4).Draw(t, "can show")
+		q.Screen.Can.Inputs = uint(rapid.IntRange(0, 2).Draw(t, "inputs"))
+		q.Message.Buttons = make([]Button, rapid.IntRange(0, 5).Draw(t, "buttons"))
+	},
+	func(t *rapid.T, q *Request) {
+		tags := rapid.SampledFrom([]string{"de", "de-CH", "DE-ch-1996", "en", "en-GB", "fr", "d", ""})
+		q.Screen.Can.Languages = rapid.SliceOfN(tags, 0, 3).Draw(t, "languages")
+		q.Message.Texts = nil
+		for _, tag := range rapid.SliceOfNDistinct(tags, 0, 3, strings.ToLower).Draw(t, "texts") {
+			q.Message.Texts = append(q.Message.Texts, MessageText{tag, "é", strings.Repeat("ü", rapid.SampledFrom([]int{5, 79, 80}).Draw(t, "length"))})
+		}
+	},
+	func(t *rapid.T, q *Request) {
+		q.Message.Classes = rapid.SliceOfN(aClass, 1, 2).Draw(t, "classes")
+	},
+	func(t *rapid.T, q *Request) {
+		q.Message.Purpose = rapid.SampledFrom([]Purpose{NoPurpose, Service, 99}).Draw(t, "purpose")
+	},
+	func(t *rapid.T, q *Request) {
+		q.Screen.Class = rapid.SampledFrom([]device.Class{0, 12, 50, device.Other, 255}).Draw(t, "no class")
+	},
+	func(t *rapid.T, q *Request) {
+		q.Home.Quiet = append(q.Home.Quiet, Quiet{128, 0, 0})
+	},
+	func(t *rapid.T, q *Request) { q.Screen.Context = nil },
+}
+
+// requests are homes that would show a message, most of them with a few things changed.
+var (
+	requests    = requestsWith(0, 1, 1, 2, 2, 3, 4, 6, 12)
+	fewRequests = requestsWith(0, 0, 1) // near the edge
+)
+
+func requestsWith(changes ...int) *rapid.Generator[Request] {
+	return rapid.Custom(func(t *rapid.T) Request { return aRequest(t, changes) })
+}
+
+func aRequest(t *rapid.T, changes []int) Request {
+	o := rapid.SampledFrom(odd).Draw(t, "when and where")
+	q := *good(aClass.Draw(t, "class"))
+	q.Home.Zone = zone(o.zone)
+	now := at(o.day) + device.Instant(rapid.Int64Range(-36*3600_000, 36*3600_000).Draw(t, "now"))
+	if rapid.Bool().Draw(t, "on the minute") {
+		now -= now % 60_000
+	}
+	for _, s := range q.Home.Screens {
+		told := s.Context
+		s.Context = new(device.Context)
+		for _, name := range device.AttributeNames(s.Class) {
+			a, _ := device.ParseAttribute(name)
+			if r, ok := told.Get(a); ok {
+				s.Context.Set(a, r.Value, now-device.Instant(rapid.IntRange(0, 2).Draw(t, "ago")))
+			}
+		}
+	}
+	q.Now, q.Message.NotAfter = now, now.Add(hours(24*20))
+	for range rapid.SampledFrom(changes).Draw(t, "changes") {
+		rapid.SampledFrom(edits).Draw(t, "edit")(t, &q)
+	}
+	return q
+}
+
+// P9, and the ground under the others: verdict and reasons are those of the reference judge.
+func TestDecideAgreesWithReference(t *testing.T) {
+	spoilt := map[string]func(*rulebook){}
+	for r, f := range book {
+		if f != nil {
+			spoilt["no rule of "+Rule(r).String()] = func(b *rulebook) { b[r] = nil }
+		}
+	}
+	spoilt["consent given by anybody"] = func(b *rulebook) {
+		b[Consent] = func(q Request) finding {
+			q.Screen = &Screen{Owner: device.Household}
+			return consent(q)
+		}
+	}
+	spoilt["a day that is always 24 hours"] = func(b *rulebook) {
+		b[Frequency] = func(q Request) finding {
+			h := *q.Home
+			h.Caps = slices.Clone(h.Caps)
+			for i := range h.Caps {
+				if h.Caps[i].Hours == 0 {
+					h.Caps[i].Hours = 24
+				}
+			}
+			q.Home = &h
+			return frequency(q)
+		}
+	}
+	spoilt["a night in winter time"] = func(b *rulebook) {
+		b[QuietTime] = func(q Request) finding {
+			h := *q.Home
+			if h.Zone != nil {
+				h.Zone = time.FixedZone("", 3600)
+			}
+			q.Home = &h
+			return quiet(q)
+		}
+	}
+	promise(t, requests, func(decide judge, q Request) string {
+		got, want := decide(q), reference(q)
+		if got.Verdict != want.verdict || got.Reasons != want.reasons || got.Form != want.form || got.Text != want.text {
+			return fmt.Sprintf("got %s for %q as %s, %d; want %s for %q as %s, %d\n%s",
+				got.Verdict, got.Reasons, got.Form, got.Text, want.verdict, want.reasons, want.form, want.text, describe(q))
+		}
+		if got.Verdict != Show && got.Reasons == 0 {
+			return "held back without a reason\n" + describe(q)
+		}
+		if words := Explain(q, got); got.Verdict != Show && len(words) < len(got.Reasons.Rules()) {
+			return fmt.Sprintf("%q is explained by %q\n%s", got.Reasons, words, describe(q))
+		}
+		return ""
+	}, spoilt)
+}
+
+// P1, default deny: what is missing or unknown never shows.
+func TestPromiseDefaultDeny(t *testing.T) {
+	take := map[string]func(*Request){
+		"every choice":     func(q *Request) { q.Home.Consents = nil },
+		"the home's words": func(q *Request) { *q.Home = Home{} },
+		"the home":         func(q *Request) { q.Home = nil },
+		"the screen":       func(q *Request) { q.Screen = nil },
+		"its words":        func(q *Request) { *q.Screen = Screen{} },
+		"what it told":     func(q *Request) { q.Screen.Context = nil },
+		"its forms":        func(q *Request) { q.Screen.Can.Forms = nil },
+		"its class":        func(q *Request) { q.Screen.Class = 0 },
+		"the message":      func(q *Request) { q.Message = nil },
+		"its content":      func(q *Request) { *q.Message = Message{} },
+		"its purpose": func(q *Request) {
+			q.Message.Purpose = NoPurpose
+			q.Home.Consents[ConsentKey{q.Screen.Owner, q.Message.Brand, NoPurpose}] = Given
+		},
+		"its end":   func(q *Request) { q.Message.NotAfter = 0 },
+		"its texts": func(q *Request) { q.Message.Texts = nil },
+		"the clock": func(q *Request) { q.Now = 0 },
+		"the zone, where there is quiet time": func(q *Request) {
+			q.Home.Zone = nil
+			q.Home.Quiet = append(q.Home.Quiet, Quiet{0, 0, 1})
+		},
+		"every required fact": func(q *Request) {
+			if !slices.Contains([]device.Class{device.Fridge, device.Display, device.Companion}, q.Screen.Class) {
+				q.Screen.Context.Forget()
+			} else {
+				q.Screen.Context = nil
+			}
+		},
+		"its freshness": func(q *Request) {
+			if slices.Contains([]device.Class{device.Fridge, device.Display, device.Companion}, q.Screen.Class) {
+				q.Screen.Context = nil
+			}
+			q.Now = q.Now.Add(time.Hour)
+		},
+	}
+	type sample struct {
+		q     Request
+		taken string
+	}
+	samples := rapid.Custom(func(t *rapid.T) sample {
+		q := *good(aClass.Draw(t, "class"))
+		for range rapid.IntRange(0, 2).Draw(t, "edits") {
+			rapid.SampledFrom(edits[4:len(edits)-1]).Draw(t, "edit")(t, &q) // all but the context
+		}
+		q = clone(q)
+		what := rapid.SampledFrom(slices.Sorted(maps.Keys(take))).Draw(t, "take")
+		take[what](&q)
+		return sample{q, what}
+	})
+	believe := func(a device.Attribute, v any) func(*rulebook) { // as if a were always fresh
+		return func(b *rulebook) {
+			b[Safety] = func(q Request) finding {
+				s := *q.Screen
+				s.Context = new(device.Context)
+				put(&s, a, val(a, v), q.Now)
+				q.Screen = &s
+				return safety(q)
+			}
+		}
+	}
+	promise(t, samples, func(decide judge, s sample) string {
+		if d := decide(s.q); d.Verdict == Show {
+			return fmt.Sprintf("shown without %s\n%s", s.taken, describe(s.q))
+		}
+		return ""
+	}, map[string]func(*rulebook){
+		"silence taken for a yes": func(b *rulebook) {
+			b[Consent] = func(q Request) finding {
+				if len(q.Home.Consents) == 0 {
+					return pass
+				}
+				return consent(q)
+			}
+		},
+		"an unknown car taken for parked":     believe(device.Driving, "parked"),
+		"an unknown console taken for idle":   believe(device.GameState, "none"),
+		"quiet time of no zone passed over":   func(b *rulebook) { b[QuietTime] = nil },
+		"a message without end or purpose":    func(b *rulebook) { b[Validity] = nil },
+		"a message without forms or texts":    func(b *rulebook) { b[Capability] = nil },
+		"a screen of no class, and no safety": func(b *rulebook) { b[Safety] = nil },
+	})
+}
+
+// restrains reports whether the reading of a, as told, is a word that only holds back: it stands
+// until the device takes it back, so taking it away is the device's own change of mind.
+func restrains(s *Screen, a device.Attribute) bool {
+	facts := append([]fact(nil), anywhere...)
+	if row := safetyOf(s.Class); row != nil {
+		facts = append(facts, row.calm...)
+		if s.Class == device.Car {
+			facts = append(facts, is(device.Driving)) // any word of it outweighs gear and brake
+		}
+	}
+	for _, f := range facts {
+		if f.attribute == a && !f.calm(s.Context) {
+			return true
+		}
+	}
+	return false
+}
+
+// P3: restrictions only restrict.
+func TestPromiseRestrictionsOnlyRestrict(t *testing.T) {
+	restrict := map[string]func(*rapid.T, *Request){
+		"a mute": addMute, "a quiet time": addQuiet, "a cap": addCap, "a refusal": addRefusal, "a person": addPerson,
+		"one more shown": func(t *rapid.T, q *Request) {
+			if !q.Own {
+				addShown(t, q)
+			}
+		},
+		"an alarm": func(t *rapid.T, q *Request) { q.Home.Alarm = true },
+		"a fact lost": func(t *rapid.T, q *Request) {
+			s := rapid.SampledFrom(q.Home.Screens).Draw(t, "screen")
+			if a := aTold(t, s); !restrains(s, a) {
+				put(s, a, device.Value{}, 0)
+			}
+		},
+		"a fact grown old": func(t *rapid.T, q *Request) {
+			s := rapid.SampledFrom(q.Home.Screens).Draw(t, "screen")
+			a := aTold(t, s)
+			if r, ok := s.Context.Get(a); ok {
+				put(s, a, r.Value, q.Now.Add(-a.TTL(s.Class)-rapid.SampledFrom([]time.Duration{0, time.Hour}).Draw(t, "ago")))
+			}
+		},
+		"the zone lost":    func(t *rapid.T, q *Request) { q.Home.Zone = nil },
+		"a screen's words": func(t *rapid.T, q *Request) { q.Screen.Context = nil },
+	}
+	type sample struct {
+		before, after Request
+		added         string
+	}
+	samples := rapid.Custom(func(t *rapid.T) sample {
+		s := sample{before: rapid.OneOf(requests, fewRequests, fewRequests).Draw(t, "before")}
+		s.added = rapid.SampledFrom(slices.Sorted(maps.Keys(restrict))).Draw(t, "add")
+		switch rapid.IntRange(0, 3).Draw(t, "first") {
+		case 0:
+			addPredicate(t, &s.before)
+		case 1:
+			restrict[s.added](t, &s.before)
+		case 2:
+			tellAnything(t, &s.before)
+			addShown(t, &s.before)
+		}
+		s.after = clone(s.before)
+		restrict[s.added](t, &s.after)
+		return s
+	})
+	promise(t, samples, func(decide judge, s sample) string {
+		before, after := decide(s.before), decide(s.after)
+		if before.Verdict != Show && after.Verdict == Show {
+			return fmt.Sprintf("%s for %q became show by adding %s\nbefore: %s\nafter: %s",
+				before.Verdict, before.Reasons, s.added, describe(s.before), describe(s.after))
+		}
+		return ""
+	}, map[string]func(*rulebook){
+		"the last mute counts": func(b *rulebook) {
+			b[Mute] = func(q Request) finding {
+				f := pass
+				for i := range q.Home.Mutes {
+					f = q.Home.Mutes[i].judge(q)
+				}
+				return f
+			}
+		},
+		"the last quiet time counts": func(b *rulebook) {
+			b[QuietTime] = func(q Request) finding {
+				h := *q.Home
+				h.Quiet = h.Quiet[max(0, len(h.Quiet)-1):]
+				q.Home = &h
+				return quiet(q)
+			}
+		},
+		"the mildest cap counts": func(b *rulebook) {
+			b[Frequency] = func(q Request) finding {
+				f, any := refuse, false
+				for i := range q.Home.Caps {
+					if c := &q.Home.Caps[i]; c.limits(q.Message) {
+						f, any = f.or(c.judge(q)), true
+					}
+				}
+				if !any {
+					return pass
+				}
+				return f
+			}
+		},
+		"the majority rules": func(b *rulebook) {
+			b[Consent] = func(q Request) finding {
+				yes, no := 0, 0
+				for k, c := range q.Home.Consents {
+					if k.Brand == q.Message.Brand && c == Given {
+						yes++
+					} else if k.Brand == q.Message.Brand && c != Silent {
+						no++
+					}
+				}
+				if yes > no {
+					return pass
+				}
+				return refuse
+			}
+		},
+		"a lost zone means no quiet time": func(b *rulebook) {
+			b[QuietTime] = func(q Request) finding {
+				if q.Home.Zone == nil {
+					return pass
+				}
+				return quiet(q)
+			}
+		},
+		"do-not-disturb grows old": func(b *rulebook) {
+			b[Safety] = func(q Request) finding {
+				s := *q.Screen
+				if s.Context != nil {
+					c := *s.Context
+					s.Context = &c
+					for _, a := range []device.Attribute{device.DND, device.PowerState, device.CallActive, device.Driving} {
+						if _, _, fresh := c.Fresh(s.Class, a, q.Now); !fresh {
+							put(&s, a, device.Value{}, 0)
+						}
+					}
+				}
+				q.Screen = &s
+				return safety(q)
+			}
+		},
+		"unknown is not equal": func(b *rulebook) {
+			b[Condition] = func(q Request) finding {
+				for _, p := range q.Message.When {
+					if v, _, fresh := q.Screen.Context.Fresh(q.Screen.Class, p.Attribute, q.Now); fresh && p.Op == EQ && !p.true(v) {
+						return wait
+					}
+				}
+				return pass
+			}
+		},
+	})
+}
+
+// P12: safety dominates.
+func TestPromiseSafetyDominates(t *testing.T) {
+	type danger struct {
+		attribute device.Attribute
+		value     any
+	}
+	// Told at any time, each of these closes the screen, whatever else was told.
+	dangers := map[device.Class][]danger{
+		device.TV: {{device.PlayerState, "off"}, {device.PlayerState, "buffering"}, {device.PlayerState, "standby"}, {device.PlayerState, nil}},
+		device.Car: {{device.Driving, "idling"}, {device.Driving, "moving"}, {device.Driving, "unknown"}, {device.VehicleSpeed, 0.1},
+			{device.VehicleSpeed, -2.0}, {device.VehicleMoving, true}, {device.SelectedGear, 127.0}, {device.SelectedGear, -1.0}, {device.SelectedGear, 1.0}},
+		device.Oven: {{device.OperationalState, "Running"}, {device.OperationalState, "Paused"}, {device.OperationalState, "Error"},
+			{device.OperationalState, nil}, {device.Alarm, true}, {device.Alarm, nil}},
+		device.Console: {{device.GameState, "gameplay_interruptible"}, {device.GameState, "gameplay_uninterruptible"}, {device.GameState, "content"},
+			{device.GameState, "unknown"}, {device.GameState, nil}},
+		device.Speaker:    {{device.CallActive, true}, {device.CallActive, nil}},
+		device.Companion:  {{device.CallActive, true}},
+		device.Washer:     {{device.OperationalState, "Running"}, {device.OperationalState, "Error"}, {device.OperationalState, nil}},
+		device.Dryer:      {{device.OperationalState, "Running"}, {device.OperationalState, "Error"}},
+		device.Dishwasher: {{device.OperationalState, "Running"}, {device.OperationalState, "Error"}},
+	}
+	type sample struct {
+		q   Request
+		why string
+	}
+	samples := rapid.Custom(func(t *rapid.T) sample {
+		q := clone(requests.Draw(t, "request"))
+		// Everything that can be granted is granted.
+		if rapid.Bool().Draw(t, "granted") {
+			q.Home.Mutes, q.Home.Quiet, q.Home.Caps, q.Home.Shown, q.Message.When = nil, nil, nil, nil, nil
+			q.Message.NotBefore, q.Message.NotAfter, q.Screen.Owner = 0, q.Now+1e9, 0
+			q.Home.Consents = map[ConsentKey]Choice{{0, q.Message.Brand, q.Message.Purpose}: Given}
+		}
+		if q.Screen.Context == nil {
+			q.Screen.Context = new(device.Context)
+		}
+		why := rapid.SampledFrom([]string{"danger", "danger", "danger", "alarm", "alarm here", "alarm there", "disturb", "stale car", "class", "voice"}).Draw(t, "why")
+		list := dangers[q.Screen.Class]
+		switch {
+		case why == "alarm" || why == "danger" && list == nil:
+			q.Home.Alarm = true
+		case why == "danger":
+			d := rapid.SampledFrom(list).Draw(t, "danger")
+			put(q.Screen, d.attribute, val(d.attribute, d.value), q.Now.Add(-anAge(t, d.attribute.TTL(q.Screen.Class))))
+			why = fmt.Sprintf("%s = %v", d.attribute, d.value)
+		case why == "alarm here":
+			put(q.Screen, device.Alarm, val(device.Alarm, true), q.Now.Add(-hours(rapid.Float64Range(0, 48).Draw(t, "ago"))))
+		case why == "alarm there":
+			put(q.Home.Screens[1], device.Alarm, val(device.Alarm, true), q.Now.Add(-hours(rapid.Float64Range(0, 48).Draw(t, "ago"))))
+			if q.Home.Screens[1].Context == nil {
+				q.Home.Alarm = true
+			}
+		case why == "disturb":
+			put(q.Screen, device.DND, val(device.DND, true), q.Now)
+		case why == "stale car":
+			q.Screen.Class = device.Car
+			q.Screen.Context.Forget()
+			for _, a := range []device.Attribute{device.Driving, device.SelectedGear, device.VehicleSpeed, device.ParkingBrake} {
+				good := map[device.Attribute]any{device.Driving: "parked", device.SelectedGear: 126.0, device.VehicleSpeed: 0.0, device.ParkingBrake: true}[a]
+				q.Screen.Context.Set(a, val(a, good), q.Now.Add(-time.Duration(rapid.IntRange(5000, 100_000).Draw(t, "ago"))*time.Millisecond))
+			}
+		case why == "class":
+			q.Screen.Class = device.Other
+		case why == "voice":
+			q.Message.Forms = []device.Form{device.Voice}
+		}
+		return sample{q, why}
+	})
+	without := func(edit func(*Request)) func(*rulebook) {
+		return func(b *rulebook) {
+			b[Safety] = func(q Request) finding {
+				q = clone(q)
+				edit(&q)
+				return safety(q)
+			}
+		}
+	}
+	forget := func(a device.Attribute) func(*rulebook) {
+		return without(func(q *Request) {
+			for _, s := range q.Home.Screens {
+				put(s, a, device.Value{}, 0)
+			}
+		})
+	}
+	promise(t, samples, func(decide judge, s sample) string {
+		if d := decide(s.q); d.Verdict == Show {
+			return fmt.Sprintf("shown in spite of %s\n%s", s.why, describe(s.q))
+		}
+		return ""
+	}, map[string]func(*rulebook){
+		"no safety":                 func(b *rulebook) { b[Safety] = nil },
+		"no word from the home":     without(func(q *Request) { q.Home.Alarm = false }),
+		"no alarm on any screen":    forget(device.Alarm),
+		"disturbing":                forget(device.DND),
+		"speed passed over":         forget(device.VehicleSpeed),
+		"gear passed over":          forget(device.SelectedGear),
+		"movement passed over":      forget(device.VehicleMoving),
+		"an open call":              forget(device.CallActive),
+		"consent opens":             func(b *rulebook) { b[Safety] = func(q Request) finding { return safety(q).or(consent(q)) } },
+		"a service message opens":   func(b *rulebook) { b[Safety] = func(q Request) finding { return safety(q).or(capability(q)) } },
+		"readings never grow old":   without(func(q *Request) { refresh(q.Screen, q.Now) }),
+		"a car is a fridge at rest": without(func(q *Request) { q.Screen.Class = device.Fridge }),
+	})
+}
+
+// refresh makes every reading new.
+func refresh(s *Screen, now device.Instant) {
+	for _, name := range device.AttributeNames(0) {
+		a, _ := device.ParseAttribute(name)
+		if r, ok := s.Context.Get(a); ok {
+			put(s, a, r.Value, now)
+		}
+	}
+}
+
+// Until: the clock alone changes nothing before it, and does at it.
+func TestPromiseUntil(t *testing.T) {
+	type sample struct {
+		q     Request
+		parts []float64
+	}
+	samples := rapid.Custom(func(t *rapid.T) sample {
+		return sample{requests.Draw(t, "request"), rapid.SliceOfN(rapid.Float64Range(0, 1), 4, 4).Draw(t, "moments")}
+	})
+	later := func(name Rule, by device.Instant) func(*rulebook) {
+		return func(b *rulebook) {
+			sound := b[name]
+			b[name] = func(q Request) finding {
+				f := sound(q)
+				if f.until != 0 {
+					f.until += by
+				}
+				return f
+			}
+		}
+	}
+	spoilt := map[string]func(*rulebook){
+		"a condition for ever": func(b *rulebook) {
+			b[Condition] = func(q Request) finding { return finding{condition(q).verdict, 0} }
+		},
+		"safety for ever": func(b *rulebook) {
+			b[Safety] = func(q Request) finding { return finding{safety(q).verdict, 0} }
+		},
+	}
+	for _, r := range []Rule{Safety, Mute, QuietTime, Frequency, Validity} {
+		spoilt[r.String()+" 1 ms too late"] = later(r, 1)
+		spoilt[r.String()+" 1 ms too soon"] = later(r, -1)
+	}
+	promise(t, samples, func(decide judge, s sample) string {
+		q := s.q
+		d := decide(q)
+		switch {
+		case d.Verdict == Refuse && d.Until != 0:
+			return fmt.Sprintf("refuses until %s\n%s", d.Until, describe(q))
+		case d.Verdict != Refuse && (d.Until <= q.Now || d.Until > q.Message.NotAfter):
+			return fmt.Sprintf("%s until %s\n%s", d.Verdict, d.Until, describe(q))
+		}
+		end := d.Until
+		if d.Verdict == Refuse {
+			end = q.Now.Add(hours(24 * 30))
+		}
+		for _, t := range moments(q, end, s.parts) {
+			then := q
+			then.Now = t
+			if want := reference(then); want.verdict != d.Verdict {
+				return fmt.Sprintf("%s for %q until %s, but %s for %q at %s\n%s", d.Verdict, d.Reasons, end, want.verdict, want.reasons, t, describe(q))
+			}
+		}
+		then := q
+		then.Now = d.Until
+		at := reference(then)
+		switch {
+		case d.Verdict == Show && at.verdict == Show && !loose(q, d.Until):
+			return fmt.Sprintf("shows until %s, and still does then\n%s", d.Until, describe(q))
+		case d.Verdict == Hold && d.Until < q.Message.NotAfter && at.reasons.Has(d.Watch) && !loose(q, d.Until):
+			return fmt.Sprintf("holds for %s until %s, and still does then\n%s", d.Watch, d.Until, describe(q))
+		}
+		return ""
+	}, spoilt)
+}
+
+// moments are instants after q.Now and before end: some at random, and all at which anything in
+// q may change.
+func moments(q Request, end device.Instant, parts []float64) (list []device.Instant) {
+	span := end - q.Now
+	for _, p := range parts {
+		list = append(list, q.Now+device.Instant(p*float64(span)))
+	}
+	add := func(t device.Instant) { list = append(list, t-1, t, t+1) }
+	add(q.Now)
+	add(end)
+	add(q.Message.NotBefore)
+	for _, s := range q.Home.Screens {
+		for _, name := range device.AttributeNames(0) {
+			a, _ := device.ParseAttribute(name)
+			if r, ok := s.Context.Get(a); ok {
+				add(r.At.Add(a.TTL(s.Class)))
+				add(r.At.Add(-a.TTL(s.Class)))
+			}
+		}
+	}
+	for _, m := range q.Home.Mutes {
+		add(m.Until)
+	}
+	for _, c := range q.Home.Caps {
+		for _, e := range q.Home.Shown {
+			add(e.At.Add(time.Duration(c.Hours) * time.Hour))
+		}
+	}
+	if q.Home.Zone != nil {
+		midnight := q.Now.Time().In(q.Home.Zone).Truncate(time.Hour)
+		for h := range 50 {
+			add(device.At(midnight.Add(time.Duration(h) * time.Hour)))
+		}
+	}
+	return slices.DeleteFunc(list, func(t device.Instant) bool { return t <= q.Now || t >= end })
+}
+
+// loose reports whether until is one of the instants at which the judge only promises to look
+// again: the change of a zone's offset, the end of the days it looks ahead, and whatever comes of
+// readings and exposures from the future.
+func loose(q Request, until device.Instant) bool {
+	for _, s := range q.Home.Screens {
+		for _, name := range device.AttributeNames(0) {
+			a, _ := device.ParseAttribute(name)
+			if r, _ := s.Context.Get(a); r.At > q.Now {
+				return true
+			}
+		}
+	}
+	if q.Home.Zone == nil {
+		return false
+	}
+	if start, _ := until.Time().In(q.Home.Zone).ZoneBounds(); device.At(start) == until {
+		return true
+	}
+	future := len(q.Home.Shown) > 0 && q.Home.Shown[len(q.Home.Shown)-1].At > q.Now
+	return future || until > q.Now.Add(hours(24*(ahead-1)))
+}
+
+// The samples reach every corner: each verdict, and each rule as the only reason.
+func TestSamplesReachEveryRule(t *testing.T) {
+	verdicts, alone := map[Verdict]int{}, map[string]int{}
+	for seed := range 5000 {
+		d := Decide(requests.Example(seed))
+		verdicts[d.Verdict]++
+		alone[d.Reasons.String()]++
+	}
+	for v := Refuse; v <= Show; v++ {
+		if verdicts[v] < 500 {
+			t.Errorf("only %d of 5000 samples %s", verdicts[v], v)
+		}
+	}
+	for r, f := range book {
+		if f != nil && alone[Rule(r).String()] < 20 {
+			t.Errorf("only %d of 5000 samples fail by %s alone", alone[Rule(r).String()], Rule(r))
+		}
+	}
+}
