@@ -858,6 +858,24 @@ func TestTakeover(t *testing.T) {
 	}
 }
 
+// A CONNECT that was overtaken by a later one does not push it out again.
+func TestOvertaken(t *testing.T) {
+	w := begin(t, nil)
+	w.arrival.Store(10)
+	later := w.login(t, "tv-1", 5)
+	w.arrival.Store(0)
+	earlier := w.dial(t)
+	earlier.version = 5
+	earlier.send(connectPacket("tv-1", "tv-1", w.token["tv-1"]))
+	if body := earlier.expect(packets.Connack); body[1] != 0x88 {
+		t.Errorf("CONNACK %x, want 0x88", body)
+	}
+	later.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pingreq}})
+	if kind, _ := later.receive(); kind>>4 != packets.Pingresp {
+		t.Errorf("the later connection received %#x", kind)
+	}
+}
+
 // TestReconnects lets connections of one device race: some end by themselves, some are taken
 // over. What the Desk must hear is checked by the sink, for every call and at the end.
 func TestReconnects(t *testing.T) {

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -95,6 +96,32 @@ func TestHostile(t *testing.T) {
 	}
 }
 
+// TestLastWords: a peer that is still sending when it is refused can read why. Closing with
+// bytes unread would send a reset, at which many stacks throw away what they have received.
+func TestLastWords(t *testing.T) {
+	w := begin(t, nil)
+	for _, scheme := range []string{"mqtt", "mqtts"} {
+		r := w.dial(t)
+		if scheme == "mqtts" {
+			c, err := tls.Dial("tcp", w.Addr(scheme).String(), &tls.Config{RootCAs: w.ca, ServerName: "localhost"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			c.SetDeadline(time.Now().Add(patient))
+			r.Conn = c
+		}
+		r.version = 5
+		r.send(connectPacket("tv-1", "tv-1", w.token["tv-1"]))
+		r.expect(packets.Connack)
+		r.Write(join(packet(0x30, make([]byte, 17<<10)), make([]byte, 60<<10)))
+		got, err := io.ReadAll(r)
+		if err != nil || len(got) < 3 || got[0] != packets.Disconnect<<4 || got[2] != 0x95 {
+			t.Errorf("%s: read %x, %v, want DISCONNECT 0x95 and the end", scheme, got, err)
+		}
+	}
+}
+
 // packet puts a fixed header before body.
 func packet(first byte, body []byte) []byte {
 	b := []byte{first}
@@ -185,8 +212,8 @@ func TestSlowReader(t *testing.T) {
 	for ; err == nil && sent < 100_000; sent++ {
 		err = slow.Send(frame)
 	}
-	if !errors.Is(err, delivery.ErrAway) {
-		t.Fatalf("after %d frames of 8 KB: %v, want ErrAway", sent, err)
+	if !errors.Is(err, delivery.ErrAway) || sent > 4000 {
+		t.Fatalf("after %d frames of 8 KB: %v, want ErrAway before 4,000", sent, err)
 	}
 	w.sink.await(t, "gone")
 	if err := good.Send(delivery.Frame{Leaf: wire.DnTime, Payload: []byte{0xa0}}); err != nil {
@@ -199,17 +226,30 @@ func TestSlowReader(t *testing.T) {
 	w.login(t, "tv-1", 5) // and it may come back
 }
 
-// TestStuckPredecessor: a connection that neither reads nor writes gives way at once.
+// TestStuckPredecessor: a connection whose peer does not read gives way long before its write
+// deadline, which is 5 s.
 func TestStuckPredecessor(t *testing.T) {
-	w := begin(t, nil)
+	w := begin(t, func(o *Options) { o.ConnectTimeout = 2 * time.Second })
 	r := w.dial(t)
 	r.Conn.(*net.TCPConn).SetReadBuffer(4 << 10)
 	r.version = 5
 	r.send(connectPacket("tv-1", "tv-1", w.token["tv-1"]))
 	r.expect(packets.Connack)
 	stuck := w.sink.await(t, "connected").link
-	for range 6 { // less than the limit: it is not cut for being slow
-		stuck.Send(delivery.Frame{Leaf: wire.DnTime, Payload: make([]byte, 8<<10)})
+	c := stuck.(*link).conn
+	for waits := 0; waits < writeLimit/2; { // below the limit, or it would be cut for that
+		if err := stuck.Send(delivery.Frame{Leaf: wire.DnTime, Payload: make([]byte, 8<<10)}); err != nil {
+			t.Fatal(err)
+		}
+		c.mu.Lock()
+		waits = len(c.out)
+		c.mu.Unlock()
+		if waits >= writeLimit/2 {
+			time.Sleep(20 * time.Millisecond) // stuck, or only busy?
+			c.mu.Lock()
+			waits = len(c.out)
+			c.mu.Unlock()
+		}
 	}
 	w.login(t, "tv-1", 5)
 	if c := w.sink.await(t, "gone"); c.link != stuck {
@@ -290,7 +330,7 @@ func TestAcceptErrorsAreWaitedOut(t *testing.T) {
 }
 
 func TestCeiling(t *testing.T) {
-	w := begin(t, func(o *Options) { o.MaxConnections = 3 })
+	w := begin(t, func(o *Options) { o.MaxConnections, o.ConnectTimeout = 3, time.Hour })
 	w.login(t, "tv-1", 5)
 	a, b := w.dial(t), w.dial(t)
 	w.until(t, "sockets_open", 3)

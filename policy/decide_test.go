@@ -246,6 +246,7 @@ func TestDecide(t *testing.T) {
 		"no quiet, no zone":      {edit: func(q *Request) { q.Home.Zone = nil }, want: Show, until: noon.Add(time.Minute)},
 		"quiet at minute 1440":   {edit: func(q *Request) { q.Home.Quiet = []Quiet{{0, 1440, 1}} }, want: Hold, rules: "quiet"},
 		"quiet on an eighth day": {edit: func(q *Request) { q.Home.Quiet = []Quiet{{1 << 7, 0, 1}} }, want: Hold, rules: "quiet"},
+		"quiet beyond the end":   {edit: func(q *Request) { q.Message.NotAfter = noon + 5; q.Home.Quiet = []Quiet{{0, 720, 780}} }, want: Hold, rules: "quiet", until: noon + 5},
 		"quiet for ever":         {edit: func(q *Request) { q.Home.Quiet = []Quiet{{0, 0, 0}} }, want: Hold, rules: "quiet", until: at("2026-06-19T00:00:00+02:00")},
 
 		// Frequency.
@@ -271,8 +272,9 @@ func TestDecide(t *testing.T) {
 			q.shown(grocer, 2, hours(12)+time.Millisecond, false)
 			q.Home.Caps = []Cap{{"", false, 1, 0}}
 		}, want: Show, until: noon.Add(time.Minute)},
-		"one a day in no zone":   {edit: func(q *Request) { q.Home.Zone = nil; q.Home.Caps = []Cap{{"", false, 1, 0}} }, want: Hold, rules: "frequency"},
-		"one an hour in no zone": {edit: func(q *Request) { q.Home.Zone = nil; q.Home.Caps = []Cap{{"", false, 1, 1}} }, want: Show, until: noon.Add(time.Minute)},
+		"one a day, had one tomorrow": {edit: func(q *Request) { q.shown(grocer, 2, -hours(14), false); q.Home.Caps = []Cap{{"", false, 1, 0}} }, want: Hold, rules: "frequency", until: noon.Add(hours(12))},
+		"one a day in no zone":        {edit: func(q *Request) { q.Home.Zone = nil; q.Home.Caps = []Cap{{"", false, 1, 0}} }, want: Hold, rules: "frequency"},
+		"one an hour in no zone":      {edit: func(q *Request) { q.Home.Zone = nil; q.Home.Caps = []Cap{{"", false, 1, 1}} }, want: Show, until: noon.Add(time.Minute)},
 		"own reservation": {edit: func(q *Request) {
 			q.Own = true
 			q.shown(grocer, 1, 0, true)
@@ -339,6 +341,10 @@ func TestDecide(t *testing.T) {
 			q.tell(device.Source, "HDMI 1", 0)
 			q.Message.When = []Predicate{{0, device.Source, EQ, val(device.Source, "HDMI 1")}}
 		}, want: Show, until: noon.Add(time.Minute)},
+		"not a source by name": {edit: func(q *Request) {
+			q.tell(device.Source, "HDMI 1", 0)
+			q.Message.When = []Predicate{{0, device.Source, NE, val(device.Source, "HDMI 2")}}
+		}, want: Show, until: noon.Add(time.Minute)},
 		"a source by another name": {edit: func(q *Request) {
 			q.tell(device.Source, "HDMI 1", 0)
 			q.Message.When = []Predicate{{0, device.Source, EQ, val(device.Source, "HDMI 2")}}
@@ -386,7 +392,8 @@ func TestDecide(t *testing.T) {
 			q.Message.NotBefore = noon + 1
 			q.Home.Mutes = []MuteRule{{}}
 		}, want: Refuse, rules: "safety,consent,mute,validity"},
-		"two that wait": {edit: func(q *Request) { q.Message.NotBefore = noon + 5; q.Home.Quiet = []Quiet{{0, 720, 780}} }, want: Hold, rules: "quiet,validity", until: noon.Add(time.Hour)},
+		"muted and too early": {edit: func(q *Request) { q.Message.NotBefore = noon + 1; q.Home.Mutes = []MuteRule{{}} }, want: Refuse, rules: "mute,validity"},
+		"two that wait":       {edit: func(q *Request) { q.Message.NotBefore = noon + 5; q.Home.Quiet = []Quiet{{0, 720, 780}} }, want: Hold, rules: "quiet,validity", until: noon.Add(time.Hour)},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -407,6 +414,9 @@ func TestDecide(t *testing.T) {
 			if d.Until != until {
 				t.Errorf("%s until %s, want %s\n%s", d.Verdict, d.Until, until, describe(*q))
 			}
+			if d.Verdict != Hold && d.Watch != 0 {
+				t.Errorf("%s, and watches %s", d.Verdict, d.Watch)
+			}
 			if d.Verdict == Hold && !d.Reasons.Has(d.Watch) {
 				t.Errorf("watches %s, which is not among the reasons %q", d.Watch, d.Reasons)
 			}
@@ -423,6 +433,10 @@ func TestDecideWatches(t *testing.T) {
 	q.Home.Quiet = []Quiet{{0, 720, 780}}
 	if d := Decide(*q); d.Watch != QuietTime {
 		t.Errorf("of quiet for an hour and 5 ms of patience it watches %s", d.Watch)
+	}
+	q.Message.NotBefore = noon.Add(2 * time.Hour)
+	if d := Decide(*q); d.Watch != Validity {
+		t.Errorf("of quiet for an hour and two hours of patience it watches %s", d.Watch)
 	}
 	q.Home.Alarm = true
 	if d := Decide(*q); d.Watch != Safety || d.Until != q.Message.NotAfter {

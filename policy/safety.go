@@ -92,7 +92,6 @@ var safetyTable = [...]*safetyRow{
 			{untold(device.Driving), is(device.VehicleSpeed, 0.0), is(device.ParkingBrake, true)},
 		},
 		calm: []fact{
-			is(device.Driving, "parked"),
 			is(device.VehicleMoving, false),
 			is(device.VehicleSpeed, 0.0),
 			is(device.SelectedGear, gearPark, gearNeutral),

@@ -117,7 +117,7 @@ func TestQuietThatTheClockSkipsOrRepeats(t *testing.T) {
 func TestQuietInsideTheSkippedDay(t *testing.T) {
 	q := inZone("Pacific/Apia", "2011-12-29T12:00:00-10:00")
 	q.Home.Quiet = []Quiet{{1 << 5, 8 * 60, 10 * 60}} // Fridays from 8 to 10
-	if from, _ := quietFrom(t, Request{q.Home, q.Screen, q.Message, q.Now.Add(hours(48)), false}); from != at("2012-01-06T08:00:00+14:00") {
+	if from, _ := quietFrom(t, q); from != at("2012-01-06T08:00:00+14:00") {
 		t.Errorf("the Friday that never was makes quiet time at %s", from)
 	}
 }
@@ -156,7 +156,11 @@ func TestDailyCapEndsAtMidnight(t *testing.T) {
 			}
 			w := wallAt(q.Home.Zone, int64(at(tt.shown))/1000)
 			first := w.first(w.day(int64(at(tt.shown))/1000) * day)
-			if got := time.Duration(int64(d.Until)/1000-first) * time.Second; got != tt.day {
+			q.Home.Shown[0].At, q.Now = device.Instant(first*1000), at(tt.next)-1
+			if d := Decide(q); d.Verdict != Hold {
+				t.Errorf("what the day began with does not count at its end: %s", d.Verdict)
+			}
+			if got := time.Duration(int64(at(tt.next))/1000-first) * time.Second; got != tt.day {
 				t.Errorf("the day lasts %s, want %s", got, tt.day)
 			}
 		})
@@ -185,6 +189,30 @@ func TestDailyCapWhenADateComesTwice(t *testing.T) {
 		}
 		if tt.now == "2010-11-07T00:00:30-02:30" && d.Until != at("2010-11-07T00:01:00-02:30") {
 			t.Errorf("a Show of Sunday's first minute stands until %s", d.Until)
+		}
+		if tt.now == "2010-11-06T23:01:00-03:30" && d.Until != at("2010-11-07T00:00:00-03:30") {
+			t.Errorf("Saturday's second Hold ends %s", d.Until)
+		}
+	}
+	q.Home.Shown[0].At, q.Now = at("2010-11-07T00:00:30-02:30"), at("2010-11-06T23:30:00-03:30")
+	if d := Decide(q); d.Verdict != Hold {
+		t.Errorf("what Sunday's first minute saw does not count on Saturday: %s", d.Verdict)
+	}
+}
+
+func TestQuietWhenADateComesTwice(t *testing.T) {
+	tests := map[string]struct {
+		quiet     Quiet
+		now, want string
+	}{
+		"Friday's, in Sunday's first minute": {Quiet{1 << 5, 1410, 1410}, "2010-11-07T00:00:30-02:30", "2010-11-06T23:30:00-03:30"},
+		"Sunday's, on Saturday again":        {Quiet{1 << 0, 0, 360}, "2010-11-06T23:15:00-03:30", "2010-11-07T06:00:00-03:30"},
+	}
+	for name, tt := range tests {
+		q := inZone("America/St_Johns", tt.now)
+		q.Home.Quiet = []Quiet{tt.quiet}
+		if d := Decide(q); d.Verdict != Hold || d.Until != at(tt.want) {
+			t.Errorf("%s: %s until %s, want hold until %s", name, d.Verdict, d.Until, tt.want)
 		}
 	}
 }

@@ -60,6 +60,8 @@ type session struct {
 	link       Link
 	subscribed bool
 	born       bool
+	bornAt     time.Time
+	clock      uint64    // the device's clock at its birth, ms since 1970; 0: it has none
 	beacon     time.Time // when the next is due; zero: at once
 	twin       int64     // version of the document that the device has acknowledged; -1: send it anyway
 	flight     *flight   // the one frame that is not acknowledged yet

@@ -120,7 +120,7 @@ func (d *Desk) Birth(dev device.ID, link Link, b wire.Birth) error {
 				dl.have = HaveQueued
 			}
 		}
-		s.session.born = true
+		s.session.born, s.session.bornAt, s.session.clock = true, time.Now(), b.Clock
 		s.session.beacon = time.Time{}
 		s.session.twin = -1
 		if b.Twin != 0 && b.Twin == uint64(h.wishes) {
@@ -160,12 +160,8 @@ func sameDescription(d device.Device, m device.Model, c device.Capabilities) boo
 // Context takes in what has changed on a device. It is kept in memory only. Only a change that
 // a decision could see wakes anything.
 func (d *Desk) Context(dev device.ID, link Link, c wire.Context) error {
-	now := d.o.Now()
-	at := now.Add(-time.Duration(min(c.Age, uint64(24*time.Hour/time.Millisecond))) * time.Millisecond)
-	if c.Observed != 0 && c.Age == 0 {
-		at = min(now, device.Instant(min(c.Observed, uint64(now)))) // a clock that runs ahead gains nothing
-	}
 	return d.on(dev, link, func(h *home, s *screen) error {
+		at := d.o.Now().Add(-s.session.age(c))
 		changed, err := twin.Report(&s.context, s.Class, c.Values, at, c.Complete)
 		if changed {
 			d.contextChanged(h, s)
@@ -175,6 +171,23 @@ func (d *Desk) Context(dev device.ID, link Link, c wire.Context) error {
 		}
 		return nil
 	})
+}
+
+// age is how old a device says that its context is. Its clock is compared with itself alone, as
+// it stood at birth: one that is wrong, or runs ahead, gains and loses nothing.
+func (se *session) age(c wire.Context) time.Duration {
+	const most = uint64(24 * time.Hour / time.Millisecond)
+	if c.Age != 0 {
+		return time.Duration(min(c.Age, most)) * time.Millisecond
+	}
+	if c.Observed == 0 || se.clock == 0 {
+		return 0
+	}
+	now := se.clock + uint64(time.Since(se.bornAt).Milliseconds())
+	if c.Observed >= now {
+		return 0
+	}
+	return time.Duration(min(now-c.Observed, most)) * time.Millisecond
 }
 
 // contextChanged marks what depends on a device's context, and has it judged.

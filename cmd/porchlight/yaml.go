@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,15 +39,43 @@ func located(path string, err error) error {
 	return fmt.Errorf("%s: %w", path, err)
 }
 
-// decode reads the file into v. An unknown key is an error that names the nearest one.
+// decode reads the file into v. An unknown key is an error that names the nearest one. A key
+// without a value leaves what v has.
 func (f *yamlFile) decode(v any) error {
 	if err := f.check(v); err != nil {
 		return err
 	}
-	if err := yaml.UnmarshalWithOptions(f.raw, v, yaml.Strict()); err != nil {
-		return located(f.path, err)
+	if len(f.tree.Docs) > 1 {
+		return fmt.Errorf("%s: it has %d documents: write one", f.path, len(f.tree.Docs))
+	}
+	for _, doc := range f.tree.Docs {
+		body, ok := doc.Body.(*ast.MappingNode)
+		if !ok && empty(doc.Body) {
+			continue
+		}
+		if ok {
+			prune(body)
+		}
+		if err := yaml.NewDecoder(strings.NewReader(""), yaml.Strict()).DecodeFromNode(doc.Body, v); err != nil {
+			return located(f.path, err)
+		}
 	}
 	return nil
+}
+
+// empty reports whether n is nothing: null, or comments alone.
+func empty(n ast.Node) bool {
+	return n == nil || n.Type() == ast.NullType || n.Type() == ast.CommentType
+}
+
+// prune takes the keys that have no value out of a mapping.
+func prune(n *ast.MappingNode) {
+	n.Values = slices.DeleteFunc(n.Values, func(v *ast.MappingValueNode) bool {
+		if inner, ok := v.Value.(*ast.MappingNode); ok {
+			prune(inner)
+		}
+		return empty(v.Value)
+	})
 }
 
 // check holds the keys of the file against the fields of v, by their yaml or json names.

@@ -328,7 +328,7 @@ func tmpfs(t *testing.T, size int) string {
 		t.Skipf("cannot mount a small file system: %v", err)
 	}
 	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, 0); err != nil {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
 			t.Errorf("unmount %s: %v", dir, err)
 		}
 	})
@@ -451,6 +451,27 @@ func TestQuota(t *testing.T) {
 	}
 }
 
+// TestNothingFollowsARollback has a projector that goes on after SQLite itself has rolled back: what it
+// writes then must not commit by itself.
+func TestNothingFollowsARollback(t *testing.T) {
+	db := open(t, file(t), Options{maxPages: 60, Project: func(tx *Apply, e Event) error {
+		first := tx.Exec("INSERT INTO home (id, name, zone) VALUES (1, ?, 'UTC')", strings.Repeat("x", 1<<20))
+		if !errors.Is(first, ErrFull) {
+			t.Errorf("Exec = %v, want ErrFull", first)
+		}
+		if err := tx.Exec("INSERT INTO home (id, name, zone) VALUES (2, 'two', 'UTC')"); err == nil {
+			t.Error("a statement runs without its transaction")
+		}
+		return nil
+	}})
+	if err := add(db, 1); !errors.Is(err, ErrFull) {
+		t.Errorf("Update = %v, want ErrFull", err)
+	}
+	if got := homes(t, db); len(got) > 0 {
+		t.Errorf("homes = %v, want none", got)
+	}
+}
+
 // TestAQuotaFailsOnlyWhoeverExceedsIt has a shared transaction that SQLite itself rolls back.
 func TestAQuotaFailsOnlyWhoeverExceedsIt(t *testing.T) {
 	db := open(t, file(t), Options{maxPages: 60})
@@ -501,6 +522,20 @@ func TestReadOnly(t *testing.T) {
 		return
 	}
 	dir := tmpfs(t, 4<<20)
+	alone := made(t, 1) // the file alone cannot be written
+	if err := syscall.Mount(alone, alone, "", syscall.MS_BIND, ""); err != nil {
+		t.Skipf("cannot bind a file: %v", err)
+	}
+	defer func() {
+		if err := syscall.Unmount(alone, syscall.MNT_DETACH); err != nil {
+			t.Errorf("unmount %s: %v", alone, err)
+		}
+	}()
+	if err := syscall.Mount("", alone, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
+		t.Skipf("cannot make a file read-only: %v", err)
+	}
+	refused(t, alone, ErrReadOnly)
+
 	path := filepath.Join(dir, "p.db")
 	db := open(t, path, Options{})
 	if err := add(db, 1); err != nil {

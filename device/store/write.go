@@ -40,8 +40,6 @@ func (db *DB) Update(f func(tx *Tx) error) error {
 	return err
 }
 
-var tl = time.Now()
-var T [3]time.Duration
 var errExited = errors.New("the unit ended its goroutine")
 
 // write is the writer: it commits what waits until the queue is closed. rest are units left over by a
@@ -117,7 +115,6 @@ func (db *DB) oneByOne() {
 // unit has its own error or none.
 func (db *DB) try(batch []*unit) error {
 	c := db.w
-	t0 := time.Now()
 	db.unbegun = false
 	if err := c.begin("BEGIN IMMEDIATE"); err != nil {
 		db.unbegun = true
@@ -135,16 +132,11 @@ func (db *DB) try(batch []*unit) error {
 			break
 		}
 	}
-	t1 := time.Now()
 	if err := c.commit(); err != nil {
 		db.book.forgetAll()
 		db.sick(err)
 		return err
 	}
-	T[0] += t0.Sub(tl)
-	T[1] += t1.Sub(t0)
-	tl = time.Now()
-	T[2] += tl.Sub(t1)
 	if wrote {
 		db.commits.Add(1)
 		db.largest.Store(max(db.largest.Load(), int64(len(batch))))

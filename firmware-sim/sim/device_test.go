@@ -57,6 +57,31 @@ func TestWebSocket(t *testing.T) {
 	g.await(d, func(s State) bool { return s.Connected })
 }
 
+// A connection on which no beacon comes is no good: the device tries another.
+func TestNoBeacon(t *testing.T) {
+	g := newGateway(t)
+	j := newJournal()
+	cfg := g.config(device.TV)
+	cfg.AckWait, cfg.Notify = 100*time.Millisecond, j.note
+	g.run(cfg)
+	j.await(t, Away, "no beacon has come")
+	g.wait("a second birth", func() bool { return len(g.births) > 1 })
+}
+
+func TestWrongPassword(t *testing.T) {
+	g := newGateway(t)
+	j := newJournal()
+	cfg := g.config(device.TV)
+	cfg.ID, cfg.Notify = "stranger", j.note
+	d, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.start(d)
+	j.await(t, Away, "bad user name or password")
+	j.await(t, Away, "bad user name or password") // and again
+}
+
 func TestBadAddress(t *testing.T) {
 	d, err := New(Config{ID: "tv-1", Class: device.TV, Gateway: "http://localhost"})
 	if err != nil {
@@ -439,7 +464,7 @@ func TestQueue(t *testing.T) {
 
 func TestTwin(t *testing.T) {
 	g := newGateway(t)
-	var j journal
+	j := newJournal()
 	d := g.ready(device.TV, func(c *Config) { c.Notify = j.note })
 	doc := func(version uint64, choice string) wire.Twin {
 		return wire.Twin{Version: version, Doc: wire.Document{Zone: "Europe/Zurich",
@@ -482,7 +507,7 @@ func TestTwin(t *testing.T) {
 	g.wait("the yes", func() bool { return len(g.props) == 4 })
 	g.send(d, wire.DnErr, refusal(g.props[3]))
 	g.send(d, wire.DnTwin, doc(8, "withdrawn"))
-	g.await(d, func(s State) bool { return s.Twin.Version == 8 && j.has(Conflict, "choose again") })
+	j.await(t, Conflict, "choose again")
 	if err := d.SetQuiet(wire.QuietTime{Start: 22 * 60, End: 7 * 60}); err != nil {
 		t.Fatal(err)
 	}
@@ -532,12 +557,13 @@ func TestGoodbye(t *testing.T) {
 
 func TestNonsenseFromTheGateway(t *testing.T) {
 	g := newGateway(t)
-	var j journal
+	j := newJournal()
 	d := g.ready(device.TV, func(c *Config) { c.Notify = j.note })
 	for _, leaf := range []wire.Leaf{wire.DnMsg, wire.DnTime, wire.DnTwin, wire.DnErr} {
 		g.must(g.client.Publish(wire.Topic(d.ID(), leaf), 1, false, []byte{0xff, 0x00}))
 	}
 	g.shows(d, g.message())
 	g.send(d, wire.DnErr, wire.Err{Seq: 1, Code: 0x99, Leaf: "up/ctx", Text: "not a map"})
-	g.await(d, func(State) bool { return j.has(Complaint, "not a map") && j.has(Trouble, "dn/twin") })
+	j.await(t, Trouble, "dn/twin")
+	j.await(t, Complaint, "not a map")
 }

@@ -59,15 +59,25 @@ type gateway struct {
 	bad     []error
 }
 
-// everybody may do everything.
+// everybody may do everything, but for a stranger.
 type everybody struct{ mochi.HookBase }
 
 func (*everybody) ID() string { return "everybody" }
 func (*everybody) Provides(b byte) bool {
-	return b == mochi.OnConnectAuthenticate || b == mochi.OnACLCheck
+	return b == mochi.OnConnect || b == mochi.OnConnectAuthenticate || b == mochi.OnACLCheck
 }
-func (*everybody) OnConnectAuthenticate(*mochi.Client, packets.Packet) bool { return true }
-func (*everybody) OnACLCheck(*mochi.Client, string, bool) bool              { return true }
+
+// OnConnect keeps the broker from tidying up when a connection ends: that goes by the client's ID,
+// and so would take the subscription of the connection that has already come in its place. It
+// tidies up when the next one comes, which asks for a clean session.
+func (*everybody) OnConnect(cl *mochi.Client, _ packets.Packet) error {
+	cl.Properties.Clean = false
+	return nil
+}
+func (*everybody) OnConnectAuthenticate(cl *mochi.Client, _ packets.Packet) bool {
+	return cl.ID != "stranger"
+}
+func (*everybody) OnACLCheck(*mochi.Client, string, bool) bool { return true }
 
 func newBroker(t *testing.T) (server *mochi.Server, tcp, ws string) {
 	t.Helper()
@@ -236,22 +246,28 @@ func (g *gateway) advance(d *Device, by time.Duration) {
 	d.with(func(time.Time) error { return nil })
 }
 
-// journal keeps a device's events for a test that fails.
-type journal struct {
-	mu  sync.Mutex
-	all []Event
-}
+// journal keeps a device's events.
+type journal chan Event
 
-func (j *journal) note(e Event) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.all = append(j.all, e)
-}
+func newJournal() journal { return make(journal, 1000) }
 
-func (j *journal) has(k Kind, why string) bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return slices.ContainsFunc(j.all, func(e Event) bool { return e.Kind == k && strings.Contains(e.Why, why) })
+func (j journal) note(e Event) { j <- e }
+
+// await waits for an event of kind k whose reason has why in it.
+func (j journal) await(t *testing.T, k Kind, why string) {
+	t.Helper()
+	timeout := time.NewTimer(patience)
+	defer timeout.Stop()
+	for {
+		select {
+		case e := <-j:
+			if e.Kind == k && strings.Contains(e.Why, why) {
+				return
+			}
+		case <-timeout.C:
+			t.Fatalf("no event %q with %q", k, why)
+		}
+	}
 }
 
 // config is that of a good device.

@@ -127,12 +127,18 @@ func (d *Device) session(ctx context.Context) (ready bool, err error) {
 		err = d.begin(l)
 	}
 	if err == nil {
+		watchdog := time.AfterFunc(d.cfg.AckWait, func() {
+			if !d.State().Ready {
+				l.abort(errors.New("no beacon has come"))
+			}
+		})
 		select {
 		case <-ctx.Done():
 			d.goodbye(l)
 		case <-l.lost:
 			err = l.why
 		}
+		watchdog.Stop()
 	}
 	if l != nil {
 		l.close()

@@ -36,7 +36,8 @@ type Config struct {
 	// Retry is the pause before the second attempt to connect; it doubles up to MaxRetry, and a
 	// part of it is left to chance. 0 means 500 ms and 30 s.
 	Retry, MaxRetry time.Duration
-	// AckWait is how long an acknowledgement may take before the device connects anew; 0: 10 s.
+	// AckWait is how long an acknowledgement, or the first beacon, may take before the device
+	// connects anew; 0: 10 s.
 	AckWait time.Duration
 	// Notify, if not nil, is told of everything that happens, one after the other, while Run
 	// runs. It may call the device.

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+)
+
+const commented = "../../configs/porchlight.yaml"
+
+func TestCommentedConfigurationIsTheDefault(t *testing.T) {
+	raw, err := os.ReadFile(commented)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got Config // from nothing, so that a key that is missing shows
+	f, err := parseYAML(commented, raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.decode(&got); err != nil {
+		t.Fatal(err)
+	}
+	if want := DefaultConfig(); !reflect.DeepEqual(got, want) {
+		t.Errorf("the file has\n%+v\nthe defaults are\n%+v", got, want)
+	}
+	var tree map[string]map[string]any
+	if err := yaml.Unmarshal(raw, &tree); err != nil {
+		t.Fatal(err)
+	}
+	for section, of := range keys(reflect.TypeFor[Config]()) {
+		for key := range keys(of) {
+			if _, ok := tree[section][key]; !ok {
+				t.Errorf("%s: %s.%s is not in it", commented, section, key)
+			}
+		}
+	}
+	if err := DefaultConfig().Validate(); err != nil {
+		t.Errorf("the default is not valid: %v", err)
+	}
+}
+
+func TestConfigurationFile(t *testing.T) {
+	tests := map[string]struct {
+		file string
+		want string // of the error, after the file's name; "": none
+	}{
+		"good":               {"brands:\n  rate: 5\n", ""},
+		"empty":              {"", ""},
+		"only a comment":     {"# nothing\n", ""},
+		"section of nothing": {"delivery:\nbrands:\n  # rate: 5\n", ""},
+		"value of nothing":   {"delivery:\n  lease:\n", ""},
+		"two documents":      {"---\nlog:\n  level: info\n---\nlog:\n  level: info\n", `2 documents`},
+		"not a mapping":      {"- 1\n", `:1: `},
+		"unknown key":        {"mqtt:\n  plain: 127.0.0.1:1883\n  plan: 127.0.0.1:1\n", `:3: key "plan" is unknown: did you mean "plain"?`},
+		"unknown section":    {"\nmqqt:\n  plain: 127.0.0.1:1883\n", `:2: key "mqqt" is unknown: did you mean "mqtt"?`},
+		"nothing like it":    {"surprise: 1\n", `:1: key "surprise" is unknown: leave it out`},
+		"data is a flag":     {"data: x\n", `:1: key "data" is unknown`},
+		"wrong type":         {"brands:\n  burst: many\n", `:2: `},
+		"not a duration":     {"\n\ndelivery:\n  lease: soon\n", `time: invalid duration`},
+		"key twice":          {"log:\n  level: info\n  level: warn\n", `:3: `},
+		"not YAML":           {"log: [\n", `:1: `},
+		"bad address":        {"http:\n  tls: \"\"\n  plain: nowhere\n", `:3: http.plain is "nowhere": write host:port`},
+		"bad level":          {"log:\n  level: loud\n", `:2: log.level is "loud": use debug, info, warn or error`},
+		"lease out of range": {"delivery:\n  lease: 1ms\n", `:2: delivery.lease is 1ms: use 1s to 1h0m0s`},
+		"rate of nothing":    {"brands: {rate: 0}\n", `:1: brands.rate is 0`},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "p.yaml")
+			if err := os.WriteFile(path, []byte(test.file), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			c, err := readConfig(path)
+			switch {
+			case test.want == "" && err != nil:
+				t.Errorf("readConfig of %q: %v", test.file, err)
+			case test.want != "" && (err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), test.want)):
+				t.Errorf("readConfig of %q: got error %v, want one with %s and %q", test.file, err, path, test.want)
+			case test.want == "" && c.Delivery.Lease != 10*time.Second:
+				t.Errorf("readConfig of %q: lease is %s, want the default", test.file, c.Delivery.Lease)
+			}
+		})
+	}
+}
