@@ -3,6 +3,7 @@ package broker
 import (
 	"encoding/json"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,9 +18,9 @@ import (
 const goodMessage = `{"purpose":"marketing","texts":[{"language":"en","body":"Milk is cheap today."}],"not_after":"2099-01-01T00:00:00Z"}`
 
 func TestBrand(t *testing.T) {
-	allowed := true
+	var limited atomic.Bool
 	w := begin(t, func(o *Options) {
-		o.Limit = func(device.BrandID) (bool, time.Duration) { return allowed, 1500 * time.Millisecond }
+		o.Limit = func(device.BrandID) (bool, time.Duration) { return !limited.Load(), 1500 * time.Millisecond }
 	})
 	good := `{"key":"k-1","message":` + goodMessage + `}`
 	tests := map[string]struct {
@@ -54,7 +55,7 @@ func TestBrand(t *testing.T) {
 				packet++
 				r.t = t
 				w.sink.failing("accept", tc.fail)
-				allowed = !tc.limited
+				limited.Store(tc.limited)
 				r.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1}, PacketID: packet, TopicName: "pl/1/b/acme/up/message", Payload: []byte(tc.request)})
 				pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish}, ProtocolVersion: version}
 				if err := pk.PublishDecode(r.expect(packets.Publish)); err != nil {
@@ -78,6 +79,7 @@ func TestBrand(t *testing.T) {
 		}
 		// What cannot be kept is not acknowledged, and the brand is told to come back.
 		r.t = t
+		limited.Store(false)
 		w.sink.failing("accept", store.ErrFull)
 		r.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1}, PacketID: 999, TopicName: "pl/1/b/acme/up/message", Payload: []byte(good)})
 		for heard := ""; ; {

@@ -1,11 +1,11 @@
 package broker
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -301,7 +301,7 @@ func (g *guard) properties(r *reader) {
 
 // checkTopic bounds what the library would walk level by level.
 func checkTopic(topic []byte) error {
-	if len(topic) > maxTopic || strings.Count(string(topic), "/") >= maxLevels {
+	if len(topic) > maxTopic || bytes.Count(topic, []byte{'/'}) >= maxLevels {
 		return &violation{packets.ErrTopicNameInvalid, "topic longer than 128 bytes or 8 levels"}
 	}
 	if !utf8.Valid(topic) {

@@ -198,6 +198,7 @@ func (h *hook) OnSubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 			pk.Filters[i].Filter = ""
 		} else if ok, why := p.allow(f.Filter, f.Qos); !ok {
 			cl.Net.Conn.(*conn).note = why
+			h.door.note("a subscription was refused", "peer", p.name(), "why", why)
 			pk.Filters[i].Filter = "-" // nobody may have this one
 		}
 	}

@@ -122,6 +122,31 @@ func TestLastWords(t *testing.T) {
 	}
 }
 
+// TestOldDeviceIsToldWhy: MQTT 3.1.1 has no reason in DISCONNECT; dn/err says it before the end.
+func TestOldDeviceIsToldWhy(t *testing.T) {
+	w := begin(t, nil)
+	for name, tc := range map[string]struct {
+		bytes []byte
+		code  byte
+	}{
+		"QoS 2":   {[]byte{0x34, 5, 0, 1, 'a', 0, 1}, 0x9b},
+		"too big": {packet(0x30, make([]byte, 17<<10)), 0x95},
+	} {
+		r := w.login(t, "tv-1", 4)
+		r.Write(tc.bytes)
+		pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish}, ProtocolVersion: 4}
+		if err := pk.PublishDecode(r.expect(packets.Publish)); err != nil {
+			t.Fatal(err)
+		}
+		if e, err := wire.DecodeErr(pk.Payload); err != nil || e.Code != tc.code {
+			t.Errorf("%s: dn/err %+v, %v, want code %#x", name, e, err, tc.code)
+		}
+		if kind, _ := r.receive(); kind != 0 {
+			t.Errorf("%s: received %#x, want the end", name, kind)
+		}
+	}
+}
+
 // packet puts a fixed header before body.
 func packet(first byte, body []byte) []byte {
 	b := []byte{first}

@@ -64,7 +64,7 @@ const (
 	readTimeout  = 10 * time.Second
 	writeTimeout = 40 * time.Second // a commit may wait for the disk
 	idleTimeout  = 60 * time.Second
-	endTimeout   = 5 * time.Second // for requests under way when the gateway ends
+	endTimeout   = 3 * time.Second // for requests under way when the gateway ends
 	maxHead      = 16 << 10
 )
 

@@ -210,7 +210,8 @@ func TestDocs(t *testing.T) {
 
 func TestPlainBeyondLoopback(t *testing.T) {
 	w := newWorld(t, Options{})
-	log := slog.New(slog.NewTextHandler(w.log, nil))
+	var lines strings.Builder
+	log := slog.New(slog.NewTextHandler(&lines, nil))
 	_, err := New(w.desk, w.db, Options{Plain: "0.0.0.0:0"}, log)
 	if err == nil || !strings.Contains(err.Error(), "http.plain_beyond_loopback") {
 		t.Errorf("got %v, want an error that names the setting", err)
@@ -223,7 +224,7 @@ func TestPlainBeyondLoopback(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	if !strings.Contains(w.log.String(), "level=WARN") {
+	if !strings.Contains(lines.String(), "level=WARN") {
 		t.Error("there is no warning in the log")
 	}
 }
@@ -257,17 +258,17 @@ func TestHalfARequest(t *testing.T) {
 }
 
 func TestPanicIsAnswered(t *testing.T) {
-	w := newWorld(t, Options{Limit: nil})
-	d := &Door{log: slog.New(slog.NewTextHandler(w.log, nil)), count: newCounters()}
+	var log strings.Builder
+	d := &Door{log: slog.New(slog.NewTextHandler(&log, nil)), count: newCounters()}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(http.ResponseWriter, *http.Request) { panic("the secret words") })
 	rec := httptest.NewRecorder()
 	d.observe(mux, mux).ServeHTTP(rec, httptest.NewRequestWithContext(context.Background(), "GET", "/", nil))
-	if rec.Code != 500 || strings.Contains(rec.Body.String(), "secret") || strings.Contains(w.log.String(), "the secret words") {
-		t.Errorf("got %d %s, logged %s", rec.Code, rec.Body, w.log)
+	if rec.Code != 500 || strings.Contains(rec.Body.String(), "secret") || strings.Contains(log.String(), "the secret words") {
+		t.Errorf("got %d %s, logged %s", rec.Code, rec.Body, log.String())
 	}
 	var p Problem
-	if err := jsonInto(rec.Body.String(), &p); err != nil || p.Instance == "" || !strings.Contains(w.log.String(), p.Instance) {
+	if err := jsonInto(rec.Body.String(), &p); err != nil || p.Instance == "" || !strings.Contains(log.String(), p.Instance) {
 		t.Errorf("the log does not have the fault %q of the answer", p.Instance)
 	}
 }

@@ -22,7 +22,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("porchlight/device/store.(*DB).write"))
+	goleak.VerifyTestMain(m)
 }
 
 // world is a gateway without devices, with a door on 127.0.0.1.

@@ -226,6 +226,7 @@ func (d *Desk) settleAll(h *home) error {
 				outcome = Vanished
 			}
 			over = append(over, settledFact{Message: dl.id, Device: dl.device, Outcome: outcome, Counts: dl.presented != 0})
+			h.rest(dl.id, dl.device, time.Second, true)
 		case lapsed:
 			// Nobody can say whether it was shown, so it counts.
 			over = append(over, settledFact{Message: dl.id, Device: dl.device, Outcome: Lapsed, Counts: true})
@@ -331,6 +332,10 @@ func (d *Desk) pump(h *home, s *screen, now device.Instant, mono time.Time) time
 	se := s.session
 	again := mono.Add(time.Hour)
 	if !s.ready() {
+		if se.subscribed && se.born {
+			h.stale.Store(true) // pair anew at the next turn
+			return se.bornAt.Add(silence)
+		}
 		return again
 	}
 	if se.flight != nil && mono.Sub(se.flight.since) >= d.o.AckWait {

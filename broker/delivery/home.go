@@ -61,6 +61,7 @@ type session struct {
 	subscribed bool
 	born       bool
 	bornAt     time.Time
+	told       bool      // its context has come, or there is none to come
 	clock      uint64    // the device's clock at its birth, ms since 1970; 0: it has none
 	beacon     time.Time // when the next is due; zero: at once
 	twin       int64     // version of the document that the device has acknowledged; -1: send it anyway
@@ -68,8 +69,15 @@ type session struct {
 	recalled   bool      // a beacon has gone out since something is to go
 }
 
-// ready reports whether the device can be sent messages: it listens and has said what it is.
-func (s *screen) ready() bool { return s.session != nil && s.session.subscribed && s.session.born }
+// ready reports whether the device can be sent messages: it listens, has said what it is, and
+// how it is. The last it may leave unsaid; but what it has on its screen since before the
+// connection is not taken off for want of a word that is on its way.
+func (s *screen) ready() bool {
+	return s.session != nil && s.session.subscribed && s.session.born && (s.session.told || time.Since(s.session.bornAt) >= silence)
+}
+
+// silence is how long a device may take to say how it is, after its birth.
+const silence = 2 * time.Second
 
 // flight is a QoS 1 frame on its way.
 type flight struct {

@@ -121,6 +121,7 @@ func (d *Desk) Birth(dev device.ID, link Link, b wire.Birth) error {
 			}
 		}
 		s.session.born, s.session.bornAt, s.session.clock = true, time.Now(), b.Clock
+		s.session.told = len(b.Attributes) == 0
 		s.session.beacon = time.Time{}
 		s.session.twin = -1
 		if b.Twin != 0 && b.Twin == uint64(h.wishes) {
@@ -163,6 +164,10 @@ func (d *Desk) Context(dev device.ID, link Link, c wire.Context) error {
 	return d.on(dev, link, func(h *home, s *screen) error {
 		at := d.o.Now().Add(-s.session.age(c))
 		changed, err := twin.Report(&s.context, s.Class, c.Values, at, c.Complete)
+		if !s.session.told {
+			s.session.told = true
+			d.arrived(h, s)
+		}
 		if changed {
 			d.contextChanged(h, s)
 		}
@@ -228,7 +233,8 @@ func (d *Desk) Event(dev device.ID, link Link, e wire.Event) error {
 		if dl == nil {
 			return d.lateWord(h, s, e)
 		}
-		counts := dl.presented != 0 || e.Kind == wire.Responded || e.Kind == wire.Dismissed || e.Kind == wire.TimedOut
+		counts := dl.presented != 0 || e.Kind == wire.Responded || e.Kind == wire.Dismissed || e.Kind == wire.TimedOut ||
+			e.Kind == wire.Cancelled && dl.want == WantShown // we did not ask: it was taken off at another time, and its receipt was lost
 		over := settledFact{Message: e.Message, Device: dev, Outcome: Outcome(e.Kind), Counts: counts, Response: e.Response, Reason: e.Reason}
 		if e.Wish != nil {
 			err := d.record(h, func(tx *store.Tx) error {
@@ -301,18 +307,31 @@ func (d *Desk) lateWord(h *home, s *screen, e wire.Event) error {
 
 // declined gives a device that would not show a message some rest before it is asked again.
 func (d *Desk) declined(h *home, s *screen, e wire.Event) {
+	switch {
+	case e.Kind == wire.Cancelled:
+		h.rest(e.Message, s.ID, time.Second, false) // as we asked
+	case e.Reason == wire.UnsupportedForm, e.Reason == wire.TooLarge:
+		h.rest(e.Message, s.ID, memory, true)
+	default:
+		h.rest(e.Message, s.ID, 2*time.Second, true)
+	}
+}
+
+// rest keeps a message from a screen for a time, which doubles while the device goes on to
+// decline it; after ten times it is not asked again.
+func (h *home) rest(id device.MessageID, dev device.ID, first time.Duration, longer bool) {
 	for _, p := range h.pairs {
-		if p.m.ID != e.Message || p.s != s {
+		if p.m.ID != id || p.s.ID != dev {
 			continue
 		}
-		switch p.declined++; {
-		case e.Kind == wire.Cancelled:
-			p.declined = 0 // as we asked
-		case e.Reason == wire.UnsupportedForm, e.Reason == wire.TooLarge, p.declined >= 10:
-			p.rest = time.Now().Add(memory)
-		default:
-			p.rest = time.Now().Add(min(time.Second<<p.declined, 5*time.Minute))
+		pause := first
+		if longer {
+			if pause = min(first<<p.declined, max(first, 5*time.Minute)); p.declined >= 9 {
+				pause = memory
+			}
+			p.declined++
 		}
+		p.rest = time.Now().Add(pause)
 	}
 }
 

@@ -40,6 +40,12 @@ type world struct {
 // says.
 func inWorld(t *testing.T, f func(w *world)) {
 	t.Helper()
+	inWorldOf(t, f)
+}
+
+// inWorldOf is inWorld for a test that has many.
+func inWorldOf(t *testing.T, f func(w *world)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, path: filepath.Join(t.TempDir(), "p.db"), hands: map[device.ID]*hand{}}
 		w.start()
@@ -190,7 +196,7 @@ type hand struct {
 	ledger map[device.MessageID]wire.EventKind // what it has shown and what became of it
 	shows  map[device.MessageID]int            // how often each was put on the screen
 	got    []string                            // every dn/msg, as "present <n>" and "cancel <n>"
-	order  []device.MessageID                  // as they were shown
+	log    []show                              // as they were shown
 	fence  uint64
 	twin   wire.Twin
 	mute   bool // it takes frames and answers nothing
@@ -247,7 +253,7 @@ func (h *hand) connect() {
 	d := h.w.desk
 	h.w.must(d.Connected(h.id, dev.Home, p))
 	h.w.must(d.Subscribed(h.id, p))
-	h.w.must(d.Birth(h.id, p, wire.Birth{Class: h.class, Model: wire.Model{Maker: "Hand", Name: "made"}, Held: held, Twin: version,
+	h.w.must(d.Birth(h.id, p, wire.Birth{Class: h.class, Model: wire.Model{Maker: "Hand", Name: "made"}, Held: held, Twin: version, Attributes: []string{"power.state"},
 		Can: wire.Capabilities{Inputs: device.Remote, Forms: []device.Form{device.Toast, device.List, device.Badge}, MaxButtons: 3, Languages: []string{"en"}}}))
 	go p.serve(d)
 	h.tell(calm[h.class])
@@ -320,7 +326,7 @@ func (h *hand) take(d *Desk, p *plug, f Frame) {
 			default:
 				h.on = append(h.on, present.Message)
 				h.shows[present.Message]++
-				h.order = append(h.order, present.Message)
+				h.log = append(h.log, show{h.w.now(), h.id, present.Message})
 				h.ledger[present.Message] = wire.Presented
 				say(present.Message, wire.Presented, 0)
 			}
@@ -411,6 +417,7 @@ func (w *world) memory() {
 			for _, dl := range open {
 				items = append(items, item{dl.id, dl.device, dl.claimed, dl.presented})
 			}
+			slices.SortFunc(items, func(a, b item) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 			shown := slices.SortedFunc(slices.Values(v.Shown), func(a, b policy.Exposure) int {
 				return cmp.Or(cmp.Compare(a.At, b.At), bytes.Compare(a.Message[:], b.Message[:]))
 			})

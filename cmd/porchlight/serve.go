@@ -31,7 +31,7 @@ const (
 )
 
 type serveCmd struct {
-	Config string `help:"Configuration file; configs/porchlight.yaml explains every key." type:"existingfile" placeholder:"FILE"`
+	Config string `help:"Configuration file; configs/porchlight.yaml explains every key." placeholder:"FILE"`
 }
 
 // Run runs the gateway.

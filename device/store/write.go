@@ -6,7 +6,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
-	"time"
 )
 
 // unit is one Update that waits for its answer.

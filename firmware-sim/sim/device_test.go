@@ -78,8 +78,8 @@ func TestWrongPassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.start(d)
-	j.await(t, Away, "bad user name or password")
-	j.await(t, Away, "bad user name or password") // and again
+	j.await(t, Away, "connect: ")
+	j.await(t, Away, "connect: ") // and again
 }
 
 func TestBadAddress(t *testing.T) {
@@ -482,6 +482,12 @@ func TestTwin(t *testing.T) {
 	g.send(d, wire.DnTwin, doc(5, "given"))
 	g.await(d, func(s State) bool { return s.Twin.Version == 5 })
 	g.send(d, wire.DnTwin, doc(4, "silent")) // an old one, late
+	g.fence = 1
+	g.beacon(d)
+	g.await(d, func(s State) bool { return s.Fence == 1 })
+	if got := d.State().Twin.Version; got != 5 {
+		t.Errorf("after an old document: got version %d, want 5", got)
+	}
 	g.send(d, wire.DnTwin, doc(6, "given"))
 	g.await(d, func(s State) bool { return s.Twin.Version == 6 })
 	if got := Print(d.State().Twin); !strings.Contains(got, "Corner Shop, offers: given") {
