@@ -3,6 +3,10 @@
 // codec and a read loop; who is connected, what is in flight and every byte that reaches it
 // are this package's own.
 //
+// A device has one connection that listens and speaks, its link. Beside it there may be side
+// connections, which only speak: what comes over one is taken in as if the link had brought it.
+// They let a device be played with two commands, one for each direction.
+//
 // In: MQTT 3.1.1 and 5 over TCP, TLS and WebSocket; frames to send, through delivery.Link.
 // Out: calls of the Desk; acknowledgements after them. Never: a decision, a queue, a session
 // that outlives its connection, a publish that reaches another client.
@@ -91,6 +95,7 @@ type Door struct {
 	raw     map[net.Conn]struct{}
 	conns   map[*conn]struct{}
 	places  map[string]*place // by the library's client ID
+	links   map[device.ID]*link
 }
 
 // authority says who somebody is. A refusal wraps registry.ErrUnknown; any other error means
@@ -130,6 +135,7 @@ func open(desk Desk, who authority, o Options, log *slog.Logger) (*Door, error) 
 		raw:     map[net.Conn]struct{}{},
 		conns:   map[*conn]struct{}{},
 		places:  map[string]*place{},
+		links:   map[device.ID]*link{},
 	}
 	d.count = newCounters(d)
 	d.server = mqtt.New(&mqtt.Options{

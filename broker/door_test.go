@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -43,6 +44,7 @@ type sink struct {
 	mu   sync.Mutex
 	fail map[string]error
 	live map[device.ID]delivery.Link // as the contract of Desk promises: one for each device
+	busy map[delivery.Link]bool
 	bad  []string
 	gone map[delivery.Link]int
 }
@@ -60,7 +62,13 @@ func (s *sink) say(what string, dev device.ID, l delivery.Link, arg any) error {
 	if what != "connected" && s.live[dev] != l {
 		s.bad = append(s.bad, what+" for a link that is not the device's")
 	}
+	if s.busy[l] {
+		s.bad = append(s.bad, what+" while another call about this link is under way")
+	}
+	s.busy[l] = true
 	s.mu.Unlock()
+	runtime.Gosched()
+	defer func() { s.mu.Lock(); delete(s.busy, l); s.mu.Unlock() }()
 	select {
 	case s.heard <- call{what, dev, l, arg}:
 	default:
@@ -169,7 +177,7 @@ func begin(t *testing.T, edit func(*Options)) *world {
 		t.Fatal(err)
 	}
 	w := &world{db: db, logs: &safeBuffer{}, token: map[device.ID]string{}, key: registry.NewKey()}
-	w.sink = &sink{heard: make(chan call, 4096), fail: map[string]error{}, live: map[device.ID]delivery.Link{}, gone: map[delivery.Link]int{}}
+	w.sink = &sink{heard: make(chan call, 4096), fail: map[string]error{}, live: map[device.ID]delivery.Link{}, busy: map[delivery.Link]bool{}, gone: map[delivery.Link]int{}}
 	err = db.Update(func(tx *store.Tx) error {
 		home, err := registry.AddHome(tx, "oak-3", "Europe/Zurich")
 		if err != nil {
@@ -454,6 +462,16 @@ func TestConnect(t *testing.T) {
 		"empty client ID":     {func(p *packets.Packet) { p.Connect.ClientIdentifier = "" }, 0x85, 2},
 		"inline":              {func(p *packets.Packet) { p.Connect.Username, p.Connect.ClientIdentifier = []byte("inline"), "inline" }, 0x85, 2},
 		"not an ID":           {func(p *packets.Packet) { p.Connect.Username, p.Connect.ClientIdentifier = []byte("TV/+"), "TV/+" }, 0x85, 2},
+		"beside nobody": {func(p *packets.Packet) {
+			p.Connect.Username, p.Connect.ClientIdentifier, p.Connect.Password = []byte("car-1"), "car-1/pub", []byte(w.token["car-1"])
+		}, 0x83, 3},
+		"beside, wrong token": {func(p *packets.Packet) {
+			p.Connect.ClientIdentifier, p.Connect.Password = "tv-1/pub", []byte(registry.NewToken())
+		}, 0x87, 5},
+		"beside another": {func(p *packets.Packet) { p.Connect.ClientIdentifier = "car-1/pub" }, 0x85, 2},
+		"no suffix":      {func(p *packets.Packet) { p.Connect.ClientIdentifier = "tv-1/" }, 0x85, 2},
+		"long suffix":    {func(p *packets.Packet) { p.Connect.ClientIdentifier = "tv-1/" + strings.Repeat("x", 17) }, 0x85, 2},
+		"odd suffix":     {func(p *packets.Packet) { p.Connect.ClientIdentifier = "tv-1/a/b" }, 0x85, 2},
 		"brand as device": {func(p *packets.Packet) {
 			p.Connect.Username, p.Connect.ClientIdentifier, p.Connect.Password = []byte("acme"), "acme", []byte(w.key)
 		}, 0x87, 5},

@@ -21,7 +21,8 @@ const (
 	keepAliveMost  = 120 // seconds; also what 0 becomes
 )
 
-// peer is who is behind a connection, once it has logged in: a device's link or a brand.
+// peer is who is behind a connection, once it has logged in: a device's link, a side
+// connection, or a brand.
 type peer interface {
 	name() string // for logs: IDs only
 	// publish takes in one PUBLISH. The error is for ack.
@@ -96,6 +97,7 @@ func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 
 // claim is a client ID as a log may carry it.
 func claim(id string) string {
+	id, _, _ = strings.Cut(id, "/")
 	if _, err := device.ParseID(id); err != nil {
 		return "something that is not an ID"
 	}
@@ -124,12 +126,17 @@ func (h *hook) admit(c *conn, cl *mqtt.Client, pk packets.Packet) error {
 	cl.State.Inflight.ResetSendQuota(0) // the library sends nothing of its own accord
 
 	user, secret := string(p.Username), string(p.Password)
-	badID := &denied{packets.ErrClientIdentifierNotValid, packets.Err3ClientIdentifierNotValid.Code, "client-id", "the client ID must be the device's ID, which is also the user name; for a brand it is b-<brand> or b-<brand>-<suffix>"}
+	badID := &denied{packets.ErrClientIdentifierNotValid, packets.Err3ClientIdentifierNotValid.Code, "client-id", "the client ID must be the device's ID, which is also the user name, or <device>/<suffix> to publish only; for a brand it is b-<brand> or b-<brand>-<suffix>"}
 	if len(p.ClientIdentifier) > 64 || p.ClientIdentifier == mqtt.InlineClientId {
 		return badID
 	}
-	if id, err := device.ParseID(user); err == nil && p.ClientIdentifier == user {
-		return h.admitDevice(c, cl, id, secret)
+	if id, err := device.ParseID(user); err == nil {
+		if p.ClientIdentifier == user {
+			return h.admitDevice(c, cl, id, secret)
+		}
+		if suffix, ok := strings.CutPrefix(p.ClientIdentifier, user+"/"); ok && sideSuffix.MatchString(suffix) {
+			return h.admitSide(c, cl, id, secret)
+		}
 	}
 	id, err := device.ParseBrandID(user)
 	if suffix, ok := strings.CutPrefix(p.ClientIdentifier, "b-"+user); err != nil || !ok || suffix != "" && suffix[0] != '-' {

@@ -21,13 +21,19 @@ import (
 type link struct {
 	place
 	device device.ID
+	heard  counter
 
-	// Used on the reading goroutine only.
+	covered    map[wire.Leaf]bool // reading goroutine only
+	subscribed bool               // the Desk was told so; reading goroutine only
+
+	// What the Desk hears about a link it hears with telling locked, one thing after the other,
+	// whichever connection brought it. The Desk in its turn calls Send and Close with a home
+	// locked, so these do not touch telling.
+	telling    sync.Mutex
 	connected  bool // the Desk knows of this link
 	born       bool
 	attributes []string
-	subscribed bool // the Desk was told so
-	covered    map[wire.Leaf]bool
+	sides      map[*side]struct{}
 
 	mu      sync.Mutex
 	packet  uint16 // the last packet ID
@@ -40,18 +46,17 @@ var needed = []wire.Leaf{wire.DnMsg, wire.DnTwin, wire.DnTime}
 
 func (h *hook) admitDevice(c *conn, cl *mqtt.Client, id device.ID, token string) error {
 	d := h.door
-	dev, err := d.auth.device(id, token)
+	dev, err := d.identify(id, token)
 	if err != nil {
-		return denyUnknown(err)
+		return err
 	}
-	if dev.ID != id {
-		return fmt.Errorf("log in device %s: the registry answered with another", id)
-	}
-	l := &link{place: d.newPlace(c, cl), device: id, covered: map[wire.Leaf]bool{}}
+	l := &link{place: d.newPlace(c, cl), device: id, covered: map[wire.Leaf]bool{}, sides: map[*side]struct{}{}}
 	if err := l.claim(); err != nil {
 		return err
 	}
 	c.peer = l // from here on its end is told to the Desk
+	l.telling.Lock()
+	defer l.telling.Unlock()
 	switch err := d.desk.Connected(id, dev.Home, l); {
 	case errors.Is(err, delivery.ErrAway): // removed between the two
 		return denyUnknown(registry.ErrUnknown)
@@ -59,16 +64,37 @@ func (h *hook) admitDevice(c *conn, cl *mqtt.Client, id device.ID, token string)
 		return fmt.Errorf("log in device %s: %w", id, err)
 	}
 	l.connected = true
+	d.mu.Lock()
+	d.links[id] = l
+	d.mu.Unlock()
 	return nil
 }
 
-// end comes once, when the connection is over.
+// identify finds the device that knows both id and token.
+func (d *Door) identify(id device.ID, token string) (device.Device, error) {
+	dev, err := d.auth.device(id, token)
+	if err == nil && dev.ID != id {
+		err = fmt.Errorf("log in device %s: the registry answered with another", id)
+	}
+	return dev, denyUnknown(err)
+}
+
+// end comes once, when the connection is over. The side connections end with it.
 func (l *link) end() {
 	defer l.leave()
-	if l.connected {
-		l.connected = false
-		l.door.desk.Gone(l.device, l)
+	l.telling.Lock()
+	defer l.telling.Unlock()
+	if !l.connected {
+		return
 	}
+	l.connected = false
+	l.door.mu.Lock()
+	delete(l.door.links, l.device)
+	l.door.mu.Unlock()
+	for s := range l.sides {
+		s.stop(packets.Code{Code: alone.code.Code, Reason: alone.why})
+	}
+	l.door.desk.Gone(l.device, l)
 }
 
 func (l *link) name() string { return string(l.device) }
@@ -118,11 +144,13 @@ func (l *link) acked(id uint16, code byte) {
 		l.waiting = 0
 	}
 	l.mu.Unlock()
-	if mine {
-		l.door.desk.Acked(l.device, l)
-	} else {
+	if !mine {
 		l.door.count.strays.Inc()
+		return
 	}
+	l.telling.Lock()
+	defer l.telling.Unlock()
+	l.door.desk.Acked(l.device, l)
 }
 
 // allow judges a filter: the device's own dn/# or a leaf of it. What carries messages must be
@@ -163,6 +191,8 @@ func (l *link) processed(subscribe bool, filters []string) {
 	switch {
 	case all && !l.subscribed:
 		l.subscribed = true
+		l.telling.Lock()
+		defer l.telling.Unlock()
 		if err := l.door.desk.Subscribed(l.device, l); err != nil && !errors.Is(err, delivery.ErrAway) {
 			l.door.fault("a subscription could not be taken in", "device", l.device, "error", err)
 			l.retry()
@@ -174,11 +204,24 @@ func (l *link) processed(subscribe bool, filters []string) {
 
 var notYours = &refused{packets.ErrNotAuthorized, "not your topic, or not one to publish to"}
 
-// publish takes in one frame of the device.
-func (l *link) publish(topic string, payload []byte) (leaf wire.Leaf, seq uint64, err error) {
+// counter tells the context frames of one connection from their repetition: MQTT may deliver a
+// frame twice, and what has been said since would be unsaid.
+type counter struct{ next uint64 } // the least Seq that is new
+
+func (l *link) publish(topic string, payload []byte) (wire.Leaf, uint64, error) {
+	return l.take(&l.heard, topic, payload)
+}
+
+// take takes in one frame of the device. n is the counter of the connection that brought it.
+func (l *link) take(n *counter, topic string, payload []byte) (leaf wire.Leaf, seq uint64, err error) {
 	id, leaf, ok := wire.ParseTopic(topic)
 	if !ok || id != l.device || !leaf.Up() {
 		return "", 0, notYours
+	}
+	l.telling.Lock()
+	defer l.telling.Unlock()
+	if !l.connected {
+		return leaf, 0, delivery.ErrAway // it ended while a side connection spoke
 	}
 	if !l.born && leaf != wire.UpBirth {
 		return leaf, 0, &refused{packets.ErrImplementationSpecificError, "up/birth must come first"}
@@ -191,13 +234,19 @@ func (l *link) publish(topic string, payload []byte) (leaf wire.Leaf, seq uint64
 			err = desk.Birth(l.device, l, f)
 		}
 		if err == nil {
-			l.born, l.attributes = true, f.Attributes
+			l.born, l.attributes, n.next = true, f.Attributes, 0
 		}
 		return leaf, f.Seq, err
 	case wire.UpCtx:
 		f, err := wire.DecodeContext(l.attributes, payload)
+		if err == nil && f.Seq < n.next {
+			return leaf, f.Seq, nil
+		}
 		if err == nil {
 			err = desk.Context(l.device, l, f)
+		}
+		if err == nil {
+			n.next = f.Seq + 1
 		}
 		return leaf, f.Seq, err
 	case wire.UpEvt:

@@ -37,7 +37,7 @@ func newCounters(d *Door) *counters {
 	}
 	return &counters{
 		sockets: gauge("sockets_open", "Sockets that are open, logged in or not.", func() float64 { return float64(d.sockets.Load()) }),
-		clients: gauge("clients_connected", "Devices and brands that are logged in.", func() float64 {
+		clients: gauge("clients_connected", "Connections that are logged in: of devices, beside them, and of brands.", func() float64 {
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			return float64(len(d.places))

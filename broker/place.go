@@ -10,8 +10,8 @@ import (
 	"porchlight/broker/delivery"
 )
 
-// place is what a device's link and a brand's sender have in common: one connection that has
-// logged in, alone under its client ID.
+// place is what a device's link, a side connection and a brand's sender have in common: one
+// connection that has logged in, alone under its client ID.
 type place struct {
 	door    *Door
 	conn    *conn
@@ -117,6 +117,11 @@ func (p *place) Close(r delivery.Reason) {
 	if !ok {
 		code = packets.ErrUnspecifiedError
 	}
+	p.stop(code)
+}
+
+// stop is Close with a code that is no farewell of the Desk's.
+func (p *place) stop(code packets.Code) {
 	if p.client.Properties.ProtocolVersion == 5 && p.conn.welcomed.Load() {
 		p.conn.Write(disconnect(code, code.Reason))
 	}

@@ -317,6 +317,19 @@ func TestLimiter(t *testing.T) {
 	}
 }
 
+// Who is refused is not put back further by asking again.
+func TestRefusalsCostNothing(t *testing.T) {
+	l := NewLimiter(0.001, 1)
+	if ok, _ := l.Allow("fresh"); !ok {
+		t.Fatal("the first was refused")
+	}
+	for range 10 {
+		if ok, after := l.Allow("fresh"); ok || after > 1000*time.Second {
+			t.Fatalf("got %v, %s; want a refusal for at most 1000 s", ok, after)
+		}
+	}
+}
+
 var ids = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`)
 
 // What a brand hears must not depend on what is inside homes: two gateways that differ in nothing

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"porchlight/device"
 )
 
 //go:embed docs.html
@@ -26,7 +28,14 @@ type docsPage struct {
 	Title, Description string
 	Operations         []docsOperation
 	Schemas            []docsSchema
+	Moments            []docsMoment
 	Kinds              []kind
+}
+
+// docsMoment is something that a condition can be about.
+type docsMoment struct {
+	Attribute, Value string
+	Words, Classes   []string // no classes: every class
 }
 
 type docsOperation struct {
@@ -80,6 +89,17 @@ func newDocs(api *huma.OpenAPI) (*docs, error) {
 		return nil, err
 	}
 	p := docsPage{Title: api.Info.Title, Description: api.Info.Description, Kinds: kinds}
+	for _, name := range device.AttributeNames(0) {
+		a, _ := device.ParseAttribute(name)
+		m := docsMoment{Attribute: name, Value: a.Info().Kind.String(), Words: a.Info().Values}
+		if unit := a.Info().Unit; unit != "" {
+			m.Value += " (" + unit + ")"
+		}
+		for _, c := range a.Info().Of {
+			m.Classes = append(m.Classes, c.String())
+		}
+		p.Moments = append(p.Moments, m)
+	}
 	for _, path := range []string{"/v1/messages", "/v1/messages/{id}"} {
 		item := api.Paths[path]
 		for _, op := range []*huma.Operation{item.Post, item.Get, item.Delete} {
@@ -158,7 +178,7 @@ func field(name string, s *huma.Schema) docsField {
 		f.Type = "list of " + of.Type
 	}
 	if s.Type == huma.TypeObject {
-		f.Type = "object, one " + "string for each language"
+		f.Type = "object, a string for each language"
 	}
 	if of.Ref != "" {
 		f.Link = schemaName(of)

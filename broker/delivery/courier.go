@@ -217,16 +217,18 @@ func (d *Desk) settleAll(h *home) error {
 			over = append(over, settledFact{Message: dl.id, Device: dl.device, Outcome: Removal, Counts: true})
 			continue
 		}
-		lapsed := dl.want != WantShown && dl.have != HaveNone && mono.After(dl.kept.Add(d.o.Lease+d.o.Allowance))
+		lapsed := dl.want != WantShown && dl.have != HaveNone && dl.have != HaveMissing && mono.After(dl.kept.Add(d.o.Lease+d.o.Allowance))
 		switch {
 		case next(dl.want, dl.have) == Settle:
-			// The device says that nothing is on it. What it once presented counts.
-			outcome := Unsent
-			if dl.presented != 0 {
-				outcome = Vanished
+			outcome, counts := Vanished, true
+			switch dl.have {
+			case HaveMissing:
+				outcome = Lapsed // nobody can say yet whether it was shown, so it counts
+			case HaveNone: // the judge changed its mind between claim and hand-over
+				outcome, counts = Unsent, false
+				h.rest(dl.id, dl.device, time.Second, true)
 			}
-			over = append(over, settledFact{Message: dl.id, Device: dl.device, Outcome: outcome, Counts: dl.presented != 0})
-			h.rest(dl.id, dl.device, time.Second, true)
+			over = append(over, settledFact{Message: dl.id, Device: dl.device, Outcome: outcome, Counts: counts})
 		case lapsed:
 			// Nobody can say whether it was shown, so it counts.
 			over = append(over, settledFact{Message: dl.id, Device: dl.device, Outcome: Lapsed, Counts: true})
@@ -268,15 +270,40 @@ func (d *Desk) settle(h *home, also func(tx *store.Tx) error, over ...settledFac
 
 // claimAll judges the pairs that something has changed for, and claims screens for what may be
 // shown: one message on a screen at a time, in the order in which messages were accepted. A
-// claim is on disk before the message leaves.
+// claim is on disk before the message leaves, and is made only when it can leave at once: it counts
+// from then.
 func (d *Desk) claimAll(h *home) error {
 	now, mono := d.o.Now(), time.Now()
 	busy := map[device.ID]bool{}
 	for _, dl := range h.open {
-		busy[dl.device] = true
+		busy[dl.device] = busy[dl.device] || dl.have != HaveMissing
 	}
+	waits := map[device.MessageID]bool{}
 	var claims []claimedFact
 	var made []*delivery
+	claim := func(dl *delivery) {
+		busy[dl.device] = true
+		made = append(made, dl)
+		claims = append(claims, claimedFact{dl.id, dl.device, dl.brand, record(dl.decision, h.wishes, now)})
+		// Those judged after it must see it.
+		h.view.Shown = append(h.view.Shown, policy.Exposure{At: now, Brand: dl.brand, Message: dl.id, Open: true})
+	}
+	// What a device has lost is claimed again, and counts from now: it is judged as if its first
+	// claim had not been, and with all that was shown since.
+	for _, dl := range h.open {
+		s, m := h.screens[dl.device], d.message(dl.id)
+		if next(dl.want, dl.have) != Present || dl.have != HaveMissing || busy[dl.device] || m == nil || !s.idle(h.wishes) {
+			continue
+		}
+		shown := h.view.Shown
+		h.view.Shown = slices.DeleteFunc(slices.Clone(shown), func(e policy.Exposure) bool { return e.Message == dl.id })
+		dl.decision = d.decide(policy.Request{Home: &h.view, Screen: &s.view, Message: m, Now: now})
+		if dl.decision.Verdict != policy.Show {
+			h.view.Shown = shown
+			continue
+		}
+		claim(dl)
+	}
 	for _, p := range h.pairs {
 		due := p.decision.Until != 0 && now >= p.decision.Until
 		ready := p.decision.Verdict == policy.Show
@@ -285,40 +312,42 @@ func (d *Desk) claimAll(h *home) error {
 		}
 		p.decision = d.decide(policy.Request{Home: &h.view, Screen: &p.s.view, Message: p.m, Now: now})
 		p.dirty = false
-		if p.decision.Verdict != policy.Show || busy[p.s.ID] || mono.Before(p.rest) || !p.s.ready() || d.message(p.m.ID) == nil {
+		if p.decision.Verdict != policy.Show || busy[p.s.ID] || mono.Before(p.rest) || waits[p.m.ID] || d.message(p.m.ID) == nil {
 			continue
 		}
-		busy[p.s.ID] = true
-		dl := &delivery{id: p.m.ID, brand: p.m.Brand, device: p.s.ID, claimed: now, want: WantShown, decision: p.decision, kept: mono}
-		made = append(made, dl)
-		claims = append(claims, claimedFact{p.m.ID, p.s.ID, p.m.Brand, record(p.decision, h.wishes, now)})
-		// Those judged after it must see it.
-		h.view.Shown = append(h.view.Shown, policy.Exposure{At: now, Brand: p.m.Brand, Message: p.m.ID, Open: true})
+		if !p.s.idle(h.wishes) {
+			waits[p.m.ID] = true // for this screen, rather than for a worse one that is free a moment sooner
+			continue
+		}
+		claim(&delivery{id: p.m.ID, brand: p.m.Brand, device: p.s.ID, want: WantShown, decision: p.decision})
 	}
 	h.all = false
 	if len(claims) == 0 {
 		return nil
 	}
+	at := make([]device.Instant, len(claims))
 	err := d.db.Update(func(tx *store.Tx) error {
 		for i, f := range claims {
 			e, err := tx.Add(h.id, deliveryClaimed, f)
 			if err != nil {
 				return err
 			}
-			made[i].claimed = e.At
+			at[i] = e.At
 		}
 		return nil
 	})
 	if err != nil {
-		h.view.Shown = h.view.Shown[:len(h.view.Shown)-len(claims)]
-		h.all = true
+		h.loaded = false // what the claims have changed in memory is read again
 		return err
 	}
-	for i := range made {
-		h.view.Shown[len(h.view.Shown)-len(made)+i].At = made[i].claimed
+	for i, dl := range made {
+		h.view.Shown[len(h.view.Shown)-len(made)+i].At = at[i]
+		if dl.have == HaveNone {
+			h.open = append(h.open, dl)
+		}
+		dl.claimed, dl.have, dl.kept = at[i], HaveNone, mono
 	}
 	d.count.claimed.Add(int64(len(made)))
-	h.open = append(h.open, made...)
 	// The commit took its time: what is handed over is decided now.
 	for _, dl := range made {
 		d.judge(h, dl)

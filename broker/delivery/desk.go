@@ -139,9 +139,12 @@ func (d *Desk) enforce(m *policy.Message) {
 	o := offer{m.Brand, m.Purpose}
 	d.force[m.ID] = m
 	d.inForce[m.Brand]++
-	list := append(slices.Clone(d.offers[o]), m) // readers keep the old slice
-	slices.SortFunc(list, func(a, b *policy.Message) int { return cmp.Compare(a.Seq, b.Seq) })
-	d.offers[o] = list
+	list := d.offers[o]
+	at := len(list) // commits may overtake each other by a little
+	for at > 0 && list[at-1].Seq > m.Seq {
+		at--
+	}
+	d.offers[o] = slices.Insert(list, at, m)
 	d.expiry = min(d.expiry, m.NotAfter)
 }
 
@@ -155,7 +158,7 @@ func (d *Desk) lapse(id device.MessageID) (*policy.Message, []*home) {
 	o := offer{m.Brand, m.Purpose}
 	delete(d.force, id)
 	d.inForce[m.Brand]--
-	d.offers[o] = slices.DeleteFunc(slices.Clone(d.offers[o]), func(other *policy.Message) bool { return other == m })
+	d.offers[o] = slices.DeleteFunc(d.offers[o], func(other *policy.Message) bool { return other == m })
 	if len(d.offers[o]) == 0 {
 		delete(d.offers, o)
 	}
@@ -195,17 +198,21 @@ func (d *Desk) Accept(_ context.Context, b registry.Brand, key string, s Submiss
 		// The same request may have been good when it first came: its not_after was ahead then.
 		m = &policy.Message{Brand: b.ID}
 	}
+	m.ID = device.NewMessageID(now)
+	fact, err := store.Encode(acceptedFact{m.ID, b.ID, key, digest, m.NotAfter, s})
+	if err != nil {
+		return Answer{}, fmt.Errorf("accept: %w", err)
+	}
 	d.mu.Lock()
+	_, known := d.brands[b.ID]
 	full := d.inForce[b.ID] >= b.Quota
 	d.inForce[b.ID]++ // our place, until enforce takes it or we give it back
 	d.mu.Unlock()
-	m.ID = device.NewMessageID(now)
 	var a Answer
 	err = d.db.Update(func(tx *store.Tx) error {
 		a = Answer{State: "accepted"}
 		var was []byte
 		var id []byte
-		var removed int
 		err := tx.QueryRow(`SELECT id, at, not_after, digest FROM message WHERE brand = ? AND key = ?`, b.ID, key).Scan(&id, &a.At, &a.NotAfter, &was)
 		switch {
 		case err == nil && !slices.Equal(was, digest):
@@ -220,11 +227,10 @@ func (d *Desk) Accept(_ context.Context, b registry.Brand, key string, s Submiss
 			return invalid
 		case full:
 			return ErrQuota
-		}
-		if err := tx.QueryRow(`SELECT removed FROM brand WHERE id = ?`, b.ID).Scan(&removed); err != nil || removed != 0 {
+		case !known: // removed since it logged in
 			return fmt.Errorf("brand %s: %w", b.ID, registry.ErrUnknown)
 		}
-		e, err := tx.Add(device.Gateway, messageAccepted, acceptedFact{m.ID, b.ID, key, digest, m.NotAfter, s})
+		e, err := tx.Add(device.Gateway, messageAccepted, fact)
 		if err != nil {
 			return err
 		}

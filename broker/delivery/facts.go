@@ -164,7 +164,7 @@ func applyDelivery(tx *store.Apply, e store.Event) (bool, error) {
 				return err
 			}
 			return tx.Exec(`INSERT INTO delivery (home, message, device, brand, claimed, decision) VALUES (?, ?, ?, ?, ?, ?)
-				ON CONFLICT DO UPDATE SET claimed = excluded.claimed, decision = excluded.decision, settled = 0, outcome = 0, counts = 1`,
+				ON CONFLICT DO UPDATE SET claimed = excluded.claimed, presented = 0, decision = excluded.decision, settled = 0, outcome = 0, counts = 1`,
 				e.Home, f.Message[:], f.Device, f.Brand, e.At, string(decision))
 		})
 	case deliveryPresented:

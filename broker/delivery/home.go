@@ -76,6 +76,12 @@ func (s *screen) ready() bool {
 	return s.session != nil && s.session.subscribed && s.session.born && (s.session.told || time.Since(s.session.bornAt) >= silence)
 }
 
+// idle reports whether a message could be handed to the device at once: nothing is on its way,
+// and nothing else must go first.
+func (s *screen) idle(wishes int64) bool {
+	return s.ready() && s.session.flight == nil && s.session.twin == wishes
+}
+
 // silence is how long a device may take to say how it is, after its birth.
 const silence = 2 * time.Second
 

@@ -15,13 +15,14 @@ type Have uint8
 
 // The haves.
 const (
-	HaveNone      Have = iota // nothing is on the device: it was claimed and not sent, or the device says so
+	HaveNone      Have = iota // claimed and not handed over yet
 	HaveSent                  // handed to the connection, not acknowledged
 	HaveUnsure                // the connection was lost: it may be showing until the lease is over
 	HaveQueued                // on the device, not shown yet
 	HavePresented             // on the screen
 	HaveRecalled              // the device has our cancel and has not said Cancelled yet
-	HaveGone                  // the device said what became of it
+	HaveMissing               // handed over once, and the device says that it does not have it: it may have been shown, if its receipt is still to come
+	HaveGone                  // it was on the screen, and the device says that it is not any more
 )
 
 // Step is what to do next about a delivery.
@@ -49,6 +50,8 @@ func next(want Want, have Have) Step {
 			return Wait
 		}
 		return Cancel
+	case HaveMissing:
+		return map[Want]Step{WantShown: Present, WantHeld: Wait, WantGone: Settle}[want]
 	case HaveGone:
 		return Settle
 	default: // sent, unsure, recalled: the device, or the end of its lease, speaks next

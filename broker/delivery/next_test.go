@@ -4,9 +4,9 @@ import "testing"
 
 func TestNext(t *testing.T) {
 	steps := map[Want]map[Have]Step{
-		WantShown: {HaveNone: Present, HaveSent: Wait, HaveUnsure: Wait, HaveQueued: Wait, HavePresented: Wait, HaveRecalled: Wait, HaveGone: Settle},
-		WantHeld:  {HaveNone: Settle, HaveSent: Wait, HaveUnsure: Wait, HaveQueued: Cancel, HavePresented: Cancel, HaveRecalled: Wait, HaveGone: Settle},
-		WantGone:  {HaveNone: Settle, HaveSent: Wait, HaveUnsure: Wait, HaveQueued: Cancel, HavePresented: Cancel, HaveRecalled: Wait, HaveGone: Settle},
+		WantShown: {HaveNone: Present, HaveSent: Wait, HaveUnsure: Wait, HaveQueued: Wait, HavePresented: Wait, HaveRecalled: Wait, HaveMissing: Present, HaveGone: Settle},
+		WantHeld:  {HaveNone: Settle, HaveSent: Wait, HaveUnsure: Wait, HaveQueued: Cancel, HavePresented: Cancel, HaveRecalled: Wait, HaveMissing: Wait, HaveGone: Settle},
+		WantGone:  {HaveNone: Settle, HaveSent: Wait, HaveUnsure: Wait, HaveQueued: Cancel, HavePresented: Cancel, HaveRecalled: Wait, HaveMissing: Settle, HaveGone: Settle},
 	}
 	for want := range WantShown + 1 {
 		for have := range HaveGone + 1 {
@@ -37,7 +37,7 @@ func TestNextAlwaysEnds(t *testing.T) {
 			case HaveSent:
 				have = HaveQueued
 			case HaveUnsure:
-				have = HaveNone
+				have = HaveMissing
 			case HaveQueued, HavePresented:
 				have = HaveRecalled
 			case HaveRecalled:

@@ -233,13 +233,10 @@ func (w *world) step(g *ground, hands []*hand, n int) {
 	case 12: // what a device has said of a message, again
 		if connected {
 			h.mu.Lock()
-			var events []wire.Event
-			for id, kind := range h.ledger {
-				events = append(events, wire.Event{Message: id, Kind: kind})
-			}
+			said := slices.Clone(h.said)
 			up := h.up
 			h.mu.Unlock()
-			for _, e := range events {
+			for _, e := range said {
 				w.must(w.desk.Event(h.id, up, e))
 			}
 		}
@@ -254,7 +251,11 @@ func (w *world) step(g *ground, hands []*hand, n int) {
 	case 14: // a device that takes frames and says nothing, for a while
 		h.mu.Lock()
 		h.mute = !h.mute
+		mute := h.mute
 		h.mu.Unlock()
+		if connected && !mute {
+			h.pay(h.up)
+		}
 	case 15: // all is calm again
 		for _, h := range hands {
 			if h.up == nil {

@@ -112,8 +112,9 @@ func (d *Desk) Birth(dev device.ID, link Link, b wire.Birth) error {
 			switch held := slices.Contains(b.Held, dl.id); {
 			case !held && dl.presented != 0:
 				dl.have = HaveGone
+			case !held && dl.have != HaveNone:
+				dl.have = HaveMissing // sending it again is safe: a device knows the messages it has shown
 			case !held:
-				dl.have = HaveNone // sending it again is safe: a device knows the messages it has shown
 			case dl.presented != 0:
 				dl.have = HavePresented
 			default:
@@ -271,7 +272,11 @@ func (d *Desk) presented(h *home, dl *delivery, e wire.Event) error {
 		return err
 	}
 	dl.presented = at
-	if dl.have != HaveRecalled {
+	switch dl.have {
+	case HaveRecalled:
+	case HaveMissing:
+		dl.have = HaveGone
+	default:
 		dl.have = HavePresented
 	}
 	d.count.presented.Add(1)

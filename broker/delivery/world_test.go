@@ -114,7 +114,7 @@ func (w *world) wait() { synctest.Wait() }
 
 // pass lets time pass.
 func (w *world) pass(d time.Duration) {
-	time.Sleep(d) // the bubble's time
+	time.Sleep(d + 2*time.Millisecond) // the bubble's time; what is due is done within a millisecond
 	synctest.Wait()
 }
 
@@ -190,6 +190,7 @@ type hand struct {
 	id    device.ID
 	class device.Class
 
+	paying sync.Mutex // held while receipts are sent, one after the other
 	mu     sync.Mutex
 	up     *plug
 	on     []device.MessageID                  // on its screen
@@ -199,8 +200,10 @@ type hand struct {
 	log    []show                              // as they were shown
 	fence  uint64
 	twin   wire.Twin
-	mute   bool // it takes frames and answers nothing
-	deaf   bool // it does not even acknowledge
+	owed   []wire.Event // receipts that were not taken in yet; they are sent until they are
+	said   []wire.Event // receipts that were
+	mute   bool         // it takes frames and answers nothing
+	deaf   bool         // it does not even acknowledge
 }
 
 // plug is one connection of a hand.
@@ -255,6 +258,9 @@ func (h *hand) connect() {
 	h.w.must(d.Subscribed(h.id, p))
 	h.w.must(d.Birth(h.id, p, wire.Birth{Class: h.class, Model: wire.Model{Maker: "Hand", Name: "made"}, Held: held, Twin: version, Attributes: []string{"power.state"},
 		Can: wire.Capabilities{Inputs: device.Remote, Forms: []device.Form{device.Toast, device.List, device.Badge}, MaxButtons: 3, Languages: []string{"en"}}}))
+	if !h.mute {
+		h.pay(p)
+	}
 	go p.serve(d)
 	h.tell(calm[h.class])
 }
@@ -354,12 +360,32 @@ func (h *hand) take(d *Desk, p *plug, f Frame) {
 	if f.QoS == 1 && !deaf {
 		d.Acked(h.id, p)
 	}
-	for _, e := range events {
-		if !mute && !deaf {
-			if err := d.Event(h.id, p, e); err != nil {
-				h.w.t.Logf("event %d: %v", e.Kind, err)
-			}
+	h.mu.Lock()
+	h.owed = append(h.owed, events...)
+	h.mu.Unlock()
+	if !mute && !deaf {
+		h.pay(p)
+	}
+}
+
+// pay sends the receipts that are owed, in order, as far as they are taken in.
+func (h *hand) pay(p *plug) {
+	h.paying.Lock()
+	defer h.paying.Unlock()
+	for {
+		h.mu.Lock()
+		if len(h.owed) == 0 {
+			h.mu.Unlock()
+			return
 		}
+		e := h.owed[0]
+		h.mu.Unlock()
+		if err := h.w.desk.Event(h.id, p, e); err != nil {
+			return
+		}
+		h.mu.Lock()
+		h.owed, h.said = h.owed[1:], append(h.said, e)
+		h.mu.Unlock()
 	}
 }
 
@@ -379,7 +405,10 @@ func (h *hand) ends(id device.MessageID, e wire.Event) {
 	p := h.up
 	h.mu.Unlock()
 	e.Message = id
-	h.w.must(h.w.desk.Event(h.id, p, e))
+	h.mu.Lock()
+	h.owed = append(h.owed, e)
+	h.mu.Unlock()
+	h.pay(p)
 	h.w.wait()
 }
 

@@ -32,6 +32,8 @@ type Event struct {
 	At   device.Instant // when it was taken in; set by Append to the transaction's Now
 	Kind string         // noun.past, as "consent.given"; the noun decides who projects it
 	Body []byte         // JSON, the noun's own
+
+	fact any // while it is being appended: what Body was made of
 }
 
 // Projector applies one event to the tables of its noun. It must depend on nothing but e and

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -137,14 +136,17 @@ func (tx *Tx) append(home device.HomeID, after int64, kind string, body any) (Ev
 	if head != after {
 		return Event{}, fmt.Errorf("%w: its head is %d", ErrMoved, head)
 	}
-	b, err := json.Marshal(body)
-	if err != nil {
-		return Event{}, err
+	b, ok := body.(Body)
+	if !ok {
+		if b, err = Encode(body); err != nil {
+			return Event{}, err
+		}
 	}
-	e := Event{Home: home, Pos: after + 1, At: tx.Now, Kind: kind, Body: b}
+	e := Event{Home: home, Pos: after + 1, At: tx.Now, Kind: kind, Body: b.raw, fact: b.value}
 	if tx.failed = tx.write(&e); tx.failed != nil {
 		return Event{}, tx.failed
 	}
+	e.fact = nil
 	return e, nil
 }
 

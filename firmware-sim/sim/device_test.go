@@ -495,7 +495,7 @@ func TestTwin(t *testing.T) {
 	}
 	// A refusal that met another choice is said again on the new document; a yes is not.
 	refusal := func(p wire.Proposal) wire.Err {
-		return wire.Err{Seq: p.Seq, Code: 0x99, Leaf: "up/twin", Text: "conflict: the document has changed"}
+		return wire.Err{Seq: p.Seq, Code: 0x83, Leaf: "up/twin", Text: "somebody changed this since the device read it"}
 	}
 	if err := d.Choose("corner-shop", "offers", "withdrawn"); err != nil {
 		t.Fatal(err)
@@ -511,7 +511,7 @@ func TestTwin(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.wait("the yes", func() bool { return len(g.props) == 4 })
-	g.send(d, wire.DnErr, refusal(g.props[3]))
+	g.send(d, wire.DnErr, wire.Err{Seq: g.props[3].Seq, Code: 0x99, Leaf: "up/twin", Text: "conflict: read dn/twin"})
 	g.send(d, wire.DnTwin, doc(8, "withdrawn"))
 	j.await(t, Conflict, "choose again")
 	if err := d.SetQuiet(wire.QuietTime{Start: 22 * 60, End: 7 * 60}); err != nil {

@@ -378,10 +378,17 @@ func (fw *firmware) propose(now time.Time, p wire.Proposal) {
 	fw.book.owe(receipt{At: now, Proposal: &p})
 }
 
+// Reason codes of MQTT 5 with which a gateway says that somebody else has chosen meanwhile.
+const (
+	overtaken = 0x83 // implementation specific error
+	malformed = 0x99 // payload format invalid, with the word conflict
+)
+
 // complaint takes in what the gateway says was wrong with a frame.
 func (fw *firmware) complaint(now time.Time, e wire.Err) {
 	p, known := fw.asked[e.Seq]
-	if !known || e.Leaf != "" && !strings.HasSuffix(string(wire.UpTwin), e.Leaf) || !strings.Contains(e.Text, "conflict") {
+	conflict := e.Code == overtaken || e.Code == malformed && strings.Contains(e.Text, "conflict")
+	if !known || e.Leaf != "" && !strings.HasSuffix(string(wire.UpTwin), e.Leaf) || !conflict {
 		fw.note(Event{Kind: Complaint, Why: fmt.Sprintf("%s, frame %d: code 0x%02x %s", e.Leaf, e.Seq, e.Code, e.Text)})
 		return
 	}
