@@ -110,7 +110,7 @@ func (s *sender) accept(payload []byte) (answer, error) {
 	case errors.As(err, &invalid):
 		return refuse(r.Key, http.StatusUnprocessableEntity, "the message cannot be accepted", invalid)
 	case errors.Is(err, delivery.ErrKey):
-		return refuse("", http.StatusUnprocessableEntity, "the key cannot be used", delivery.Invalid{{Field: "key", Rule: "syntax", Why: "is not 1 to 128 printable ASCII characters", Fix: "use a UUID"}})
+		return refuse("", http.StatusBadRequest, "the key cannot be used", delivery.Invalid{{Field: "key", Rule: "syntax", Why: "is not 1 to 128 printable ASCII characters", Fix: "use a UUID"}})
 	case errors.Is(err, registry.ErrUnknown):
 		return refuse(r.Key, http.StatusForbidden, "this brand is not known any more", nil)
 	case errors.Is(err, delivery.ErrConflict):

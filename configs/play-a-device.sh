@@ -1,35 +1,38 @@
 #!/bin/sh
-# Plays a fridge by hand, with nothing but mosquitto_sub and mosquitto_pub:
+# Plays a fridge by hand, with nothing but Debian's mosquitto_sub and mosquitto_pub:
 #
 #   ID=... TOKEN=... configs/play-a-device.sh
 #
-# ID and TOKEN are what `porchlight device add --home HOME --class fridge` prints. Optional:
+# ID and TOKEN are what `porchlight device add --home HOME --class fridge` prints. Besides:
 #
-#   HOST     where the gateway is                     default localhost
-#   PORT     its port                                 default 1883, with CAFILE 8883
-#   VERSION  mqttv311 or mqttv5                       default mqttv5
-#   CAFILE   certificate to trust; with it, TLS       <data>/ca/ca.crt of the gateway
-#   LIMIT    seconds that each step may take          default 60
+#   HOST     where the gateway is             default localhost
+#   PORT     its port                         default 1883, or 8883 with CAFILE
+#   VERSION  mqttv311 or mqttv5               default mqttv5
+#   CAFILE   certificate to trust, for TLS    the gateway's is <data>/ca/ca.crt
+#   LIMIT    seconds that a step may take     default 60
 #
-# It tells the gateway that the fridge is there and that its door opens, waits for a message,
-# says that it is on the screen, waits until the gateway takes it back (try `porchlight consent
-# withdraw`), and says that it is gone. Exit status 0 means that each step was seen.
+# It says that the fridge is there, opens its door, waits for a message (`porchlight push`),
+# says that it is on the screen, waits until it is called back (`porchlight consent withdraw`),
+# and says that it is gone. Exit status 0: every step was seen.
 #
-# A real device does more: it keeps its screen only as long as dn/time names the message
-# (otherwise the lease ends), checks the message's guards, and remembers what it has shown.
+# A real device does more. It takes a message off when dn/time no longer names it or nothing
+# was heard for the length of its lease, checks the message's guards, remembers what it has
+# shown, and repeats its context before that grows old.
 set -eu
 
-HOST=${HOST:-localhost}
+ID=${ID:?is not set: use what porchlight device add prints}
+TOKEN=${TOKEN:?is not set: use what porchlight device add prints}
 CAFILE=${CAFILE:-}
-PORT=${PORT:-$([ -n "$CAFILE" ] && echo 8883 || echo 1883)}
+HOST=${HOST:-localhost}
+PORT=${PORT:-${CAFILE:+8883}}
+PORT=${PORT:-1883}
 VERSION=${VERSION:-mqttv5}
 LIMIT=${LIMIT:-60}
-ID=${ID:?the ID that porchlight device add prints}
-TOKEN=${TOKEN:?the token that porchlight device add prints}
-FRAMES=$(dirname "$0")/frames
+frames=$(dirname "$0")/frames
+timeout=$(command -v timeout || true) # not every system has it
 
-work=$(mktemp -d)
 listener=
+work=$(mktemp -d)
 clean() {
 	[ -z "$listener" ] || kill "$listener" 2>/dev/null || true
 	rm -rf "$work"
@@ -37,32 +40,136 @@ clean() {
 trap clean EXIT
 trap 'exit 1' HUP INT TERM
 
-say() { printf '\n# %s\n' "$*" >&2; }
+step() { printf '\n# %s\n' "$*"; }
 fail() {
 	printf 'play-a-device: %s\n' "$*" >&2
 	exit 1
 }
 
-# client NAME OPTION... becomes mosquitto_pub or mosquitto_sub, with what every connection needs.
-# (Other users of this machine can see -P. Where that matters, write it into
-# ~/.config/mosquitto_pub and ~/.config/mosquitto_sub.)
+# within WHAT COMMAND... repeats a command until it succeeds, for LIMIT seconds.
+within() {
+	what=$1
+	shift
+	tries=$((LIMIT * 5))
+	until "$@"; do
+		tries=$((tries - 1))
+		[ "$tries" -gt 0 ] || fail "$what"
+		sleep 0.2
+	done
+}
+
+# client NAME OPTION... becomes mosquitto_sub or mosquitto_pub, with what both need to log in.
+# Other users of this machine can see -P; where that matters, it belongs into the files
+# mosquitto_sub and mosquitto_pub under ~/.config.
 client() {
 	name=$1
 	shift
-	set -- -V "$VERSION" -h "$HOST" -p "$PORT" ${CAFILE:+--cafile "$CAFILE"} -u "$ID" -q 1 "$@"
-	# shellcheck disable=SC2016 # the token is not for the terminal
+	set -- -V "$VERSION" -h "$HOST" -p "$PORT" ${CAFILE:+--cafile "$CAFILE"} -u "$ID" "$@"
 	printf '$ %s -P "$TOKEN" %s\n' "$name" "$*" >&2
-	exec "$name" -P "$TOKEN" "$@"
+	[ "$name" = mosquitto_pub ] && [ -n "$timeout" ] && set -- "$timeout" "$LIMIT" "$name" -P "$TOKEN" "$@" ||
+		set -- "$name" -P "$TOKEN" "$@"
+	exec "$@"
 }
 
-# publish LEAF OPTION... sends one frame. The listener has the device's own client ID, so this is
-# a connection beside it: <device>/<anything>. It may publish, and the gateway takes what it
-# says for the device's.
-publish() {
+# listen is the device's own connection: its client ID is the device's ID. It prints a line of
+# topic and payload, in hexadecimal, for each frame.
+listen() { client mosquitto_sub -i "$ID" -q 1 -t "pl/1/$ID/dn/#" -F '%t %x'; }
+
+# publish LEAF OPTION... is a connection beside it: the device's ID, a slash, and anything.
+# What it publishes the gateway takes as the device's. MQTT 5 says at once what is wrong with a
+# frame, and mosquitto_pub calls that a warning; MQTT 3.1.1 cannot, so it comes on dn/err.
+publish() (
 	leaf=$1
 	shift
-	(client mosquitto_pub -i "$ID/pub" -t "pl/1/$ID/up/$leaf" "$@") 2>"$work/told" &
-	within "no answer to what was published" ended $!
+	(client mosquitto_pub -i "$ID/pub" -q 1 -t "pl/1/$ID/up/$leaf" "$@") 2>"$work/told" && status=0 || status=$?
 	cat "$work/told" >&2
-	! grep -v '^\$ ' "$work/told" >/dev/null || return 1
+	[ "$status" = 0 ] && ! grep -q '^Warning' "$work/told"
+)
+
+# heard PATTERN finds the first frame on dn/ that begins so, and leaves its payload in $payload.
+heard() {
+	! complaint=$(grep "^pl/1/$ID/dn/err " "$work/heard") || fail "the gateway complains: $complaint"
+	kill -0 "$listener" 2>/dev/null || fail "mosquitto_sub has ended"
+	payload=$(grep -m 1 "^pl/1/$ID/dn/$1" "$work/heard") && payload=${payload#* }
 }
+
+# CBOR, as much of it as is needed here. An item is a byte of major type (upper three bits) and
+# argument (lower five; 24 to 27: it follows in 1, 2, 4 or 8 bytes).
+
+# take N moves N bytes from $payload to $taken.
+take() {
+	taken=
+	n=$1
+	while [ "$n" -gt 0 ]; do
+		rest=${payload#??}
+		taken=$taken${payload%"$rest"}
+		payload=$rest
+		n=$((n - 1))
+	done
+}
+
+# item reads $major and $argument off $payload; of a string also its bytes, into $taken.
+item() {
+	take 1
+	major=$((0x$taken >> 5))
+	argument=$((0x$taken & 31))
+	if [ "$argument" -ge 24 ]; then
+		take $((1 << (argument - 24)))
+		argument=$((0x$taken))
+	fi
+	case $major in 2 | 3) take "$argument" ;; esac
+}
+
+# bytes turns hexadecimal into what it stands for.
+bytes() (
+	payload=$1
+	while [ -n "$payload" ]; do
+		take 1
+		printf "\\$(printf %03o "0x$taken")"
+	done
+)
+
+step "The fridge listens. Only then may it speak: until it is connected, a publish is refused."
+: >"$work/heard"
+listen >"$work/heard" &
+listener=$!
+
+step "Birth: what it is, what it can do, and the names of what it will tell."
+within "the gateway does not take the birth" publish birth -f "$frames/fridge-birth.cbor"
+
+step "Context: it is on, the door is closed, no alarm. Then somebody opens the door."
+publish ctx -f "$frames/fridge-calm.cbor" || fail "the gateway does not take the context"
+publish ctx -f "$frames/fridge-door-open.cbor" || fail "the gateway does not take the context"
+within "the gateway sends no beacon" heard "time "
+
+step "It waits for a message: dn/msg, a map whose key 0 is 1 (present) and key 1 the ID."
+within "no message came within $LIMIT seconds" heard 'msg [ab].00010150'
+printf '%s\n' "$payload"
+item # the map
+pairs=$argument
+while [ "$pairs" -gt 0 ]; do
+	item
+	key=$argument
+	item
+	case $key in
+	1) id=$taken ;;
+	6) text=$taken && break ;;
+	esac
+	pairs=$((pairs - 1))
+done
+printf 'The fridge shows: %s\n' "$(bytes "$text")"
+
+step "Receipt: {0: 1, 1: ID, 2: 2}, its first event, of this message, presented."
+bytes "a300010150${id}0202" | publish evt -s || fail "the gateway does not take the receipt"
+
+step "It waits until the message is called back: key 0 is 2 (cancel)."
+within "nothing was called back within $LIMIT seconds" heard "msg [ab].00020150$id"
+printf '%s\n' "$payload"
+printf 'The fridge shows nothing.\n'
+
+step "Receipt: {0: 2, 1: ID, 2: 8}, its second event, cancelled."
+bytes "a300020150${id}0208" | publish evt -s || fail "the gateway does not take the receipt"
+
+step "Somebody closes the door. That was all."
+publish ctx -f "$frames/fridge-door-closed.cbor" || fail "the gateway does not take the context"
+heard "time " # and nothing was wrong

@@ -41,6 +41,7 @@ func (c *Courier) Run(ctx context.Context) error {
 		})
 	}
 	g.Go(func() error { return d.watch(ctx) })
+	g.Go(func() error { return d.probe(ctx) })
 	return g.Wait()
 }
 
@@ -67,6 +68,23 @@ func (d *Desk) watch(ctx context.Context) error {
 		case <-d.queue.sooner:
 		case <-d.look:
 		case <-timer.C:
+		}
+	}
+}
+
+// probe looks once a second whether a file that could not be written can be again.
+func (d *Desk) probe(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if d.db.Healthy() != nil && d.db.Probe() == nil {
+			d.log.Info("the database can be written again")
+			d.wakeAll()
 		}
 	}
 }

@@ -165,14 +165,6 @@ func (d *Desk) lapse(id device.MessageID) (*policy.Message, []*home) {
 	return m, slices.Collect(maps.Keys(d.listeners[o]))
 }
 
-// Brand is a registered brand, from memory.
-func (d *Desk) brand(id device.BrandID) (registry.Brand, bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	b, ok := d.brands[id]
-	return b, ok
-}
-
 // Answer is what a brand is told about a message. It is the same whatever is inside any home.
 type Answer struct {
 	ID       device.MessageID `json:"id"`
@@ -203,11 +195,7 @@ func (d *Desk) Accept(_ context.Context, b registry.Brand, key string, s Submiss
 	if err != nil {
 		return Answer{}, fmt.Errorf("accept: %w", err)
 	}
-	d.mu.Lock()
-	_, known := d.brands[b.ID]
-	full := d.inForce[b.ID] >= b.Quota
-	d.inForce[b.ID]++ // our place, until enforce takes it or we give it back
-	d.mu.Unlock()
+	place := false // we hold a place among the messages in force
 	var a Answer
 	err = d.db.Update(func(tx *store.Tx) error {
 		a = Answer{State: "accepted"}
@@ -225,10 +213,12 @@ func (d *Desk) Accept(_ context.Context, b registry.Brand, key string, s Submiss
 			return err
 		case invalid != nil:
 			return invalid
-		case full:
-			return ErrQuota
-		case !known: // removed since it logged in
-			return fmt.Errorf("brand %s: %w", b.ID, registry.ErrUnknown)
+		}
+		if !place { // a unit may be run twice
+			if err := d.reserve(b); err != nil {
+				return err
+			}
+			place = true
 		}
 		e, err := tx.Add(device.Gateway, messageAccepted, fact)
 		if err != nil {
@@ -238,7 +228,9 @@ func (d *Desk) Accept(_ context.Context, b registry.Brand, key string, s Submiss
 		return nil
 	})
 	d.mu.Lock()
-	d.inForce[b.ID]--
+	if place {
+		d.inForce[b.ID]-- // enforce takes its own
+	}
 	var wake []*home
 	if err == nil && !a.Replayed {
 		d.enforce(m)
@@ -256,6 +248,20 @@ func (d *Desk) Accept(_ context.Context, b registry.Brand, key string, s Submiss
 		d.queue.put(h)
 	}
 	return a, nil
+}
+
+// reserve takes a place among a brand's messages in force.
+func (d *Desk) reserve(b registry.Brand) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, known := d.brands[b.ID]; !known { // removed since it logged in
+		return fmt.Errorf("brand %s: %w", b.ID, registry.ErrUnknown)
+	}
+	if d.inForce[b.ID] >= b.Quota {
+		return ErrQuota
+	}
+	d.inForce[b.ID]++
+	return nil
 }
 
 func keyOK(key string) bool {

@@ -139,7 +139,7 @@ func (st *story) leap(hour, minute int) {
 	}
 	st.shift.Add(int64(to.Sub(now)))
 	st.gateway.Desk.Lookup()
-	st.say("clock", grey, "It is "+to.Format("15:04")+".")
+	st.say("clock", grey, "It is %s.", to.Format("15:04"))
 }
 
 // The colours of who speaks.

@@ -150,13 +150,22 @@ func (tx *Tx) append(home device.HomeID, after int64, kind string, body any) (Ev
 	return e, nil
 }
 
+// save sets the unit's savepoint, once.
+func (tx *Tx) save() error {
+	if tx.saved {
+		return nil
+	}
+	if err := tx.c.exec("SAVEPOINT unit"); err != nil {
+		return err
+	}
+	tx.saved = true
+	return nil
+}
+
 // write puts e into the journal and its projections. If it fails, something of it may be left.
 func (tx *Tx) write(e *Event) error {
-	if !tx.saved {
-		if err := tx.c.exec("SAVEPOINT unit"); err != nil {
-			return err
-		}
-		tx.saved = true
+	if err := tx.save(); err != nil {
+		return err
 	}
 	tx.touched = append(tx.touched, e.Home)
 	if tx.book.seq == 0 {
