@@ -65,9 +65,14 @@ client() {
 	name=$1
 	shift
 	set -- -V "$VERSION" -h "$HOST" -p "$PORT" ${CAFILE:+--cafile "$CAFILE"} -u "$ID" "$@"
-	printf '$ %s -P "$TOKEN" %s\n' "$name" "$*" >&2
-	[ "$name" = mosquitto_pub ] && [ -n "$timeout" ] && set -- "$timeout" "$LIMIT" "$name" -P "$TOKEN" "$@" ||
-		set -- "$name" -P "$TOKEN" "$@"
+	printf '$ %s -P "$TOKEN"' "$name" >&2
+	for word; do
+		case $word in *' '*) word="'$word'" ;; esac
+		printf ' %s' "$word" >&2
+	done
+	printf '\n' >&2
+	set -- "$name" -P "$TOKEN" "$@"
+	[ "$name" = mosquitto_sub ] || set -- ${timeout:+"$timeout" "$LIMIT"} "$@"
 	exec "$@"
 }
 
@@ -86,10 +91,12 @@ publish() (
 	[ "$status" = 0 ] && ! grep -q '^Warning' "$work/told"
 )
 
+listening() { kill -0 "$listener" 2>/dev/null || fail "mosquitto_sub has ended: $(cat "$work/said")"; }
+
 # heard PATTERN finds the first frame on dn/ that begins so, and leaves its payload in $payload.
 heard() {
 	! complaint=$(grep "^pl/1/$ID/dn/err " "$work/heard") || fail "the gateway complains: $complaint"
-	kill -0 "$listener" 2>/dev/null || fail "mosquitto_sub has ended"
+	listening
 	payload=$(grep -m 1 "^pl/1/$ID/dn/$1" "$work/heard") && payload=${payload#* }
 }
 
@@ -129,13 +136,15 @@ bytes() (
 	done
 )
 
-step "The fridge listens. Only then may it speak: until it is connected, a publish is refused."
-: >"$work/heard"
-listen >"$work/heard" &
+step "The fridge listens. Until it is connected, connections beside it are refused."
+listen >"$work/heard" 2>"$work/said" &
 listener=$!
+within "mosquitto_sub does not start" test -s "$work/said"
+cat "$work/said"
 
 step "Birth: what it is, what it can do, and the names of what it will tell."
-within "the gateway does not take the birth" publish birth -f "$frames/fridge-birth.cbor"
+birth() { listening && publish birth -f "$frames/fridge-birth.cbor"; }
+within "the gateway does not take the birth" birth
 
 step "Context: it is on, the door is closed, no alarm. Then somebody opens the door."
 publish ctx -f "$frames/fridge-calm.cbor" || fail "the gateway does not take the context"

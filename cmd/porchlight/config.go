@@ -29,7 +29,7 @@ type Config struct {
 type MQTTConfig struct {
 	Plain               string        `yaml:"plain"`                 // default 127.0.0.1:1883
 	TLS                 string        `yaml:"tls"`                   // default :8883
-	WebSocket           string        `yaml:"websocket"`             // default none
+	WebSocket           string        `yaml:"websocket"`             // default 127.0.0.1:8083
 	WebSocketTLS        string        `yaml:"websocket_tls"`         // default none
 	PlainBeyondLoopback bool          `yaml:"plain_beyond_loopback"` // plain and websocket may be reached by other machines, unencrypted
 	MaxConnections      int           `yaml:"max_connections"`       // default 10000
@@ -71,7 +71,7 @@ type LogConfig struct {
 // DefaultConfig is the configuration of a gateway that was told nothing.
 func DefaultConfig() Config {
 	return Config{
-		MQTT:     MQTTConfig{Plain: "127.0.0.1:1883", TLS: ":8883", MaxConnections: 10000, ConnectTimeout: 5 * time.Second},
+		MQTT:     MQTTConfig{Plain: "127.0.0.1:1883", TLS: ":8883", WebSocket: "127.0.0.1:8083", MaxConnections: 10000, ConnectTimeout: 5 * time.Second},
 		HTTP:     HTTPConfig{Plain: "127.0.0.1:8080"},
 		TLS:      TLSConfig{Names: []string{}},
 		Delivery: DeliveryConfig{Lease: 10 * time.Second, Allowance: 2 * time.Second, Acknowledgement: 20 * time.Second, Workers: 64},

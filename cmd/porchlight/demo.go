@@ -32,6 +32,7 @@ func demoCommand(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("porchlight demo", flag.ContinueOnError)
 	flags.SetOutput(out)
 	once := flags.Bool("once", false, "end after the last scene; exit status 0 only if every scene came out as told")
+	pace := flags.Duration("pace", 700*time.Millisecond, "how long to wait before each line, for people who read along; --once does not wait")
 	keep := flags.String("log", "", "write the gateway's log to this file")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -57,10 +58,13 @@ func demoCommand(ctx context.Context, args []string, out io.Writer) error {
 	}
 
 	st := &story{out: out, colour: colours(out), dir: dir, devices: map[string]*sim.Device{}}
+	if !*once {
+		st.pace = *pace
+	}
 	st.shift.Store(int64(untilEvening(time.Now())))
 	cfg := DefaultConfig()
 	cfg.Data = filepath.Join(dir, "data")
-	cfg.MQTT.Plain, cfg.MQTT.TLS, cfg.HTTP.Plain = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	cfg.MQTT.Plain, cfg.MQTT.TLS, cfg.MQTT.WebSocket, cfg.HTTP.Plain = "127.0.0.1:0", "127.0.0.1:0", "", "127.0.0.1:0"
 
 	// Everything runs in one group; the story ends it.
 	g, gctx := errgroup.WithContext(ctx)
@@ -102,6 +106,7 @@ type story struct {
 	dir     string
 	gateway Gateway
 	devices map[string]*sim.Device
+	pace    time.Duration
 	shift   atomic.Int64 // how far the demo's clock is ahead of the machine's, ns
 
 	mu    sync.Mutex // guards what is written
@@ -177,6 +182,7 @@ func (st *story) line(text string) {
 
 // say prints what somebody did, with the home's time.
 func (st *story) say(who, colour, what string, args ...any) {
+	time.Sleep(st.pace)
 	at := st.now().Time().In(zurich).Format("15:04:05")
 	st.line(fmt.Sprintf("  %s  %s  %s", st.paint(grey, at), st.paint(colour, fmt.Sprintf("%-7s", who)), fmt.Sprintf(what, args...)))
 }
