@@ -37,7 +37,7 @@ func TestBrand(t *testing.T) {
 		"no message":      {`{"key":"k-1"}`, nil, false, 400, `"field":"body"`, 0x99},
 		"unknown field":   {strings.Replace(good, "texts", "text", 1), nil, false, 422, `"field":"text"`, 0x99},
 		"refused by desk": {good, delivery.Invalid{{Field: "purpose", Rule: "declared", Why: "is x", Fix: "use y"}}, false, 422, `"field":"purpose"`, 0x99},
-		"bad key":         {good, delivery.ErrKey, false, 422, `"field":"key"`, 0x99},
+		"bad key":         {good, delivery.ErrKey, false, 400, `"field":"key"`, 0x99},
 		"same key":        {good, delivery.ErrConflict, false, 422, `"field":"key"`, 0x99},
 		"quota":           {good, delivery.ErrQuota, false, 429, "in force", 0x97},
 		"rate":            {good, nil, true, 429, `"retry_after":2`, 0x97},

@@ -234,7 +234,7 @@ func (l *link) take(n *counter, topic string, payload []byte) (leaf wire.Leaf, s
 			err = desk.Birth(l.device, l, f)
 		}
 		if err == nil {
-			l.born, l.attributes = true, f.Attributes
+			l.born, l.attributes, n.next = true, f.Attributes, 0
 		}
 		return leaf, f.Seq, err
 	case wire.UpCtx:
