@@ -171,7 +171,7 @@ func (d *Desk) converge(h *home) {
 		if m := d.message(dl.id); m != nil {
 			wall(m.NotAfter)
 		}
-		if dl.want != WantShown {
+		if dl.lapses() {
 			soon(dl.kept.Add(d.o.Lease + d.o.Allowance))
 		}
 	}
@@ -235,7 +235,7 @@ func (d *Desk) settleAll(h *home) error {
 			over = append(over, settledFact{Message: dl.id, Device: dl.device, Outcome: Removal, Counts: true})
 			continue
 		}
-		lapsed := dl.want != WantShown && dl.have != HaveNone && dl.have != HaveMissing && mono.After(dl.kept.Add(d.o.Lease+d.o.Allowance))
+		lapsed := dl.lapses() && !mono.Before(dl.kept.Add(d.o.Lease+d.o.Allowance))
 		switch {
 		case next(dl.want, dl.have) == Settle:
 			outcome, counts := Vanished, true
@@ -247,12 +247,19 @@ func (d *Desk) settleAll(h *home) error {
 				h.rest(dl.id, dl.device, time.Second, true)
 			}
 			over = append(over, settledFact{Message: dl.id, Device: dl.device, Outcome: outcome, Counts: counts})
+		case lapsed && dl.want == WantHeld && dl.presented == 0:
+			dl.have = HaveMissing // off the screen, if it ever was on it; its moment may come again
 		case lapsed:
 			// Nobody can say whether it was shown, so it counts.
 			over = append(over, settledFact{Message: dl.id, Device: dl.device, Outcome: Lapsed, Counts: true})
 		}
 	}
 	return d.settle(h, nil, over...)
+}
+
+// lapses reports whether the end of its lease ends dl, if the device does not speak before.
+func (dl *delivery) lapses() bool {
+	return dl.want != WantShown && dl.have != HaveNone && dl.have != HaveMissing && dl.have != HaveGone
 }
 
 // settle writes down the ends of deliveries in one transaction, with what else happened.

@@ -572,3 +572,142 @@ func TestReplaysChangeNothing(t *testing.T) {
 		}
 	})
 }
+
+// A withdrawal need not wait for a device that owes an acknowledgement: the beacon clears the
+// screen.
+func TestBeaconClearsTheScreenOfADeafDevice(t *testing.T) {
+	inWorld(t, func(w *world) {
+		tv := w.home(device.TV)[device.TV]
+		w.choose(policy.Given)
+		id := w.push(nil)
+		tv.mustShow(id)
+		tv.mu.Lock()
+		tv.deaf = true
+		tv.mu.Unlock()
+		w.must(w.desk.SetCaps(w.t.Context(), "oak", []policy.Cap{{Max: 5}})) // a twin goes out and is not acknowledged
+		w.wait()
+		tv.mustShow(id)
+		w.choose(policy.Withdrawn)
+		tv.mustShow()
+	})
+}
+
+// A message that a device never got counts for the day on which it is shown.
+func TestMissingIsClaimedAnew(t *testing.T) {
+	inWorld(t, func(w *world) {
+		tv := w.home(device.TV)[device.TV]
+		w.must(w.desk.SetCaps(w.t.Context(), "oak", []policy.Cap{{Max: 1}}))
+		w.choose(policy.Given)
+		tv.mu.Lock()
+		tv.deaf = true
+		tv.mu.Unlock()
+		first := w.push(nil)
+		tv.disconnect()
+		tv.on, tv.ledger, tv.owed, tv.deaf, tv.log = nil, map[device.MessageID]wire.EventKind{}, nil, false, nil // the frame was lost
+		w.pass(24 * time.Hour)
+		tv.connect()
+		w.wait()
+		tv.mustShow(first)
+		tv.ends(first, wire.Event{Kind: wire.TimedOut})
+		second := w.push(nil)
+		tv.mustShow()
+		if got := w.why(second, tv); got != "hold[frequency]" {
+			t.Errorf("a second one on the same day: %s, want hold[frequency]", got)
+		}
+		w.memory()
+	})
+}
+
+// What may have been shown counts, even if nobody can say any more.
+func TestMissingAndUnwantedCounts(t *testing.T) {
+	inWorld(t, func(w *world) {
+		tv := w.home(device.TV)[device.TV]
+		w.must(w.desk.SetCaps(w.t.Context(), "oak", []policy.Cap{{Max: 1}}))
+		w.choose(policy.Given)
+		tv.mu.Lock()
+		tv.deaf = true
+		tv.mu.Unlock()
+		first := w.push(nil)
+		tv.disconnect()
+		tv.on, tv.owed, tv.deaf = nil, nil, false
+		_, err := w.desk.Withdraw(w.t.Context(), "grocer", first)
+		w.must(err)
+		tv.connect()
+		w.wait()
+		second := w.push(nil)
+		if got := w.why(second, tv); got != "hold[frequency]" {
+			t.Errorf("why = %s, want hold[frequency]", got)
+		}
+		w.memory()
+	})
+}
+
+// What a device told is forgotten when it is away; an alarm is not, and a device that does not
+// know any more does not end it.
+func TestAwayIsUnknown(t *testing.T) {
+	inWorld(t, func(w *world) {
+		all := w.home(device.TV, device.Fridge)
+		tv, fridge := all[device.TV], all[device.Fridge]
+		w.choose(policy.Given)
+		fridge.tell(map[string]any{"door.open": true})
+		fridge.disconnect()
+		id := w.push(func(s *Submission) {
+			s.Classes, s.When = []device.Class{device.TV}, []SubmissionCondition{{Class: device.Fridge, Attribute: "door.open", Op: policy.EQ, Value: true}}
+		})
+		tv.mustShow()
+		fridge.connect()
+		fridge.tell(map[string]any{"door.open": true})
+		tv.mustShow(id)
+		fridge.tell(map[string]any{"alarm": true})
+		tv.mustShow()
+		fridge.tell(map[string]any{"alarm": nil})
+		again := w.push(func(s *Submission) { s.Classes = []device.Class{device.TV} })
+		tv.mustShow()
+		fridge.tell(map[string]any{"alarm": false})
+		tv.mustShow(again)
+	})
+}
+
+// A connection that breaks for a moment does not cost a message its screen: the device is given
+// time to say how it is.
+func TestReconnectKeepsTheScreen(t *testing.T) {
+	inWorld(t, func(w *world) {
+		tv := w.home(device.TV)[device.TV]
+		w.choose(policy.Given)
+		id := w.push(nil)
+		tv.disconnect()
+		calmTV := calm[device.TV]
+		calm[device.TV] = nil // it does not tell at once
+		tv.connect()
+		calm[device.TV] = calmTV
+		w.wait()
+		tv.mustShow(id)
+		w.pass(time.Second)
+		tv.mustShow(id)
+		tv.tell(calmTV)
+		w.pass(5 * time.Second)
+		tv.mustShow(id)
+		tv.disconnect()
+		calm[device.TV] = nil
+		tv.connect()
+		calm[device.TV] = calmTV
+		w.pass(3 * time.Second) // it says nothing: unknown never permits
+		tv.mustShow()
+	})
+}
+
+// The same receipt twice, while the message is still on the screen.
+func TestPresentedTwiceIsOnce(t *testing.T) {
+	inWorld(t, func(w *world) {
+		tv := w.home(device.TV)[device.TV]
+		w.choose(policy.Given)
+		id := w.push(nil)
+		was := w.journal()
+		for range 3 {
+			w.must(w.desk.Event(tv.id, tv.up, wire.Event{Message: id, Kind: wire.Presented}))
+		}
+		if got := w.journal(); !bytes.Equal(got, was) {
+			t.Errorf("the journal went from %s to %s events", was, got)
+		}
+	})
+}

@@ -198,7 +198,9 @@ func BenchmarkWithdraw(b *testing.B) {
 			for b.Loop() {
 				for range 100 {
 					w.choose("oak", "fresh", policy.Given)
-					w.await(tv, func(s sim.State) bool { return s.Owed == 0 && len(s.Twin.Doc.Brands) == 1 && s.Twin.Doc.Brands[0].Choice == "given" })
+					w.await(tv, func(s sim.State) bool {
+						return s.Owed == 0 && len(s.Twin.Doc.Brands) == 1 && s.Twin.Doc.Brands[0].Choice == "given"
+					})
 					sentSoFar++
 					if status, answer, err := w.post(client, key, fmt.Sprint("k", sentSoFar), greeting()); err != nil || status != http.StatusAccepted {
 						b.Fatalf("push: %d %s, %v", status, answer, err)

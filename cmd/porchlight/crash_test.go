@@ -34,8 +34,10 @@ import (
 
 var crashSeed = flag.Uint64("crash-seed", 0, "what TestKill9 draws its instants from; 0: another at each run")
 
-// rounds is how often TestKill9 kills the gateway.
-const rounds = 20
+const (
+	rounds        = 20               // how often TestKill9 kills the gateway
+	crashPatience = 10 * time.Second // how long nothing may happen
+)
 
 // account is what a brand and the devices have written down by themselves.
 type account struct {
@@ -274,10 +276,20 @@ func (c *crash) happen() {
 	}
 }
 
+// moves waits until something happens; false means that nothing did for long.
+func (c *crash) moves() bool {
+	select {
+	case <-c.happened:
+		return true
+	case <-time.After(crashPatience):
+		return false
+	}
+}
+
 // ask has the brand's door answer, whatever becomes of the gateway meanwhile, as a brand should:
 // with the same key until there is an answer.
 func (c *crash) ask(method, path, key string, body []byte) (status int, raw []byte) {
-	for began := time.Now(); time.Since(began) < time.Minute; time.Sleep(2 * time.Millisecond) {
+	for began := time.Now(); time.Since(began) < 3*crashPatience; time.Sleep(2 * time.Millisecond) {
 		req, err := http.NewRequest(method, c.url+path, bytes.NewReader(body))
 		if err != nil {
 			c.t.Error(err)
@@ -296,7 +308,7 @@ func (c *crash) ask(method, path, key string, body []byte) (status int, raw []by
 		}
 		return resp.StatusCode, raw
 	}
-	c.t.Errorf("%s %s: no answer for a minute", method, path)
+	c.t.Errorf("%s %s: no answer for %s", method, path, 3*crashPatience)
 	return 0, nil
 }
 
@@ -359,8 +371,10 @@ func (c *crash) pending() (n int) {
 }
 
 // ready waits until each device has been welcomed on a connection of its own after births.
-func (c *crash) ready(ctx context.Context, births []int) {
+func (c *crash) ready(births []int) {
 	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), 2*crashPatience)
+	defer cancel()
 	for i, d := range c.devices {
 		if err := d.Await(ctx, func(s sim.State) bool { return s.Births > births[i] && s.Ready }); err != nil {
 			_ = c.cmd.Process.Kill()
@@ -464,8 +478,6 @@ func TestKill9(t *testing.T) {
 		brand.Go(func() { c.pushAll(open, stream) })
 	}
 
-	slow, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
 	interrupted := 0
 	for round := range rounds {
 		var when string
@@ -475,22 +487,24 @@ func TestKill9(t *testing.T) {
 			when = fmt.Sprintf("%s after its start", wait)
 			time.Sleep(wait)
 		case 1: // at some moment of its work
-			c.ready(slow, births)
+			c.ready(births)
 			wait := time.Duration(c.rng.Int64N(int64(200 * time.Millisecond)))
 			when = fmt.Sprintf("%s after all were there", wait)
 			time.Sleep(wait)
 		default: // in the middle of something
-			c.ready(slow, births)
+			c.ready(births)
 			for len(c.happened) > 0 {
 				<-c.happened
 			}
 			things, wait := 1+c.rng.IntN(8), time.Duration(c.rng.Int64N(int64(4*time.Millisecond)))
 			when = fmt.Sprintf("%s after %d things happened", wait, things)
 			for range things {
-				select {
-				case <-c.happened:
-				case <-slow.Done():
-					t.Fatalf("nothing happens; the gateway said\n%s", c.errs)
+				if !c.moves() {
+					t.Errorf("nothing happens after %d rounds; the gateway said\n%s", round, c.errs)
+					shut()
+					brand.Wait()
+					c.settle() // what hangs is told there
+					return
 				}
 			}
 			time.Sleep(wait)
@@ -507,27 +521,22 @@ func TestKill9(t *testing.T) {
 	if interrupted < rounds/2 {
 		t.Errorf("messages were pending at %d of %d kills only: this proves little", interrupted, rounds)
 	}
-	c.ready(slow, births)
+	c.ready(births)
 	shut()
 	brand.Wait()
-	c.settle(slow)
+	c.settle()
 }
 
 // settle lets everything come to its end and compares all that was written down.
-func (c *crash) settle(ctx context.Context) {
+func (c *crash) settle() {
 	t := c.t
 	c.mu.Lock()
 	all := slices.Clone(c.sent)
 	c.mu.Unlock()
-	for moving := true; moving && c.pending() > 0; {
-		select {
-		case <-c.happened:
-		case <-time.After(10 * time.Second): // nothing more comes: what hangs is told below
-			moving = false
-		case <-ctx.Done():
-			moving = false
-		}
+	for c.pending() > 0 && c.moves() {
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), crashPatience)
+	defer cancel()
 	for _, d := range c.devices {
 		if err := d.Await(ctx, func(s sim.State) bool { return s.Owed == 0 && !s.Screen.Showing && s.Screen.Queued == 0 }); err != nil {
 			t.Error(err)
@@ -544,11 +553,14 @@ func (c *crash) settle(ctx context.Context) {
 		if c.shown[s.key] {
 			continue
 		}
-		why := porchlight(t, c.data, "why", s.id.String())
-		if strings.Contains(why, ": hold [") {
-			a.held[s.id] = why
-		} else {
-			t.Errorf("%s:\n%s", s.key, why)
+		why, err := ask[delivery.Why](&env{ctx: t.Context(), data: c.data}, "why", api.WhyAsked{ID: s.id})
+		t.Logf("%s was not shown: %+v, %v", s.key, why, err)
+		for _, home := range why.Homes {
+			for _, screen := range home.Screens {
+				if screen.Verdict == "hold" {
+					a.held[s.id] = strings.Join(screen.Reasons, ", ")
+				}
+			}
 		}
 	}
 	if n := c.listed(); n != len(all) {
