@@ -604,7 +604,12 @@ func TestMissingIsClaimedAnew(t *testing.T) {
 		first := w.push(nil)
 		tv.disconnect()
 		tv.on, tv.ledger, tv.owed, tv.deaf, tv.log = nil, map[device.MessageID]wire.EventKind{}, nil, false, nil // the frame was lost
+		w.pass(time.Minute)
+		judged := w.desk.count.judged.Load()
 		w.pass(24 * time.Hour)
+		if n := w.desk.count.judged.Load() - judged; n > 24*2 { // what is held does not poll
+			t.Errorf("judged %d times in a day in which nothing happened", n)
+		}
 		tv.connect()
 		w.wait()
 		tv.mustShow(first)
