@@ -76,34 +76,13 @@ func NearestAttribute(name string, c device.Class) string {
 	name = strings.ToLower(name)
 	for _, have := range device.AttributeNames(c) {
 		full := strings.ToLower(have)
-		d := distance(name, full)
+		d := device.Distance(name, full)
 		if i := strings.LastIndexByte(full, '.'); i >= 0 { // "speed" means "Vehicle.Speed"
-			d = min(d, distance(name, full[i+1:])+1)
+			d = min(d, device.Distance(name, full[i+1:])+1)
 		}
 		if d < least {
 			best, least = have, d
 		}
 	}
 	return best
-}
-
-// distance is how many bytes must be put in, taken out or changed to make b of a.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		corner := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := corner
-			if a[i] != b[j] {
-				change++
-			}
-			corner = row[j+1]
-			row[j+1] = min(change, row[j]+1, corner+1)
-		}
-	}
-	return row[len(b)]
 }

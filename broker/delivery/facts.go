@@ -115,14 +115,17 @@ type settledFact struct {
 	Reason   wire.Reason      `json:"reason,omitempty"`
 }
 
+// nouns are who projects which events, by the first word of their kind.
+var nouns = map[string]func(*store.Apply, store.Event) (mine bool, err error){
+	"home": registry.Apply, "person": registry.Apply, "room": registry.Apply, "device": registry.Apply, "brand": registry.Apply,
+	"consent": consent.Apply, "preference": twin.Apply,
+	"message": applyMessage, "delivery": applyDelivery,
+}
+
 // Project is the one way from the journal to the tables: it hands each event to its noun.
 func Project(tx *store.Apply, e store.Event) error {
 	noun, _, _ := strings.Cut(e.Kind, ".")
-	apply := map[string]func(*store.Apply, store.Event) (bool, error){
-		"home": registry.Apply, "person": registry.Apply, "room": registry.Apply, "device": registry.Apply, "brand": registry.Apply,
-		"consent": consent.Apply, "preference": twin.Apply,
-		"message": applyMessage, "delivery": applyDelivery,
-	}[noun]
+	apply := nouns[noun]
 	if apply == nil {
 		return fmt.Errorf("event %d: kind %.40q is unknown: a newer porchlight wrote it", e.Seq, e.Kind)
 	}

@@ -143,7 +143,7 @@ func explainJSON(err error) *InvalidError {
 	}
 	if m := unknownField.FindStringSubmatch(err.Error()); m != nil {
 		fix := "leave it out"
-		if near := policy.Nearest(m[1], fieldNames); near != "" {
+		if near := device.Nearest(m[1], fieldNames); near != "" {
 			fix = fmt.Sprintf("did you mean %q?", near)
 		}
 		return &InvalidError{fmt.Sprintf("%.40s", m[1]), "unknown", "is not a field of a message", fix}
@@ -270,7 +270,7 @@ func (s Submission) compile(b registry.Brand, now device.Instant) (*policy.Messa
 		a, ok := device.ParseAttribute(c.Attribute)
 		if !ok {
 			fix := "see the contract for devices for the names"
-			if near := policy.Nearest(c.Attribute, device.AttributeNames(c.Class)); near != "" {
+			if near := device.Nearest(c.Attribute, device.AttributeNames(c.Class)); near != "" {
 				fix = fmt.Sprintf("did you mean %q?", near)
 			}
 			bad.add(at+"attribute", "unknown", fix, "%.40q is not an attribute", c.Attribute)

@@ -12,7 +12,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 
-	"porchlight/policy"
+	"porchlight/device"
 )
 
 // yamlFile is a file in YAML, or in JSON, which is YAML too.
@@ -113,7 +113,7 @@ func (f *yamlFile) walk(n ast.Node, t reflect.Type) error {
 				names = append(names, name)
 			}
 			hint := "leave it out"
-			if near := policy.Nearest(key, names); near != "" {
+			if near := device.Nearest(key, names); near != "" {
 				hint = fmt.Sprintf("did you mean %q?", near)
 			}
 			return fmt.Errorf("%s:%d: key %q is unknown: %s", f.path, n.Key.GetToken().Position.Line, key, hint)

@@ -482,36 +482,10 @@ func oneOf(word string, known []string, what string) string {
 	if len(known) == 0 {
 		return "there are no " + what
 	}
-	best, dist := "", 1000
-	for _, k := range known {
-		if d := distance(strings.ToLower(word), strings.ToLower(k)); d < dist {
-			best, dist = k, d
-		}
-	}
-	if dist <= max(len(best)/2, 1) {
-		return fmt.Sprintf("did you mean %s?", best)
+	if near := device.Nearest(word, known); near != "" {
+		return fmt.Sprintf("did you mean %s?", near)
 	}
 	return fmt.Sprintf("the %s are %s", what, strings.Join(known, ", "))
-}
-
-// distance is how many letters must be changed, added or left out to make b of a.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(diagonal+cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 func keys[V any](m map[string]V) []string {
