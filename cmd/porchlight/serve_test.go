@@ -42,7 +42,8 @@ func (l *lines) String() string {
 func start(t *testing.T, data string, log io.Writer) (g Gateway, stop func()) {
 	t.Helper()
 	cfg := DefaultConfig()
-	cfg.Data, cfg.MQTT.Plain, cfg.MQTT.TLS, cfg.HTTP.Plain, cfg.HTTP.TLS = data, "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	cfg.Data, cfg.MQTT.Plain, cfg.MQTT.TLS, cfg.MQTT.WebSocket = data, "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	cfg.HTTP.Plain, cfg.HTTP.TLS = "127.0.0.1:0", "127.0.0.1:0"
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ready, ended := make(chan Gateway, 1), make(chan error, 1)
 	go func() {
