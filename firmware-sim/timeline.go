@@ -134,6 +134,7 @@ type keyboard struct {
 
 const keyHelp = `A-Z select a device   a-z do one of its actions   0-9 press a button on its screen
 -   put the message away           !   put it away, and no more like it
++   say yes to all brands          *   say no to all brands
 #   pull or plug the cable         %   cut the power for a moment
 =   show screens and choices       ?   this help            .   the end
 `
@@ -186,6 +187,10 @@ func (k *keyboard) press(c byte) error {
 			return err
 		}
 		return d.Dismiss(&w)
+	case c == '+':
+		return chooseAll(d, "given")
+	case c == '*':
+		return chooseAll(d, "withdrawn")
 	case c == '#':
 		if k.cut[k.at] = !k.cut[k.at]; k.cut[k.at] {
 			d.Unplug()
@@ -201,6 +206,20 @@ func (k *keyboard) press(c byte) error {
 		k.show.block(sim.Print(d.State().Twin))
 	default:
 		return fmt.Errorf("key %q does nothing: press ? for the list", c)
+	}
+	return nil
+}
+
+// chooseAll says the same of every brand that the device lists in its settings.
+func chooseAll(d *sim.Device, choice string) error {
+	brands := d.State().Twin.Doc.Brands
+	if len(brands) == 0 {
+		return fmt.Errorf("%s lists no brand yet", d.Name())
+	}
+	for _, b := range brands {
+		if err := d.Choose(b.Brand, b.Purpose, choice); err != nil {
+			return err
+		}
 	}
 	return nil
 }

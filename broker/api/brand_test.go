@@ -37,7 +37,7 @@ func TestSend(t *testing.T) {
 		"unknown class":        {func(_ *request, m map[string]any) { m["classes"] = []string{"toaster"} }, 422, "invalid", "classes", "unknown"},
 		"unknown field":        {func(_ *request, m map[string]any) { m["catgory"] = "x" }, 422, "invalid", "catgory", "unknown"},
 		"expired":              {func(_ *request, m map[string]any) { m["not_after"] = "2026-12-01T11:59:59Z" }, 422, "invalid", "not_after", "range"},
-		"not a time":           {func(_ *request, m map[string]any) { m["not_after"] = "soon" }, 422, "invalid", "not_before or not_after", "type"},
+		"not a time":           {func(_ *request, m map[string]any) { m["not_after"] = "soon" }, 422, "invalid", "not_after", "type"},
 		"no words":             {func(_ *request, m map[string]any) { m["texts"] = []any{} }, 422, "invalid", "texts", "required"},
 		"condition mistyped":   {func(_ *request, m map[string]any) { m["when"] = []any{condition("door.open", "eq", "open")} }, 422, "invalid", "when[0].value", "type"},
 		"condition on nothing": {func(_ *request, m map[string]any) { m["when"] = []any{condition("door.opened", "eq", true)} }, 422, "invalid", "when[0].attribute", "unknown"},

@@ -22,7 +22,10 @@ var docsCSS []byte
 
 // docs is the readable page about the API, made once from the OpenAPI document. It loads
 // nothing from elsewhere.
-type docs struct{ page []byte }
+type docs struct {
+	page []byte
+	now  func() device.Instant
+}
 
 type docsPage struct {
 	Title, Description string
@@ -57,7 +60,8 @@ type docsField struct {
 	Words                          []string
 }
 
-// example is a message that a supermarket might send.
+// example is a message that a supermarket might send. NOT_AFTER becomes a week from now, so that it
+// can be tried.
 const example = `{
   "purpose": "marketing",
   "category": "groceries",
@@ -65,7 +69,7 @@ const example = `{
   "classes": ["tv", "fridge"],
   "buttons": [{"id": 1, "label": {"en": "Yes, please"}}],
   "when": [{"class": "fridge", "attribute": "door.open", "op": "eq", "value": true}],
-  "not_after": "2026-12-24T18:00:00Z",
+  "not_after": "NOT_AFTER",
   "display_seconds": 8
 }`
 
@@ -83,7 +87,7 @@ var curls = map[string]string{
   -H "Authorization: Bearer $PORCHLIGHT_API_KEY"`,
 }
 
-func newDocs(api *huma.OpenAPI) (*docs, error) {
+func newDocs(api *huma.OpenAPI, now func() device.Instant) (*docs, error) {
 	t, err := template.New("docs").Parse(docsHTML)
 	if err != nil {
 		return nil, err
@@ -120,7 +124,7 @@ func newDocs(api *huma.OpenAPI) (*docs, error) {
 	if err := t.Execute(&b, p); err != nil {
 		return nil, err
 	}
-	return &docs{b.Bytes()}, nil
+	return &docs{b.Bytes(), now}, nil
 }
 
 func describe(op *huma.Operation) docsOperation {
@@ -209,5 +213,5 @@ func (d *docs) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	_, _ = w.Write(d.page)
+	_, _ = w.Write(bytes.ReplaceAll(d.page, []byte("NOT_AFTER"), d.now().Time().AddDate(0, 0, 7).AppendFormat(nil, "2006-01-02T15:04:05Z")))
 }

@@ -499,5 +499,8 @@ func (d *Desk) Status(ctx context.Context) (st Status, err error) {
 	return st, err
 }
 
+// Now is people's time, as the Desk has it.
+func (d *Desk) Now() device.Instant { return d.o.Now() }
+
 // Lookup tells when the clock was set on purpose, so that nothing waits for the next look at it.
 func (d *Desk) Lookup() { token(d.look) }

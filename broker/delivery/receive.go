@@ -79,7 +79,7 @@ func (d *Desk) Gone(dev device.ID, link Link) {
 func (d *Desk) Subscribed(dev device.ID, link Link) error {
 	return d.on(dev, link, func(h *home, s *screen) error {
 		s.session.subscribed = true
-		d.arrived(h, s)
+		d.arrived(h)
 		return nil
 	})
 }
@@ -128,18 +128,17 @@ func (d *Desk) Birth(dev device.ID, link Link, b wire.Birth) error {
 		if b.Twin != 0 && b.Twin == uint64(h.wishes) {
 			s.session.twin = h.wishes
 		}
-		d.arrived(h, s)
+		d.arrived(h)
 		return nil
 	})
 }
 
-// arrived judges the home anew once a device can be sent messages.
-func (d *Desk) arrived(h *home, s *screen) {
-	if s.ready() {
-		h.all = true
-		h.stale.Store(true)
-		d.queue.put(h)
-	}
+// arrived judges the home anew after a step of a device towards being ready, or towards the end
+// of the time that it has to say how it is.
+func (d *Desk) arrived(h *home) {
+	h.all = true
+	h.stale.Store(true)
+	d.queue.put(h)
 }
 
 func capabilities(c wire.Capabilities) device.Capabilities {
@@ -167,7 +166,7 @@ func (d *Desk) Context(dev device.ID, link Link, c wire.Context) error {
 		changed, err := twin.Report(&s.context, s.Class, c.Values, at, c.Complete)
 		if !s.session.told {
 			s.session.told = true
-			d.arrived(h, s)
+			d.arrived(h)
 		}
 		if changed {
 			d.contextChanged(h, s)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -101,6 +102,9 @@ func ParseSubmission(raw []byte) (Submission, error) {
 	if !utf8.Valid(raw) {
 		return s, Invalid{{"body", "syntax", "is not UTF-8", "encode the JSON as UTF-8"}}
 	}
+	if bad := lookOver(raw); len(bad) > 0 {
+		return s, bad
+	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
 	err := dec.Decode(&s)
@@ -113,23 +117,72 @@ func ParseSubmission(raw []byte) (Submission, error) {
 	return s, nil
 }
 
+// lookOver names what can be seen to be wrong with the fields of a message one by one, all at once.
+// What is not an object at all is left to the decoder.
+func lookOver(raw []byte) (bad Invalid) {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(raw, &fields) != nil {
+		return nil
+	}
+	own := namesOf(reflect.TypeFor[Submission]())
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		value := fields[name]
+		switch {
+		case !slices.Contains(own, name):
+			bad = append(bad, unknownField(name, own))
+		case string(value) == "null":
+		case (name == "classes" || name == "forms") && value[0] != '[':
+			bad.add(name, "type", `send an array, such as ["tv"]`, "is not a JSON array")
+		case name == "not_before" || name == "not_after":
+			var text string
+			if json.Unmarshal(value, &text) == nil {
+				if _, err := time.Parse(time.RFC3339, text); err == nil {
+					continue
+				}
+			}
+			bad.add(name, "type", "write it as in 2026-12-24T18:00:00Z", "is not a time")
+		}
+	}
+	return bad
+}
+
+// unknownField says where a field that does not belong here does.
+func unknownField(name string, own []string) *InvalidError {
+	fix := "leave it out"
+	if near := device.Nearest(name, own); near != "" {
+		fix = fmt.Sprintf("did you mean %q?", near)
+	}
+	for _, part := range parts {
+		if slices.Contains(namesOf(part.of), name) {
+			fix = "put it into " + part.field
+		}
+	}
+	return &InvalidError{fmt.Sprintf("%.40s", name), "unknown", "is not a field of a message", fix}
+}
+
+// parts are what a message is made of.
+var parts = []struct {
+	field string
+	of    reflect.Type
+}{
+	{"when", reflect.TypeFor[SubmissionCondition]()}, {"buttons", reflect.TypeFor[SubmissionButton]()}, {"texts", reflect.TypeFor[SubmissionText]()},
+}
+
+// namesOf lists the JSON names of a struct's fields.
+func namesOf(t reflect.Type) (names []string) {
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		names = append(names, name)
+	}
+	return names
+}
+
 func atEnd(dec *json.Decoder) bool {
 	_, err := dec.Token()
 	return err == io.EOF
 }
 
-// fieldNames are the fields of a Submission and of what it is made of.
-var fieldNames = func() (names []string) {
-	for _, t := range []reflect.Type{reflect.TypeFor[Submission](), reflect.TypeFor[SubmissionText](), reflect.TypeFor[SubmissionButton](), reflect.TypeFor[SubmissionCondition]()} {
-		for i := range t.NumField() {
-			name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-			names = append(names, name)
-		}
-	}
-	return names
-}()
-
-var unknownField = regexp.MustCompile(`unknown field "(.*)"`)
+var unknownName = regexp.MustCompile(`unknown field "(.*)"`)
 
 // explainJSON turns the decoder's error into one that names the field and the fix.
 func explainJSON(err error) *InvalidError {
@@ -141,22 +194,23 @@ func explainJSON(err error) *InvalidError {
 	case errors.As(err, &syntax):
 		return &InvalidError{"body", "syntax", fmt.Sprintf("is not JSON at byte %d", syntax.Offset), "send one JSON object"}
 	}
-	if m := unknownField.FindStringSubmatch(err.Error()); m != nil {
+	if m := unknownName.FindStringSubmatch(err.Error()); m != nil {
+		var inside []string
+		for _, part := range parts {
+			inside = append(inside, namesOf(part.of)...)
+		}
 		fix := "leave it out"
-		if near := device.Nearest(m[1], fieldNames); near != "" {
+		if near := device.Nearest(m[1], inside); near != "" && near != m[1] {
 			fix = fmt.Sprintf("did you mean %q?", near)
 		}
-		return &InvalidError{fmt.Sprintf("%.40s", m[1]), "unknown", "is not a field of a message", fix}
+		return &InvalidError{fmt.Sprintf("%.40s", m[1]), "unknown", "is not a field where it stands", fix}
 	}
 	why := strings.TrimPrefix(err.Error(), "json: ")
 	field := "body"
-	for prefix, name := range map[string]string{"purpose ": "purpose", "class ": "classes", "form ": "forms", "parsing time ": "not_after"} {
+	for prefix, name := range map[string]string{"purpose ": "purpose", "class ": "classes", "form ": "forms"} {
 		if strings.HasPrefix(strings.ToLower(why), prefix) {
 			field = name
 		}
-	}
-	if field == "not_after" {
-		return &InvalidError{"not_before or not_after", "type", "is not a time", "write it as in 2026-12-24T18:00:00Z"}
 	}
 	if before, after, ok := strings.Cut(why, ": "); ok && field != "body" {
 		return &InvalidError{field, "unknown", "cannot be taken: " + before, after}

@@ -151,7 +151,11 @@ func (c *pushCmd) secret() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("push: read API key: %w", err)
 	}
-	return strings.TrimSpace(string(raw)), nil
+	key := strings.TrimSpace(string(raw))
+	if !strings.HasPrefix(key, "plk_") || strings.ContainsAny(key, " \t\r\n") {
+		return "", fmt.Errorf("push: %s does not hold an API key: it is one line that begins with plk_, as porchlight brand add printed it", c.KeyFile)
+	}
+	return key, nil
 }
 
 // readMessage makes JSON of a message file. What is wrong with it is told with its line.
@@ -195,6 +199,9 @@ func (f *yamlFile) explain(err error) error {
 
 func (c *pushCmd) send(ctx context.Context, f *yamlFile, secret, key string, body []byte) (m api.Message, replayed bool, err error) {
 	client := http.Client{Timeout: time.Minute}
+	if !strings.HasPrefix(c.API, "http://") && !strings.HasPrefix(c.API, "https://") {
+		return m, false, usageError{fmt.Errorf("--api %q does not begin with http:// or https://", c.API)}
+	}
 	if c.CA != "" {
 		pem, err := os.ReadFile(c.CA)
 		if err != nil {

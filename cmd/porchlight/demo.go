@@ -107,6 +107,7 @@ type story struct {
 	gateway Gateway
 	devices map[string]*sim.Device
 	pace    time.Duration
+	over    atomic.Bool  // the six scenes are told
 	shift   atomic.Int64 // how far the demo's clock is ahead of the machine's, ns
 
 	mu    sync.Mutex // guards what is written
@@ -265,7 +266,7 @@ func (st *story) furnish(ctx context.Context, g *errgroup.Group) error {
 	if err != nil {
 		return err
 	}
-	devices, err := sim.Devices(home, creds, sim.Config{})
+	devices, err := sim.Devices(home, creds, sim.Config{Notify: st.later})
 	if err != nil {
 		return err
 	}
@@ -504,15 +505,33 @@ func (st *story) withdrawn(ctx context.Context) error {
 	return st.dark("TV")
 }
 
+// later tells what devices do once the story is over.
+func (st *story) later(e sim.Event) {
+	if !st.over.Load() {
+		return
+	}
+	switch e.Kind {
+	case sim.Shown:
+		st.say(e.Device, green, "shows “%s”.", e.Text)
+	case sim.Removed, sim.Refused:
+		st.say(e.Device, green, "%s: “%s” (%s).", e.Kind, e.Text, e.Why)
+	case sim.Told:
+		st.say(e.Device, green, "learns the home's choices.")
+	}
+}
+
 // invite tells how to go on by hand.
 func (st *story) invite() {
 	data := filepath.Join(st.dir, "data")
+	st.pace = 0
+	st.over.Store(true)
 	st.line("")
-	st.line("The home stays on until you press Ctrl-C, which removes it. In another terminal:")
+	st.line("The home stays on until you press Ctrl-C, which removes it. What happens is told here. In another terminal:")
+	me := os.Args[0]
 	for _, l := range []string{
-		"porchlight --data " + data + " device list --home oak",
-		"porchlight --data " + data + " consent give --home oak --brand grocer --purpose marketing",
-		"porchlight push configs/messages/milk.yaml --for 1h --api http://" + st.gateway.Listeners["http"] + " --key-file " + filepath.Join(st.dir, "key"),
+		me + " --data " + data + " device list --home oak",
+		me + " --data " + data + " consent give --home oak --brand grocer --purpose marketing",
+		me + " push configs/messages/milk.yaml --for 48h --api http://" + st.gateway.Listeners["http"] + " --key-file " + filepath.Join(st.dir, "key"),
 		"curl http://" + st.gateway.Listeners["http"] + "/metrics",
 	} {
 		st.line("  " + l)

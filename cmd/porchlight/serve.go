@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -89,7 +90,7 @@ func serve(ctx context.Context, cfg Config, clock func() device.Instant, log *sl
 	atDoor.Secure, atDoor.Limit = secure, limit.Allow
 	mqtt, err := broker.New(desk, db, atDoor, log.With("part", "mqtt"))
 	if err != nil {
-		return err
+		return taken(err, "mqtt")
 	}
 	defer closing(log, "mqtt", mqtt)
 	web, err := api.New(desk, db, api.Options{
@@ -103,7 +104,7 @@ func serve(ctx context.Context, cfg Config, clock func() device.Instant, log *sl
 		},
 	}, log.With("part", "http"))
 	if err != nil {
-		return err
+		return taken(err, "http")
 	}
 	defer closing(log, "http", web)
 	g := Gateway{
@@ -129,6 +130,14 @@ func serve(ctx context.Context, cfg Config, clock func() device.Instant, log *sl
 	ready(g)
 	err = parts.Wait()
 	log.Info("gateway ends")
+	return err
+}
+
+// taken adds to an address in use what to do about it.
+func taken(err error, section string) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w: end what listens there, or choose another address under %s: in a configuration file (configs/porchlight.yaml) and give it with --config", err, section)
+	}
 	return err
 }
 

@@ -158,12 +158,15 @@ func AddDevice(tx *store.Tx, d device.Device, token string) error {
 	if _, err := HomeByID(tx, d.Home); err != nil {
 		return fmt.Errorf("device %s: %w", d.ID, err)
 	}
-	var taken int
-	if err := tx.QueryRow(`SELECT count(*) FROM device WHERE id = ? OR (home = ? AND name = ? AND removed = 0)`, d.ID, d.Home, d.Name).Scan(&taken); err != nil {
+	var ids, names int
+	if err := tx.QueryRow(`SELECT (SELECT count(*) FROM device WHERE id = ?), (SELECT count(*) FROM device WHERE home = ? + 0 AND name = ? AND removed = 0)`, d.ID, d.Home, d.Name).Scan(&ids, &names); err != nil {
 		return err
 	}
-	if taken > 0 {
+	switch {
+	case ids > 0:
 		return fmt.Errorf("device %s: %w", d.ID, ErrTaken)
+	case names > 0:
+		return fmt.Errorf("device %q: %w: give it another with --name", d.Name, ErrTaken)
 	}
 	if d.Owner != device.Household {
 		people, err := People(tx, d.Home)
