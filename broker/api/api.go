@@ -192,7 +192,7 @@ func (d *Door) handler() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	page, err := newDocs(doc, desk.Now)
+	page, err := newDocs(doc, d.desk.Now)
 	if err != nil {
 		return nil, err
 	}
