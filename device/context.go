@@ -271,5 +271,13 @@ func (c *Context) Fresh(class Class, a Attribute, now Instant) (v Value, until I
 	return r.Value, until, true
 }
 
+// NotAfter dates readings that are later than now back to now, so that a clock that was set back
+// does not make old readings win over new ones.
+func (c *Context) NotAfter(now Instant) {
+	for a := range c.readings {
+		c.readings[a].At = min(c.readings[a].At, now)
+	}
+}
+
 // Forget makes every reading unknown.
 func (c *Context) Forget() { *c = Context{} }

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"porchlight/device"
+	"porchlight/device/registry"
 	"porchlight/device/store"
 	"porchlight/device/wire"
 	"porchlight/policy"
@@ -57,6 +59,9 @@ func (d *Desk) watch(ctx context.Context) error {
 			d.log.Warn("clock was set", "by_ms", int64(drift))
 			start, wall = time.Now(), now
 			d.jumps.Add(1)
+			if err := d.readForce(); err != nil { // what had expired may be in force again
+				d.log.Error("messages in force cannot be read", "err", err)
+			}
 			d.wakeAll()
 		}
 		d.expire(now)
@@ -105,7 +110,12 @@ func (d *Desk) expire(now device.Instant) {
 	if now < d.expiry {
 		return
 	}
-	d.expiry = now.Add(memory)
+	for id, at := range d.back {
+		if now > at.Add(time.Hour) {
+			delete(d.back, id)
+		}
+	}
+	d.expiry = now.Add(time.Hour)
 	for id, m := range d.force {
 		if now < m.NotAfter {
 			d.expiry = min(d.expiry, m.NotAfter)
@@ -131,6 +141,9 @@ func (d *Desk) message(id device.MessageID) *policy.Message {
 // caller holds h.mu.
 func (d *Desk) converge(h *home) {
 	if err := d.load(h); err != nil {
+		if errors.Is(err, registry.ErrUnknown) {
+			return // removed: nothing will ever be due there
+		}
 		d.log.Error("home cannot be read", "home", h.id, "err", err)
 		d.queue.at(h, time.Now().Add(time.Second))
 		return
@@ -340,11 +353,17 @@ func (d *Desk) claimAll(h *home) error {
 		if p.decision.Verdict != policy.Show || busy[p.s.ID] || mono.Before(p.rest) || waits[p.m.ID] || d.message(p.m.ID) == nil {
 			continue
 		}
+		dl := &delivery{id: p.m.ID, brand: p.m.Brand, device: p.s.ID, want: WantShown, decision: p.decision}
+		if err := d.fits(h, p.s, p.m, dl, now); err != nil {
+			d.log.Warn("message does not fit the device", "message", p.m.ID, "device", p.s.ID, "err", err)
+			h.rest(p.m.ID, p.s.ID, memory, true)
+			continue
+		}
 		if !p.s.idle(h.wishes) {
 			waits[p.m.ID] = true // for this screen, rather than for a worse one that is free a moment sooner
 			continue
 		}
-		claim(&delivery{id: p.m.ID, brand: p.m.Brand, device: p.s.ID, want: WantShown, decision: p.decision})
+		claim(dl)
 	}
 	h.all = false
 	if len(claims) == 0 {
@@ -452,14 +471,20 @@ func (d *Desk) launch(h *home, s *screen, now device.Instant, mono time.Time) {
 		}
 	}
 	if se.twin != h.wishes {
-		if d.send(s, wire.DnTwin, d.document(h, s), 1, 0) {
+		doc := d.document(h, s)
+		if _, err := wire.Encode(doc); err != nil {
+			d.log.Error("document cannot be encoded", "home", h.id, "device", s.ID, "err", err)
+			se.twin = h.wishes // the device goes without, rather than without a connection
+		} else if d.send(s, wire.DnTwin, doc, 1, 0) {
 			se.flight = &flight{since: mono, twin: h.wishes}
+			return
+		} else {
+			return
 		}
-		return
 	}
 	for _, dl := range h.open {
-		if dl.device != s.ID || next(dl.want, dl.have) != Present {
-			continue
+		if dl.device != s.ID || dl.have != HaveNone || next(dl.want, dl.have) != Present {
+			continue // what is missing is claimed anew first
 		}
 		m := d.message(dl.id)
 		if m == nil {
@@ -497,6 +522,21 @@ func (d *Desk) present(h *home, s *screen, m *policy.Message, dl *delivery, now 
 	}
 	return p
 }
+
+// fits fails if a message could not be sent to a device, whatever the moment.
+func (d *Desk) fits(h *home, s *screen, m *policy.Message, dl *delivery, now device.Instant) error {
+	payload, err := wire.Encode(d.present(h, s, m, dl, now))
+	if err != nil {
+		return err
+	}
+	if most := s.Can.MaxPacket; most != 0 && uint(len(payload)+packetOverhead) > most {
+		return fmt.Errorf("its frame of %d bytes does not fit a packet of %d", len(payload), most)
+	}
+	return nil
+}
+
+// packetOverhead is what MQTT adds to a frame at most: header, topic, packet ID, properties.
+const packetOverhead = 128
 
 // send hands a frame over. It is false if the device is away, and then it is treated so.
 func (d *Desk) send(s *screen, leaf wire.Leaf, frame any, qos byte, life time.Duration) bool {

@@ -55,6 +55,7 @@ type Desk struct {
 	listeners map[offer]map[*home]bool             // homes in memory where somebody has said yes to that
 	brands    map[device.BrandID]registry.Brand
 	inForce   map[device.BrandID]int
+	back      map[device.MessageID]device.Instant // taken back lately, and when: they are not put in force any more
 
 	queue  queue          // homes with something to do
 	look   chan struct{}  // has a token when the clock is to be looked at now
@@ -87,7 +88,7 @@ func NewDesk(db *store.DB, o Options, log *slog.Logger) (*Desk, error) {
 	d := &Desk{
 		db: db, o: o, log: log, look: make(chan struct{}, 1),
 		homes: map[device.HomeID]*home{}, links: map[Link]device.HomeID{}, force: map[device.MessageID]*policy.Message{}, offers: map[offer][]*policy.Message{},
-		listeners: map[offer]map[*home]bool{}, brands: map[device.BrandID]registry.Brand{}, inForce: map[device.BrandID]int{},
+		listeners: map[offer]map[*home]bool{}, brands: map[device.BrandID]registry.Brand{}, inForce: map[device.BrandID]int{}, back: map[device.MessageID]device.Instant{},
 	}
 	d.queue.init()
 	err := db.View(context.Background(), func(tx *store.Tx) error {
@@ -98,35 +99,51 @@ func NewDesk(db *store.DB, o Options, log *slog.Logger) (*Desk, error) {
 		for _, b := range brands {
 			d.brands[b.ID] = b
 		}
-		rows, err := store.List(tx, scanEvent, `SELECT m.seq, m.at, j.body FROM message m JOIN journal j ON j.home = 0 AND j.pos = m.seq
-			WHERE m.withdrawn = 0 AND m.not_after > ? ORDER BY m.seq`, o.Now())
-		if err != nil {
-			return err
-		}
-		for _, e := range rows {
-			err := store.With(e, func(f acceptedFact) error {
-				b, ok := d.brands[f.Brand]
-				if !ok {
-					return nil // removed: its messages are not in force
-				}
-				m, err := f.Message.compile(b, e.At)
-				if err != nil {
-					return fmt.Errorf("message %s: %w", f.ID, err)
-				}
-				m.ID, m.Seq = f.ID, e.Pos
-				d.enforce(m)
-				return nil
-			})
-			if err != nil {
-				return err
-			}
-		}
 		return nil
 	})
+	if err == nil {
+		err = d.readForce()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read messages in force: %w", err)
 	}
 	return d, nil
+}
+
+// readForce reads the messages in force that are not in memory yet.
+func (d *Desk) readForce() error {
+	var rows []store.Event
+	err := d.db.View(context.Background(), func(tx *store.Tx) (err error) {
+		rows, err = store.List(tx, scanEvent, `SELECT m.seq, m.at, j.body FROM message m JOIN journal j ON j.home = 0 AND j.pos = m.seq
+			WHERE m.withdrawn = 0 AND m.not_after > ? ORDER BY m.seq`, d.o.Now())
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, e := range rows {
+		err := store.With(e, func(f acceptedFact) error {
+			b, ok := d.brands[f.Brand]
+			if !ok || d.force[f.ID] != nil || d.back[f.ID] != 0 {
+				return nil // its brand was removed, it is in force already, or was taken back this moment
+			}
+			m, err := f.Message.compile(b, 0)
+			if err != nil {
+				// Accepted once, and not acceptable any more: it stays in the journal and is not shown.
+				d.log.Error("message in force cannot be read", "message", f.ID, "err", err)
+				return nil
+			}
+			m.ID, m.Seq = f.ID, e.Pos
+			d.enforce(m)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func scanEvent(scan func(...any) error) (e store.Event, err error) {
@@ -232,7 +249,7 @@ func (d *Desk) Accept(_ context.Context, b registry.Brand, key string, s Submiss
 		d.inForce[b.ID]-- // enforce takes its own
 	}
 	var wake []*home
-	if err == nil && !a.Replayed {
+	if _, known := d.brands[b.ID]; err == nil && !a.Replayed && known && d.back[m.ID] == 0 {
 		d.enforce(m)
 		wake = slices.Collect(maps.Keys(d.listeners[offer{m.Brand, m.Purpose}]))
 	}
@@ -282,22 +299,36 @@ func keyOK(key string) bool {
 func (d *Desk) Withdraw(ctx context.Context, b device.BrandID, id device.MessageID) (Answer, error) {
 	// Out of memory first: whoever claims it from now on finds it gone.
 	d.mu.Lock()
-	if m := d.force[id]; m == nil || m.Brand != b {
-		d.mu.Unlock()
-		return d.Message(ctx, b, id)
+	m, wake := d.force[id], []*home(nil)
+	if m != nil && m.Brand == b {
+		_, wake = d.lapse(id)
+	} else {
+		m = nil
 	}
-	m, wake := d.lapse(id)
+	d.back[id] = d.o.Now()
 	d.mu.Unlock()
+	news := false
 	err := d.db.Update(func(tx *store.Tx) error {
-		_, err := tx.Add(device.Gateway, messageWithdrawn, withdrawnFact{id})
+		var withdrawn device.Instant
+		err := tx.QueryRow(`SELECT withdrawn FROM message WHERE id = ? AND brand = ?`, id[:], b).Scan(&withdrawn)
+		if isNoRows(err) {
+			return registry.ErrUnknown
+		}
+		if news = withdrawn == 0; err != nil || !news {
+			return err
+		}
+		_, err = tx.Add(device.Gateway, messageWithdrawn, withdrawnFact{id})
 		return err
 	})
 	if err != nil {
 		d.mu.Lock()
-		d.enforce(m)
+		delete(d.back, id)
+		if m != nil {
+			d.enforce(m)
+		}
 		d.mu.Unlock()
 		err = fmt.Errorf("withdraw %s: %w", id, err)
-	} else {
+	} else if news {
 		d.count.withdrawn.Add(1)
 	}
 	for _, h := range wake {

@@ -438,11 +438,25 @@ func (d *Desk) document(h *home, s *screen) wire.Twin {
 		doc.Quiet = append(doc.Quiet, wire.QuietTime{Days: q.Days, Start: uint16(q.Start), End: uint16(q.End)})
 	}
 	for _, m := range h.view.Mutes {
-		if m.Device == "" || m.Device == s.ID {
+		if sayable(m) {
 			doc.Mutes = append(doc.Mutes, wire.Mute{Brand: m.Brand, Category: m.Category, Until: uint64(m.Until)})
 		}
 	}
-	return wire.Twin{Version: uint64(h.wishes), Doc: doc}
+	t := wire.Twin{Version: uint64(h.wishes), Doc: doc}
+	for len(t.Doc.Brands) > 0 {
+		if raw, err := wire.Encode(t); err == nil && len(raw) <= wire.MaxTwin {
+			break
+		}
+		t.Doc.Brands = t.Doc.Brands[:len(t.Doc.Brands)-1] // the silent ones are last
+	}
+	return t
+}
+
+// sayable reports whether a mute can be told to a device, and so changed on one. The others are
+// the operator's.
+func sayable(m policy.MuteRule) bool {
+	only := policy.Selector{Brand: m.Brand, Category: m.Category}
+	return m.Selector == only && len(m.Category) <= 32
 }
 
 const (

@@ -368,32 +368,42 @@ func (d *Desk) showBrands() {
 // RemoveBrand removes a brand: its key is void, and what it has in force is withdrawn.
 func (d *Desk) RemoveBrand(_ context.Context, id device.BrandID) error {
 	d.mu.Lock()
-	var gone []*policy.Message
-	wake := map[*home]bool{}
-	for mid, m := range d.force {
-		if m.Brand == id {
-			m, homes := d.lapse(mid)
-			gone = append(gone, m)
-			for _, h := range homes {
-				wake[h] = true
-			}
-		}
-	}
+	b, known := d.brands[id]
+	delete(d.brands, id) // from now on nothing is accepted from it
 	d.mu.Unlock()
 	err := d.db.Update(func(tx *store.Tx) error {
-		for _, m := range gone {
-			if _, err := tx.Add(device.Gateway, messageWithdrawn, withdrawnFact{m.ID}); err != nil {
+		all, err := store.List(tx, func(scan func(...any) error) (m device.MessageID, err error) {
+			var raw []byte
+			err = scan(&raw)
+			copy(m[:], raw)
+			return
+		}, `SELECT id FROM message WHERE brand = ? AND withdrawn = 0 AND not_after > ?`, id, tx.Now)
+		if err != nil {
+			return err
+		}
+		for _, m := range all {
+			if _, err := tx.Add(device.Gateway, messageWithdrawn, withdrawnFact{m}); err != nil {
 				return err
 			}
 		}
 		return registry.RemoveBrand(tx, id)
 	})
+	if err != nil {
+		d.mu.Lock()
+		if known {
+			d.brands[id] = b
+		}
+		d.mu.Unlock()
+		return fmt.Errorf("remove brand: %w", err)
+	}
+	wake := map[*home]bool{}
 	d.mu.Lock()
-	if err == nil {
-		delete(d.brands, id)
-	} else {
-		for _, m := range gone {
-			d.enforce(m)
+	for mid, m := range d.force {
+		if m.Brand == id {
+			_, homes := d.lapse(mid)
+			for _, h := range homes {
+				wake[h] = true
+			}
 		}
 	}
 	d.mu.Unlock()
@@ -402,9 +412,6 @@ func (d *Desk) RemoveBrand(_ context.Context, id device.BrandID) error {
 		h.mu.Lock()
 		d.converge(h)
 		h.mu.Unlock()
-	}
-	if err != nil {
-		return fmt.Errorf("remove brand: %w", err)
 	}
 	d.showBrands()
 	return nil

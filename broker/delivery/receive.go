@@ -162,7 +162,9 @@ func sameDescription(d device.Device, m device.Model, c device.Capabilities) boo
 // a decision could see wakes anything.
 func (d *Desk) Context(dev device.ID, link Link, c wire.Context) error {
 	return d.on(dev, link, func(h *home, s *screen) error {
-		at := d.o.Now().Add(-s.session.age(c))
+		now := d.o.Now()
+		s.context.NotAfter(now) // the clock may have been set back: what is told now is still newer
+		at := now.Add(-s.session.age(c))
 		changed, err := twin.Report(&s.context, s.Class, c.Values, at, c.Complete)
 		if !s.session.told {
 			s.session.told = true
@@ -362,10 +364,10 @@ func (d *Desk) wish(tx *store.Tx, h *home, s *screen, e wire.Event) error {
 			}
 		}
 	case wire.Reduced:
-		return setCaps(tx, h, s.ID, o.brand, policy.Cap{Brand: o.brand, Max: 1, Hours: 168})
+		return setCaps(tx, h, s.ID, slices.DeleteFunc(slices.Clone(h.view.Caps), func(c policy.Cap) bool { return c == fewer(o.brand) }), fewer(o.brand))
 	case wire.Increased:
 		if s.Controller {
-			return setCaps(tx, h, s.ID, o.brand)
+			return setCaps(tx, h, s.ID, slices.DeleteFunc(slices.Clone(h.view.Caps), func(c policy.Cap) bool { return c == fewer(o.brand) }))
 		}
 	case wire.Allowed:
 		if s.Controller {
@@ -389,11 +391,15 @@ func messageOffer(tx *store.Tx, id device.MessageID) (o offer, err error) {
 	return o, err
 }
 
-// setCaps replaces the home's caps on one brand.
-func setCaps(tx *store.Tx, h *home, on device.ID, brand device.BrandID, own ...policy.Cap) error {
-	caps := slices.DeleteFunc(slices.Clone(h.view.Caps), func(c policy.Cap) bool { return c.Brand == brand })
-	if caps = append(caps, own...); len(caps) > maxCaps {
-		return fmt.Errorf("caps: %w: there are %d already", registry.ErrInvalid, maxCaps)
+// fewer is the cap that the wish Reduced adds, and Increased takes away. Caps only add up, so it
+// never loosens another.
+func fewer(brand device.BrandID) policy.Cap { return policy.Cap{Brand: brand, Max: 1, Hours: 168} }
+
+// setCaps sets the home's caps. Those that no longer fit are not added: what stands is stricter
+// than nothing, and a wish is not an error of the device.
+func setCaps(tx *store.Tx, h *home, on device.ID, caps []policy.Cap, more ...policy.Cap) error {
+	if caps = append(caps, more...); len(caps) > maxCaps {
+		return nil
 	}
 	return setPreference(tx, h.id, twin.Caps, caps, on)
 }
@@ -446,7 +452,7 @@ func (d *Desk) Propose(dev device.ID, link Link, p wire.Proposal) error {
 		var mutes []policy.MuteRule
 		if p.Mutes != nil {
 			for _, m := range h.view.Mutes {
-				if m.Device != "" && m.Device != dev { // another device's own: not this one's to lift
+				if !sayable(m) { // not shown to it, so not its to lift
 					mutes = append(mutes, m)
 				}
 			}

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"porchlight/device"
@@ -244,15 +245,17 @@ var (
 	languageRE = regexp.MustCompile(`^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}$`)
 )
 
-// plain reports whether s is text that any screen can show: no control characters but newline.
+// plain reports whether s is text that any screen can show: no control characters but newline,
+// and nothing that turns the direction of the text around it.
 func plain(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool {
-		return r < ' ' && r != '\n' || r == 0x7f || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
+		return r != '\n' && unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' || r == '\ufeff'
 	})
 }
 
 // compile checks s, sent by b at now, and makes it ready to be judged. The answer depends on
-// nothing else. The error is an Invalid that names all that is wrong.
+// nothing else. A now of 0 leaves out what depends on it: the message was accepted before. The
+// error is an Invalid that names all that is wrong.
 func (s Submission) compile(b registry.Brand, now device.Instant) (*policy.Message, error) {
 	var bad Invalid
 	m := &policy.Message{Brand: b.ID, Sender: b.Name, Purpose: s.Purpose, Category: s.Category, Classes: s.Classes, Forms: s.Forms}
@@ -273,7 +276,7 @@ func (s Submission) compile(b registry.Brand, now device.Instant) (*policy.Messa
 	}
 	for i, t := range s.Texts {
 		at := fmt.Sprintf("texts[%d].", i)
-		if !languageRE.MatchString(t.Language) {
+		if len(t.Language) > 35 || !languageRE.MatchString(t.Language) {
 			bad.add(at+"language", "syntax", "write a BCP 47 tag such as en or de-CH", "is %.40q", t.Language)
 		}
 		if slices.ContainsFunc(s.Texts[:i], func(o SubmissionText) bool { return strings.EqualFold(o.Language, t.Language) }) {
@@ -350,6 +353,7 @@ func (s Submission) compile(b registry.Brand, now device.Instant) (*policy.Messa
 	}
 	m.NotAfter = device.At(s.NotAfter)
 	switch {
+	case now == 0: // it was looked at when it was accepted
 	case s.NotAfter.IsZero():
 		bad.add("not_after", "required", "say until when it may be shown", "is missing")
 	case m.NotAfter <= now:

@@ -54,8 +54,14 @@ func Record(tx *store.Tx, e Entry) (news bool, err error) {
 		return false, fmt.Errorf("consent: %w: a choice is given, refused or withdrawn", ErrInvalid)
 	}
 	b, err := registry.BrandByID(tx, e.Brand)
-	if err != nil && (e.Choice == policy.Given || !errors.Is(err, registry.ErrUnknown)) {
-		return false, fmt.Errorf("consent: %w", err) // a No to a brand that has left is still a No
+	if errors.Is(err, registry.ErrUnknown) && e.Choice != policy.Given {
+		var was int // a No to a brand that has left is still a No; one that never was is a mistake
+		if e := tx.QueryRow(`SELECT count(*) FROM brand WHERE id = ?`, e.Brand).Scan(&was); e == nil && was > 0 {
+			err = nil
+		}
+	}
+	if err != nil {
+		return false, fmt.Errorf("consent: %w", err)
 	}
 	if e.Choice == policy.Given && !declares(b, e.Purpose) {
 		return false, fmt.Errorf("consent: %w: brand %s has not declared the purpose %s", ErrInvalid, e.Brand, e.Purpose)
