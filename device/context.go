@@ -279,5 +279,9 @@ func (c *Context) NotAfter(now Instant) {
 	}
 }
 
-// Forget makes every reading unknown.
-func (c *Context) Forget() { *c = Context{} }
+// Stale makes every reading as old as can be: none is fresh, all are still known.
+func (c *Context) Stale() {
+	for a := range c.readings {
+		c.readings[a].At = 0
+	}
+}

@@ -125,7 +125,7 @@ func TestDecide(t *testing.T) {
 		"tv told a minute ago":              {edit: func(q *Request) { q.Now += 60000 }, want: Hold, rules: "safety"},
 		"tv told a minute less 1 ms ago":    {edit: func(q *Request) { q.Now += 59999 }, want: Show, until: noon.Add(time.Minute)},
 		"tv told in the far future":         {edit: func(q *Request) { q.Now -= 90000 }, want: Hold, rules: "safety", until: noon.Add(-time.Minute)},
-		"tv has told nothing":               {edit: func(q *Request) { q.Screen.Context.Forget() }, want: Hold, rules: "safety"},
+		"tv has told nothing":               {edit: func(q *Request) { *q.Screen.Context = device.Context{} }, want: Hold, rules: "safety"},
 		"tv without context":                {edit: func(q *Request) { q.Screen.Context = nil }, want: Hold, rules: "safety"},
 		"not to be disturbed":               {edit: func(q *Request) { q.tell(device.DND, true, 0) }, want: Hold, rules: "safety"},
 		"not to be disturbed, an hour ago":  {edit: func(q *Request) { q.tell(device.DND, true, time.Hour) }, want: Hold, rules: "safety"},
@@ -153,15 +153,21 @@ func TestDecide(t *testing.T) {
 			q.Now += 5000
 			q.tell(device.SelectedGear, 126.0, 0)
 		}, Hold, "safety", 0},
-		"car tells gear alone": {device.Car, func(q *Request) { q.Screen.Context.Forget(); q.tell(device.SelectedGear, 126.0, time.Second) }, Show, "", noon.Add(4 * time.Second)},
+		"car tells gear alone": {device.Car, func(q *Request) {
+			*q.Screen.Context = device.Context{}
+			q.tell(device.SelectedGear, 126.0, time.Second)
+		}, Show, "", noon.Add(4 * time.Second)},
 		"car tells speed and brake alone": {device.Car, func(q *Request) {
-			q.Screen.Context.Forget()
+			*q.Screen.Context = device.Context{}
 			q.tell(device.VehicleSpeed, 0.0, time.Second)
 			q.tell(device.ParkingBrake, true, 2*time.Second)
 		}, Show, "", noon.Add(3 * time.Second)},
-		"car tells speed alone":       {device.Car, func(q *Request) { q.Screen.Context.Forget(); q.tell(device.VehicleSpeed, 0.0, 0) }, Hold, "safety", 0},
-		"car tells gear, stale":       {device.Car, func(q *Request) { q.Screen.Context.Forget(); q.tell(device.SelectedGear, 126.0, 5*time.Second) }, Hold, "safety", 0},
-		"car tells gear, reverse":     {device.Car, func(q *Request) { q.Screen.Context.Forget(); q.tell(device.SelectedGear, -1.0, 0) }, Hold, "safety", 0},
+		"car tells speed alone": {device.Car, func(q *Request) { *q.Screen.Context = device.Context{}; q.tell(device.VehicleSpeed, 0.0, 0) }, Hold, "safety", 0},
+		"car tells gear, stale": {device.Car, func(q *Request) {
+			*q.Screen.Context = device.Context{}
+			q.tell(device.SelectedGear, 126.0, 5*time.Second)
+		}, Hold, "safety", 0},
+		"car tells gear, reverse":     {device.Car, func(q *Request) { *q.Screen.Context = device.Context{}; q.tell(device.SelectedGear, -1.0, 0) }, Hold, "safety", 0},
 		"car, 80 characters":          {device.Car, func(q *Request) { q.Message.Texts[1] = MessageText{"de", "", strings.Repeat("ü", 80)} }, Show, "", noon.Add(5 * time.Second)},
 		"car, 81 characters":          {device.Car, func(q *Request) { q.Message.Texts[1] = MessageText{"de", "x", strings.Repeat("ü", 80)} }, Refuse, "safety", 0},
 		"car, long in other language": {device.Car, func(q *Request) { q.Message.Texts[0].Body = strings.Repeat("ü", 81) }, Show, "", noon.Add(5 * time.Second)},
@@ -186,7 +192,7 @@ func TestDecide(t *testing.T) {
 		"washer stopped":            {device.Washer, func(q *Request) {}, Show, "", noon.Add(10 * time.Minute)},
 		"washer running":            {device.Washer, func(q *Request) { q.tell(device.OperationalState, "Running", 0) }, Hold, "safety", 0},
 		"dryer in trouble":          {device.Dryer, func(q *Request) { q.tell(device.OperationalState, "Error", 0) }, Hold, "safety", 0},
-		"dishwasher has not told":   {device.Dishwasher, func(q *Request) { q.Screen.Context.Forget() }, Hold, "safety", 0},
+		"dishwasher has not told":   {device.Dishwasher, func(q *Request) { *q.Screen.Context = device.Context{} }, Hold, "safety", 0},
 		"fridge":                    {device.Fridge, func(q *Request) {}, Show, "", noon.Add(hours(720))},
 		"fridge off":                {device.Fridge, func(q *Request) { q.tell(device.PowerState, "off", 0) }, Hold, "safety", 0},
 		"fridge off, an hour ago":   {device.Fridge, func(q *Request) { q.tell(device.PowerState, "off", time.Hour) }, Hold, "safety", 0},
@@ -306,11 +312,11 @@ func TestDecide(t *testing.T) {
 			q.Message.When = []Predicate{{device.Fridge, device.DoorOpen, EQ, val(device.DoorOpen, true)}}
 		}, want: Show, until: noon.Add(time.Minute)},
 		"wants it, nobody knows": {edit: func(q *Request) {
-			q.Home.Screens[1].Context.Forget()
+			*q.Home.Screens[1].Context = device.Context{}
 			q.Message.When = []Predicate{{device.Fridge, device.DoorOpen, EQ, val(device.DoorOpen, true)}}
 		}, want: Hold, rules: "context"},
 		"wants it not, nobody knows": {edit: func(q *Request) {
-			q.Home.Screens[1].Context.Forget()
+			*q.Home.Screens[1].Context = device.Context{}
 			q.Message.When = []Predicate{{device.Fridge, device.DoorOpen, NE, val(device.DoorOpen, true)}}
 		}, want: Hold, rules: "context"},
 		"wants it shut": {edit: func(q *Request) {

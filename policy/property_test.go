@@ -406,7 +406,7 @@ func TestPromiseDefaultDeny(t *testing.T) {
 		},
 		"every required fact": func(q *Request) {
 			if !slices.Contains([]device.Class{device.Fridge, device.Display, device.Companion}, q.Screen.Class) {
-				q.Screen.Context.Forget()
+				*q.Screen.Context = device.Context{}
 			} else {
 				q.Screen.Context = nil
 			}
@@ -678,7 +678,7 @@ func TestPromiseSafetyDominates(t *testing.T) {
 			put(q.Screen, device.DND, val(device.DND, true), q.Now)
 		case why == "stale car":
 			q.Screen.Class = device.Car
-			q.Screen.Context.Forget()
+			*q.Screen.Context = device.Context{}
 			for _, a := range []device.Attribute{device.Driving, device.SelectedGear, device.VehicleSpeed, device.ParkingBrake} {
 				good := map[device.Attribute]any{device.Driving: "parked", device.SelectedGear: 126.0, device.VehicleSpeed: 0.0, device.ParkingBrake: true}[a]
 				q.Screen.Context.Set(a, val(a, good), q.Now.Add(-time.Duration(rapid.IntRange(5000, 100_000).Draw(t, "ago"))*time.Millisecond))

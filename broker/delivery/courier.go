@@ -333,14 +333,11 @@ func (d *Desk) claimAll(h *home) error {
 		if next(dl.want, dl.have) != Present || dl.have != HaveMissing || busy[dl.device] || m == nil || !s.idle(h.wishes) {
 			continue
 		}
-		shown := h.view.Shown
-		h.view.Shown = slices.DeleteFunc(slices.Clone(shown), func(e policy.Exposure) bool { return e.Message == dl.id })
-		dl.decision = d.decide(policy.Request{Home: &h.view, Screen: &s.view, Message: m, Now: now})
-		if dl.decision.Verdict != policy.Show {
-			h.view.Shown = shown
-			continue
+		view := h.without(dl.id)
+		if dl.decision = d.decide(policy.Request{Home: &view, Screen: &s.view, Message: m, Now: now}); dl.decision.Verdict == policy.Show {
+			h.view.Shown = view.Shown
+			claim(dl)
 		}
-		claim(dl)
 	}
 	for _, p := range h.pairs {
 		due := p.decision.Until != 0 && now >= p.decision.Until
@@ -555,7 +552,7 @@ func (d *Desk) send(s *screen, leaf wire.Leaf, frame any, qos byte, life time.Du
 // away is what follows from the end of a device's connection. The caller holds h.mu.
 func (d *Desk) away(h *home, s *screen) {
 	s.session = nil
-	s.context.Forget() // an alarm stays in h.alarms: lost contact does not end it
+	s.context.Stale() // it permits nothing any more; what it restrained stays restrained until it says otherwise
 	for _, dl := range h.open {
 		if dl.device == s.ID && dl.have != HaveNone && dl.have != HaveGone {
 			dl.have = HaveUnsure

@@ -145,6 +145,7 @@ type tables struct {
 	wishes   int64
 	view     policy.Home
 	devices  []device.Device
+	alarms   []device.ID
 	delivery []*delivery
 }
 
@@ -192,6 +193,9 @@ func (d *Desk) read(tx *store.Tx, id device.HomeID) (t tables, err error) {
 		t.view.People = append(t.view.People, p.ID)
 	}
 	if t.devices, err = registry.Devices(tx, id); err != nil {
+		return t, err
+	}
+	if t.alarms, err = registry.Alarms(tx, id); err != nil {
 		return t, err
 	}
 	if t.view.Consents, err = consent.Of(tx, id); err != nil {
@@ -246,9 +250,7 @@ func DefaultCaps() []policy.Cap {
 // install makes h's memory what t says, and keeps what only memory knows: sessions, context,
 // and what the devices let us know of open deliveries. The caller holds h.mu.
 func (d *Desk) install(h *home, t tables) {
-	alarm := h.view.Alarm
 	h.zone, h.wishes, h.view = t.zone, t.wishes, t.view
-	h.view.Alarm = alarm
 	known := map[device.ID]bool{}
 	for _, dev := range t.devices {
 		known[dev.ID] = true
@@ -266,7 +268,6 @@ func (d *Desk) install(h *home, t tables) {
 				s.session.link.Close(Removed)
 			}
 			delete(h.screens, id)
-			delete(h.alarms, id)
 		}
 	}
 	h.view.Screens = h.view.Screens[:0]
@@ -276,6 +277,10 @@ func (d *Desk) install(h *home, t tables) {
 	slices.SortFunc(h.view.Screens, func(a, b *policy.Screen) int {
 		return cmp.Or(cmp.Compare(a.Class, b.Class), cmp.Compare(a.ID, b.ID))
 	})
+	clear(h.alarms)
+	for _, id := range t.alarms {
+		h.alarms[id] = true
+	}
 	h.view.Alarm = len(h.alarms) > 0
 	was := h.open
 	h.open = t.delivery
@@ -392,6 +397,13 @@ func (h *home) find(id device.MessageID, dev device.ID) *delivery {
 		}
 	}
 	return nil
+}
+
+// without is the home as it would be if a message had never been claimed.
+func (h *home) without(id device.MessageID) policy.Home {
+	view := h.view
+	view.Shown = slices.DeleteFunc(slices.Clone(view.Shown), func(e policy.Exposure) bool { return e.Message == id })
+	return view
 }
 
 // drop takes a settled delivery out of memory; counts says whether it stays an exposure.

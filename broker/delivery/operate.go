@@ -309,6 +309,11 @@ func checkMutes(all []policy.MuteRule) error {
 	if len(all) > maxMutes {
 		return fmt.Errorf("mutes: %w: %d are more than %d", registry.ErrInvalid, len(all), maxMutes)
 	}
+	for _, m := range all {
+		if m.Category != "" && !categoryRE.MatchString(m.Category) {
+			return fmt.Errorf("mute: %w: category %.40q is not 1 to 32 characters of a-z, 0-9 and hyphen", registry.ErrInvalid, m.Category)
+		}
+	}
 	return nil
 }
 

@@ -172,6 +172,9 @@ func (d *Desk) Context(dev device.ID, link Link, c wire.Context) error {
 		}
 		if changed {
 			d.contextChanged(h, s)
+			if err := d.alarmed(h, s); err != nil {
+				return err
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("%w: up/ctx: %w", wire.ErrFrame, err)
@@ -199,23 +202,33 @@ func (se *session) age(c wire.Context) time.Duration {
 
 // contextChanged marks what depends on a device's context, and has it judged.
 func (d *Desk) contextChanged(h *home, s *screen) {
-	alarm, known := s.context.Get(device.Alarm)
-	was := h.view.Alarm
-	switch {
-	case known && alarm.Value.Num == 1:
-		h.alarms[s.ID] = true
-	case known:
-		delete(h.alarms, s.ID)
-	}
-	if h.view.Alarm = len(h.alarms) > 0; h.view.Alarm != was {
-		h.all = true
-	}
 	for _, p := range h.pairs {
 		if p.s == s || slices.ContainsFunc(p.m.When, func(c policy.Predicate) bool { return c.Class == s.Class }) {
 			p.dirty = true
 		}
 	}
 	d.queue.put(h)
+}
+
+// alarmed takes in what a device says of its alarm. Neither a lost connection nor a restart ends
+// one, so it is written down; it holds every screen of the home before it is.
+func (d *Desk) alarmed(h *home, s *screen) error {
+	alarm, known := s.context.Get(device.Alarm)
+	on := alarm.Value.Num == 1
+	if !known || on == h.alarms[s.ID] {
+		return nil
+	}
+	if on {
+		h.alarms[s.ID], h.view.Alarm, h.all = true, true, true
+	}
+	if err := d.db.Update(func(tx *store.Tx) error { return registry.SetAlarm(tx, h.id, s.ID, on) }); err != nil {
+		return err
+	}
+	if !on {
+		delete(h.alarms, s.ID)
+		h.view.Alarm, h.all = len(h.alarms) > 0, true
+	}
+	return nil
 }
 
 // Event takes in what became of a message on a device, and a person's wish for later ones. What

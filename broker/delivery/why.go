@@ -137,6 +137,10 @@ func (d *Desk) Why(ctx context.Context, id device.MessageID, homeName string) (W
 			for _, sv := range h.view.Screens {
 				s := h.screens[sv.ID]
 				q := policy.Request{Home: &h.view, Screen: sv, Message: m, Now: d.o.Now(), Own: h.find(id, sv.ID) != nil}
+				view := h.without(id)
+				if dl := h.find(id, sv.ID); dl != nil && dl.have == HaveMissing {
+					q.Home, q.Own = &view, false // it would be claimed anew
+				}
 				dec := policy.Decide(q)
 				ws := WhyScreen{Device: s.ID, Name: s.Name, Class: s.Class, Connected: s.session != nil, Verdict: dec.Verdict.String(), Until: dec.Until, Reasons: []string{}}
 				for _, r := range dec.Reasons.Rules() {

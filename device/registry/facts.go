@@ -17,6 +17,7 @@ const (
 	roomAdded       = "room.added"
 	deviceAdded     = "device.added"
 	deviceDescribed = "device.described"
+	deviceAlarmed   = "device.alarmed"
 	deviceRemoved   = "device.removed"
 	brandAdded      = "brand.added"
 	brandRemoved    = "brand.removed"
@@ -31,6 +32,11 @@ type descriptionFact struct {
 	ID    device.ID           `json:"id"`
 	Model device.Model        `json:"model"`
 	Can   device.Capabilities `json:"can"`
+}
+
+type alarmFact struct {
+	ID device.ID `json:"id"`
+	On bool      `json:"on"`
 }
 
 type brandFact struct {
@@ -203,6 +209,18 @@ func Describe(tx *store.Tx, id device.ID, model device.Model, can device.Capabil
 	return true, add(tx, d.Home, deviceDescribed, f)
 }
 
+// SetAlarm records that a device says its alarm is on, or off. An alarm outlives the gateway: it is
+// the one reading that is kept for good.
+func SetAlarm(tx *store.Tx, home device.HomeID, id device.ID, on bool) error {
+	return add(tx, home, deviceAlarmed, alarmFact{id, on})
+}
+
+// Alarms lists the devices of a home that last said that their alarm is on.
+func Alarms(tx *store.Tx, home device.HomeID) ([]device.ID, error) {
+	return store.List(tx, func(scan scanner) (id device.ID, err error) { err = scan(&id); return },
+		`SELECT id FROM device WHERE home = ? + 0 AND removed = 0 AND alarm = 1`, home)
+}
+
 // RemoveDevice removes a device: its credential is void from now on.
 func RemoveDevice(tx *store.Tx, id device.ID) error {
 	d, err := Device(tx, id)
@@ -262,7 +280,7 @@ func Apply(tx *store.Apply, e store.Event) (mine bool, err error) {
 		for _, stmt := range []string{
 			`DELETE FROM delivery WHERE home = ?`, `DELETE FROM preference WHERE home = ?`, `DELETE FROM consent WHERE home = ?`,
 			`DELETE FROM credential WHERE device IN (SELECT id FROM device WHERE home = ?)`,
-			`UPDATE device SET removed = 1, name = '', owner = 0, room = 0, model = '{}', can = '{}' WHERE home = ?`,
+			`UPDATE device SET removed = 1, name = '', owner = 0, room = 0, model = '{}', can = '{}', alarm = 0 WHERE home = ?`,
 			`DELETE FROM room WHERE home = ?`, `DELETE FROM person WHERE home = ?`,
 			`UPDATE home SET removed = 1, name = '' WHERE id = ?`,
 		} {
@@ -307,6 +325,8 @@ func Apply(tx *store.Apply, e store.Event) (mine bool, err error) {
 			}
 			return tx.Exec(`UPDATE device SET model = ?, can = ? WHERE id = ?`, string(model), string(can), f.ID)
 		})
+	case deviceAlarmed:
+		return true, store.With(e, func(f alarmFact) error { return tx.Exec(`UPDATE device SET alarm = ? WHERE id = ?`, f.On, f.ID) })
 	case deviceRemoved:
 		return true, store.With(e, func(f idFact[device.ID]) error {
 			if err := tx.Exec(`DELETE FROM credential WHERE device = ?`, f.ID); err != nil {

@@ -45,6 +45,7 @@ CREATE TABLE device (
   room       INTEGER NOT NULL DEFAULT 0,   -- 0: none
   owner      INTEGER NOT NULL DEFAULT 0,   -- 0: shared
   controller INTEGER NOT NULL,
+  alarm      INTEGER NOT NULL DEFAULT 0,   -- it last said that its alarm is on: only its own word, or its removal, ends that
   removed    INTEGER NOT NULL DEFAULT 0,   -- a removed device keeps its row: its ID is never given again
   model      TEXT NOT NULL DEFAULT '{}',   -- JSON, from its last birth
   can        TEXT NOT NULL DEFAULT '{}'    -- JSON, from its last birth
