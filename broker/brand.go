@@ -24,6 +24,7 @@ type sender struct {
 	place
 	brand   registry.Brand
 	listens bool // dn/answer is subscribed to; reading goroutine only
+	counted bool // among the brand's connections
 }
 
 func (h *hook) admitBrand(c *conn, cl *mqtt.Client, id device.BrandID, key string) error {
@@ -39,6 +40,14 @@ func (h *hook) admitBrand(c *conn, cl *mqtt.Client, id device.BrandID, key strin
 		return err
 	}
 	c.peer = s
+	s.door.mu.Lock()
+	defer s.door.mu.Unlock()
+	if s.door.senders[id] >= s.door.o.PerBrand {
+		s.door.count.limited.WithLabelValues("brand").Inc()
+		return &denied{packets.ErrQuotaExceeded, packets.Err3ServerUnavailable.Code, "brand", "this brand has too many connections"}
+	}
+	s.door.senders[id]++
+	s.counted = true
 	return nil
 }
 
@@ -165,7 +174,7 @@ func (s *sender) processed(subscribe bool, filters []string) {
 	}
 }
 
-func (s *sender) acked(uint16, byte) { s.door.count.strays.Inc() }
+func (s *sender) acked(uint16, byte) bool { s.door.count.strays.Inc(); return false }
 
 func (s *sender) complain(_ uint64, leaf wire.Leaf, code packets.Code, why string) {
 	if leaf == "" { // a message that was refused has had its answer
@@ -173,4 +182,13 @@ func (s *sender) complain(_ uint64, leaf wire.Leaf, code packets.Code, why strin
 	}
 }
 
-func (s *sender) end() { s.leave() }
+func (s *sender) end() {
+	if s.counted {
+		s.door.mu.Lock()
+		if s.door.senders[s.brand.ID]--; s.door.senders[s.brand.ID] == 0 {
+			delete(s.door.senders, s.brand.ID)
+		}
+		s.door.mu.Unlock()
+	}
+	s.leave()
+}

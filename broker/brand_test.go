@@ -18,6 +18,7 @@ import (
 const goodMessage = `{"purpose":"marketing","texts":[{"language":"en","body":"Milk is cheap today."}],"not_after":"2099-01-01T00:00:00Z"}`
 
 func TestBrand(t *testing.T) {
+	t.Parallel()
 	var limited atomic.Bool
 	w := begin(t, func(o *Options) {
 		o.Limit = func(device.BrandID) (bool, time.Duration) { return !limited.Load(), 1500 * time.Millisecond }

@@ -27,17 +27,19 @@ var errSlow = errors.New("the peer does not read")
 // flushes. Close lets that goroutine finish within lastWords; Cut does not.
 type conn struct {
 	net.Conn          // TCP, TLS or WebSocket
-	raw      net.Conn // what it runs over; closing it never blocks
+	raw      *counted // what it runs over; closing it never blocks
 	guard    guard
 	door     *Door
 
 	// What the hook found out about the peer; used on the reading goroutine only.
 	client *mqtt.Client
 	peer   peer
+	judged bool // whether its log-in failed by its own fault was decided
+	owed   int  // publishes of QoS 1 that were left without acknowledgement
 
 	note string // why a filter was refused, for the SUBACK
 
-	welcomed atomic.Bool // CONNACK has been written
+	welcomed atomic.Bool // a CONNACK that lets it in has been written
 	ending   atomic.Bool
 	expires  time.Time // the read deadline that is set; reading goroutine only
 
@@ -48,7 +50,7 @@ type conn struct {
 	cut      bool
 }
 
-func (d *Door) newConn(c, raw net.Conn) *conn {
+func (d *Door) newConn(c net.Conn, raw *counted) *conn {
 	k := &conn{Conn: c, raw: raw, door: d}
 	k.guard.from = c
 	return k
@@ -71,6 +73,9 @@ func (c *conn) Read(p []byte) (int, error) {
 func (c *conn) violate(v *violation) {
 	c.door.count.refused.WithLabelValues(reasonLabel(v.code)).Inc()
 	c.door.note("connection ended by us", "code", v.code.Code, "why", v.why, "peer", c.name())
+	if !c.guard.open {
+		c.fail()
+	}
 	switch {
 	case c.guard.open && c.guard.v5:
 		c.Write(disconnect(v.code, v.why))
@@ -86,6 +91,14 @@ func (c *conn) violate(v *violation) {
 func disconnect(code packets.Code, why string) []byte {
 	b := []byte{packets.Disconnect << 4, byte(5 + len(why)), code.Code, byte(3 + len(why)), packets.PropReasonString, 0, byte(len(why))}
 	return append(b, why...)
+}
+
+// fail notes that the log-in failed by the peer's own fault.
+func (c *conn) fail() {
+	if !c.judged {
+		c.judged = true
+		c.door.failed(c.raw)
+	}
 }
 
 func (c *conn) name() string {
@@ -109,6 +122,9 @@ func (c *conn) Write(b []byte) (int, error) {
 		return 0, errSlow
 	}
 	c.out = append(c.out, b...)
+	if len(b) > 0 && b[0] == packets.Connack<<4 && c.guard.open { // a CONNACK comes from the reading goroutine
+		c.welcomed.Store(true)
+	}
 	c.flushLocked()
 	return len(b), nil
 }
@@ -171,8 +187,8 @@ func (c *conn) shut() {
 	c.raw.Close()
 }
 
-func linger(raw net.Conn) {
-	if half, ok := raw.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+func linger(raw *counted) {
+	if raw.CloseWrite() == nil {
 		io.Copy(io.Discard, raw)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"maps"
 	"math"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -67,6 +68,8 @@ type Options struct {
 	MaxConnections int           // sockets at one time, logged in or not; 0 means 10,000
 	ConnectTimeout time.Duration // from accept to CONNECT, TLS handshake included; 0 means 5 s
 
+	Limits
+
 	// Limit takes one message from a brand's allowance. If none is left, it says when to try
 	// again. Nil is no limit.
 	Limit func(device.BrandID) (ok bool, retryAfter time.Duration)
@@ -96,6 +99,11 @@ type Door struct {
 	conns   map[*conn]struct{}
 	places  map[string]*place // by the library's client ID
 	links   map[device.ID]*link
+	senders map[device.BrandID]int // connections of each brand
+
+	origins table[netip.Addr, origin, *origin]
+	storms  table[string, strikes, *strikes] // of takeovers, by client ID
+	rushes  table[string, strikes, *strikes] // of frames, by client ID
 }
 
 // authority says who somebody is. A refusal wraps registry.ErrUnknown; any other error means
@@ -128,6 +136,7 @@ func open(desk Desk, who authority, o Options, log *slog.Logger) (*Door, error) 
 	if o.ConnectTimeout == 0 {
 		o.ConnectTimeout = 5 * time.Second
 	}
+	o.Limits = o.orDefault()
 	d := &Door{
 		desk: desk, auth: who, o: o, log: log,
 		notes:   rate.NewLimiter(5, 50),
@@ -136,7 +145,10 @@ func open(desk Desk, who authority, o Options, log *slog.Logger) (*Door, error) 
 		conns:   map[*conn]struct{}{},
 		places:  map[string]*place{},
 		links:   map[device.ID]*link{},
+		senders: map[device.BrandID]int{},
 	}
+	d.origins.most = max(knownStrikers, 2*o.MaxConnections)
+	d.storms.most, d.rushes.most = knownStrikers, knownStrikers
 	d.count = newCounters(d)
 	d.server = mqtt.New(&mqtt.Options{
 		Capabilities: &mqtt.Capabilities{
@@ -145,8 +157,8 @@ func open(desk Desk, who authority, o Options, log *slog.Logger) (*Door, error) 
 			MaximumClientWritesPending:   16,
 			MaximumSessionExpiryInterval: 0,
 			MaximumPacketSize:            maxPacket,
-			ReceiveMaximum:               receiveMaximum,
-			MaximumInflight:              receiveMaximum,
+			ReceiveMaximum:               uint16(min(o.Outstanding, math.MaxUint16)),
+			MaximumInflight:              uint16(min(o.Outstanding, math.MaxUint16)),
 			TopicAliasMaximum:            aliasMaximum,
 			SharedSubAvailable:           0,
 			MinimumProtocolVersion:       4,

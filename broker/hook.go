@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"strings"
+	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -14,8 +15,7 @@ import (
 )
 
 const (
-	receiveMaximum = 16 // publishes of QoS 1 that a peer may have under way
-	aliasMaximum   = 8  // topic aliases that a peer may set
+	aliasMaximum = 8 // topic aliases that a peer may set
 
 	keepAliveLeast = 5   // seconds
 	keepAliveMost  = 120 // seconds; also what 0 becomes
@@ -31,7 +31,10 @@ type peer interface {
 	allow(filter string, qos byte) (ok bool, why string)
 	// processed comes after the answer to a SUBSCRIBE or UNSUBSCRIBE has been written.
 	processed(subscribe bool, filters []string)
-	acked(id uint16, code byte)
+	// acked takes a PUBACK; it reports whether it was waited for.
+	acked(id uint16, code byte) bool
+	spend(frames, bytes int) (limit string)
+	rushed()
 	// complain tells the peer what was wrong, where MQTT itself has no words for it.
 	complain(seq uint64, leaf wire.Leaf, code packets.Code, why string)
 	retry()
@@ -66,6 +69,15 @@ type denied struct {
 
 func (e *denied) Error() string { return "connection refused: " + e.why }
 
+// ownFault reports whether the peer is to blame, so that its address is turned away if it goes on.
+func (e *denied) ownFault() bool {
+	switch e.label {
+	case "will", "method", "credential", "client-id":
+		return true
+	}
+	return false
+}
+
 var errBusy = &denied{packets.ErrServerUnavailable, packets.Err3ServerUnavailable.Code, "unavailable", "the gateway cannot look just now; try again"}
 
 // OnConnect does the whole log-in. If it returns nil, the connection has a peer.
@@ -78,11 +90,17 @@ func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	err := h.admit(c, cl, pk)
 	if err == nil {
 		c.guard.open = true
+		h.door.settled(c.raw)
+		c.raw.SetReadDeadline(time.Time{}) // from now on it is the keep-alive's
 		return nil
 	}
 	no := errBusy
 	if !errors.As(err, &no) {
 		h.door.fault("cannot log anybody in", "error", err)
+	}
+	c.judged = true
+	if no.ownFault() {
+		h.door.failed(c.raw)
 	}
 	h.door.count.refused.WithLabelValues(no.label).Inc()
 	h.door.note("connection refused", "why", no.label, "claims", claim(pk.Connect.ClientIdentifier))
@@ -170,9 +188,6 @@ func (h *hook) OnConnectAuthenticate(cl *mqtt.Client, _ packets.Packet) bool {
 // OnSessionEstablished takes the client out of the library's map: it is ours to find, and the
 // library's own takeover, expiry and fan-out then find nobody.
 func (h *hook) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
-	if c, ok := cl.Net.Conn.(*conn); ok {
-		c.welcomed.Store(true)
-	}
 	h.door.server.Clients.Delete(cl.ID)
 }
 
@@ -221,9 +236,13 @@ func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet,
 	}
 	h.door.count.packets.WithLabelValues(packets.PacketNames[pk.FixedHeader.Type]).Inc()
 	var v *violation
+	frames := 1
 	switch pk.FixedHeader.Type {
 	case packets.Publish:
 		switch {
+		case pk.FixedHeader.Qos == 1 && c.owed >= h.door.o.Outstanding:
+			h.door.count.limited.WithLabelValues("outstanding").Inc()
+			v = &violation{packets.ErrReceiveMaximum, "too many publishes are not acknowledged"}
 		case pk.FixedHeader.Qos > 1:
 			v = &violation{packets.ErrQosNotSupported, "QoS 2 is not supported"}
 		case pk.FixedHeader.Retain && pk.ProtocolVersion == 5:
@@ -235,8 +254,17 @@ func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet,
 			v = &violation{packets.ErrSubscriptionIdentifiersNotSupported, "subscription identifiers are not supported"}
 		}
 	case packets.Puback:
-		if c.peer != nil {
-			c.peer.acked(pk.PacketID, pk.ReasonCode)
+		if c.peer != nil && c.peer.acked(pk.PacketID, pk.ReasonCode) {
+			frames = 0 // our frames set the pace
+		}
+	case packets.Connect, packets.Disconnect:
+		frames = 0
+	}
+	if v == nil && frames > 0 && c.peer != nil {
+		if limit := c.peer.spend(frames, pk.FixedHeader.Remaining+2); limit != "" {
+			h.door.count.limited.WithLabelValues(limit).Inc()
+			c.peer.rushed()
+			v = &violation{packets.ErrMessageRateTooHigh, "too many " + limit + " a second: wait, and send less"}
 		}
 	}
 	if v != nil {
@@ -258,6 +286,8 @@ func (h *hook) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet
 		p.RetainAvailable, p.RetainAvailableFlag = 0, true
 		p.SharedSubAvailable, p.SharedSubAvailableFlag = 0, true
 		p.SubIDAvailable, p.SubIDAvailableFlag = 0, true
+	case pk.FixedHeader.Type == packets.Connack && pk.ProtocolVersion < 5 && pk.ReasonCode > packets.Err3NotAuthorized.Code:
+		pk.ReasonCode = packets.Err3NotAuthorized.Code // the library has its own opinion of a CONNECT, in codes of MQTT 5
 	case pk.FixedHeader.Type == packets.Suback:
 		if c, ok := cl.Net.Conn.(*conn); ok && c.note != "" {
 			pk.Properties.ReasonString, c.note = c.note, ""
@@ -293,6 +323,9 @@ func (h *hook) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, er
 	switch {
 	case answer == packets.ErrRejectPacket:
 		h.door.count.unacknowledged.WithLabelValues(label(leaf)).Inc()
+		if c, ok := cl.Net.Conn.(*conn); ok && pk.FixedHeader.Qos > 0 {
+			c.owed++
+		}
 		if !errors.Is(err, delivery.ErrAway) {
 			h.door.fault("a frame could not be taken in and is not acknowledged", "peer", p.name(), "leaf", label(leaf), "error", err)
 			p.retry()

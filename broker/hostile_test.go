@@ -3,12 +3,10 @@ package broker
 import (
 	"bytes"
 	"crypto/tls"
-	"errors"
 	"io"
 	"net"
 	"os/exec"
 	"strings"
-	"sync"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -181,107 +179,6 @@ func TestOldVersionIsTold(t *testing.T) {
 	r.ended()
 }
 
-func TestSilentSocketIsClosed(t *testing.T) {
-	w := begin(t, func(o *Options) { o.ConnectTimeout = 50 * time.Millisecond })
-	for _, scheme := range []string{"mqtt", "mqtts", "ws", "wss"} {
-		for name, first := range map[string]string{"nothing": "", "a beginning": "\x10\x20\x00"} {
-			c, err := net.Dial("tcp", w.Addr(scheme).String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer c.Close()
-			c.SetDeadline(time.Now().Add(patient))
-			io.WriteString(c, first)
-			if _, err := io.Copy(io.Discard, c); err != nil && !errors.Is(err, net.ErrClosed) && !strings.Contains(err.Error(), "reset") {
-				t.Errorf("%s, %s: %v, want the end", scheme, name, err)
-			}
-		}
-	}
-	for end := time.Now().Add(patient); w.sockets.Load() > 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("sockets are left")
-		}
-	}
-}
-
-func TestKeepAliveRunsOut(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits for a keep-alive of 5 s")
-	}
-	t.Parallel()
-	w := begin(t, nil)
-	r := w.dial(t)
-	pk := connectPacket("tv-1", "tv-1", w.token["tv-1"])
-	pk.Connect.Keepalive = 1 // clamped to 5: the end comes after 7.5 s
-	r.send(pk)
-	r.expect(packets.Connack)
-	w.sink.await(t, "gone")
-	r.ended()
-}
-
-// TestSlowReader sends to a device that has stopped reading until it is cut off. Send must
-// return every time: the Desk calls it with the home locked.
-func TestSlowReader(t *testing.T) {
-	w := begin(t, nil)
-	r := w.dial(t)
-	r.Conn.(*net.TCPConn).SetReadBuffer(4 << 10)
-	r.send(connectPacket("tv-1", "tv-1", w.token["tv-1"]))
-	r.expect(packets.Connack)
-	slow := w.sink.await(t, "connected").link
-	other := w.login(t, "car-1", 5)
-	good := w.sink.await(t, "subscribed").link
-
-	frame := delivery.Frame{Leaf: wire.DnTime, Payload: make([]byte, 8<<10)}
-	var err error
-	sent := 0
-	for ; err == nil && sent < 100_000; sent++ {
-		err = slow.Send(frame)
-	}
-	if !errors.Is(err, delivery.ErrAway) || sent > 4000 {
-		t.Fatalf("after %d frames of 8 KB: %v, want ErrAway before 4,000", sent, err)
-	}
-	w.sink.await(t, "gone")
-	if err := good.Send(delivery.Frame{Leaf: wire.DnTime, Payload: []byte{0xa0}}); err != nil {
-		t.Error("the neighbour:", err)
-	}
-	other.expect(packets.Publish)
-	if got := w.counted(t, "slow_total"); got != 1 {
-		t.Errorf("slow peers counted: %v", got)
-	}
-	w.login(t, "tv-1", 5) // and it may come back
-}
-
-// TestStuckPredecessor: a connection whose peer does not read gives way long before its write
-// deadline, which is 5 s.
-func TestStuckPredecessor(t *testing.T) {
-	w := begin(t, func(o *Options) { o.ConnectTimeout = 2 * time.Second })
-	r := w.dial(t)
-	r.Conn.(*net.TCPConn).SetReadBuffer(4 << 10)
-	r.version = 5
-	r.send(connectPacket("tv-1", "tv-1", w.token["tv-1"]))
-	r.expect(packets.Connack)
-	stuck := w.sink.await(t, "connected").link
-	c := stuck.(*link).conn
-	for waits := 0; waits < writeLimit/2; { // below the limit, or it would be cut for that
-		if err := stuck.Send(delivery.Frame{Leaf: wire.DnTime, Payload: make([]byte, 8<<10)}); err != nil {
-			t.Fatal(err)
-		}
-		c.mu.Lock()
-		waits = len(c.out)
-		c.mu.Unlock()
-		if waits >= writeLimit/2 {
-			time.Sleep(20 * time.Millisecond) // stuck, or only busy?
-			c.mu.Lock()
-			waits = len(c.out)
-			c.mu.Unlock()
-		}
-	}
-	w.login(t, "tv-1", 5)
-	if c := w.sink.await(t, "gone"); c.link != stuck {
-		t.Error("the wrong link is gone")
-	}
-}
-
 // panicker is a Desk that panics at births.
 type panicker struct{ *sink }
 
@@ -313,47 +210,6 @@ func TestPanicEndsOneConnection(t *testing.T) {
 	}
 }
 
-// failing is a listener that fails first.
-type failing struct {
-	net.Listener
-	mu   sync.Mutex
-	left int
-}
-
-func (f *failing) Accept() (net.Conn, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.left--; f.left >= 0 {
-		return nil, errors.New("accept4: too many open files")
-	}
-	return f.Listener.Accept()
-}
-
-func TestAcceptErrorsAreWaitedOut(t *testing.T) {
-	w := begin(t, nil)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := &gate{Listener: &failing{Listener: l, left: 4}, door: w.Door, kind: plain}
-	done := make(chan struct{})
-	go func() { defer close(done); w.serve(g) }()
-	c, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(patient))
-	r := &raw{c, t, 4}
-	r.send(connectPacket("tv-1", "tv-1", w.token["tv-1"]))
-	r.expect(packets.Connack)
-	if got := w.counted(t, "accept_errors_total"); got != 4 {
-		t.Errorf("%v errors counted, want 4", got)
-	}
-	l.Close()
-	<-done
-}
-
 func TestCeiling(t *testing.T) {
 	w := begin(t, func(o *Options) { o.MaxConnections, o.ConnectTimeout = 3, time.Hour })
 	w.login(t, "tv-1", 5)
@@ -368,50 +224,6 @@ func TestCeiling(t *testing.T) {
 		}
 	}
 	w.login(t, "car-1", 5)
-}
-
-// TestLogs makes everything that can be logged happen, and looks for what must not be there.
-func TestLogs(t *testing.T) {
-	w := begin(t, nil)
-	const secret = "BUY-ONE-GET-ONE"
-	bad := connectPacket("tv-1", "tv-1", w.token["car-1"])
-	r := w.dial(t)
-	r.send(bad)
-	r.ended()
-	will := connectPacket("tv-1", "tv-1", w.token["tv-1"])
-	will.Connect.WillFlag, will.Connect.WillTopic, will.Connect.WillPayload = true, "x", []byte(secret)
-	r = w.dial(t)
-	r.send(will)
-	r.ended()
-	forged := connectPacket(secret, secret, secret)
-	r = w.dial(t)
-	r.send(forged)
-	r.ended()
-	for _, version := range []byte{4, 5} {
-		r := w.login(t, "tv-1", version)
-		l := w.sink.await(t, "subscribed").link
-		r.publish(2, "pl/1/tv-1/up/evt", []byte(secret))
-		r.publish(3, "pl/1/car-1/up/"+secret, []byte(secret))
-		r.publish(4, "pl/1/tv-1/up/birth", goodBirth(t))
-		r.publish(5, "pl/1/tv-1/up/evt", []byte("\x61"+secret))
-		l.Send(delivery.Frame{Leaf: wire.DnMsg, QoS: 1, Payload: []byte(secret)})
-		r.expect(packets.Publish)
-		r.subscribe(9, secret, 1)
-		r.Write(packet(0x30, append([]byte{0, 1, 0xff}, secret...)))
-		r.ended()
-	}
-	w.stop()
-	logs := w.logs.String()
-	for _, not := range []string{secret, w.token["tv-1"], w.token["car-1"], w.key} {
-		if strings.Contains(logs, not) {
-			t.Errorf("the log contains %q", not)
-		}
-	}
-	for _, want := range []string{"library: ", "a frame was refused", "connection refused"} {
-		if !strings.Contains(logs, want) {
-			t.Errorf("the log has no %q: this test sees nothing", want)
-		}
-	}
 }
 
 // The guard alone.

@@ -137,7 +137,7 @@ func (l *link) Send(f delivery.Frame) error {
 
 // acked matches a PUBACK with the one frame that waits for it. A device that refuses the frame
 // has not acknowledged it: the Desk will see its silence.
-func (l *link) acked(id uint16, code byte) {
+func (l *link) acked(id uint16, code byte) bool {
 	l.mu.Lock()
 	mine := id == l.waiting && id != 0 && code < packets.ErrUnspecifiedError.Code
 	if mine {
@@ -146,11 +146,12 @@ func (l *link) acked(id uint16, code byte) {
 	l.mu.Unlock()
 	if !mine {
 		l.door.count.strays.Inc()
-		return
+		return false
 	}
 	l.telling.Lock()
 	defer l.telling.Unlock()
 	l.door.desk.Acked(l.device, l)
+	return true
 }
 
 // allow judges a filter: the device's own dn/# or a leaf of it. What carries messages must be

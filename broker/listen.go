@@ -9,8 +9,10 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/coder/websocket"
@@ -59,8 +61,17 @@ func (g *gate) Accept() (net.Conn, error) {
 			c.Close()
 			continue
 		}
+		from := addressOf(c.RemoteAddr())
+		if limit := g.door.enter(from); limit != "" {
+			g.door.sockets.Add(-1)
+			g.door.count.limited.WithLabelValues(limit).Inc()
+			g.door.count.refused.WithLabelValues(limit).Inc()
+			g.door.note("connection refused: a limit of its address", "listener", g.kind, "limit", limit)
+			c.Close()
+			continue
+		}
 		g.door.count.accepted.WithLabelValues(string(g.kind)).Inc()
-		return g.door.track(c), nil
+		return g.door.track(c, from), nil
 	}
 }
 
@@ -70,10 +81,13 @@ type counted struct {
 	door *Door
 	once sync.Once
 	born time.Time
+
+	from     netip.Addr
+	in, gone bool // logged in, and left; guarded by the table of origins
 }
 
-func (d *Door) track(c net.Conn) *counted {
-	k := &counted{Conn: c, door: d, born: time.Now()}
+func (d *Door) track(c net.Conn, from netip.Addr) *counted {
+	k := &counted{Conn: c, door: d, born: time.Now(), from: from}
 	d.mu.Lock()
 	d.raw[k] = struct{}{}
 	d.mu.Unlock()
@@ -92,6 +106,7 @@ func (c *counted) CloseWrite() error {
 func (c *counted) Close() error {
 	c.once.Do(func() {
 		c.door.sockets.Add(-1)
+		c.door.left(c)
 		c.door.mu.Lock()
 		delete(c.door.raw, c)
 		c.door.mu.Unlock()
@@ -159,6 +174,9 @@ func (d *Door) serve(g *gate) {
 			secure := tls.Server(raw, d.o.Secure)
 			if err := secure.Handshake(); err != nil {
 				d.count.refused.WithLabelValues("tls").Inc()
+				if !silent(err) {
+					d.failed(raw)
+				}
 				raw.Close()
 				return
 			}
@@ -191,10 +209,13 @@ func (d *Door) serveWeb(g *gate) {
 			ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"mqtt"}})
 			if err != nil {
 				d.count.refused.WithLabelValues("websocket").Inc()
+				d.failed(raw)
 				return
 			}
+			raw.SetReadDeadline(raw.born.Add(d.o.ConnectTimeout)) // whatever the library still waits for
 			if ws.Subprotocol() != "mqtt" {
 				d.count.refused.WithLabelValues("websocket").Inc()
+				d.failed(raw)
 				ws.Close(websocket.StatusPolicyViolation, "the subprotocol must be mqtt")
 				return
 			}
@@ -203,6 +224,7 @@ func (d *Door) serveWeb(g *gate) {
 			d.attach(g.kind, c, raw)
 		}),
 	}
+	s.SetKeepAlivesEnabled(false) // one request, or a stranger keeps its socket by asking again and again
 	defer s.Close()
 	if g.kind == webSocketTLS {
 		s.TLSConfig = d.o.Secure.Clone()
@@ -215,7 +237,7 @@ func (d *Door) serveWeb(g *gate) {
 
 // attach hands a connection to the library and returns when it has ended. Whatever the library
 // did or left undone, even by a panic, the connection's place is cleared and the Desk is told.
-func (d *Door) attach(k kind, c, raw net.Conn) {
+func (d *Door) attach(k kind, c net.Conn, raw *counted) {
 	conn := d.newConn(c, raw)
 	d.mu.Lock()
 	if d.stopped {
@@ -233,7 +255,18 @@ func (d *Door) attach(k kind, c, raw net.Conn) {
 		}
 		d.detach(conn)
 	}()
-	d.server.EstablishConnection(string(k), conn)
+	err := d.server.EstablishConnection(string(k), conn)
+	if conn.peer == nil && !conn.judged && !silent(err) {
+		d.failed(conn.raw) // the library refused its CONNECT
+	}
+}
+
+// silent reports whether err is the end of a connection that did nothing wrong: closed without
+// a word, or too slow, which may be our fault.
+func silent(err error) bool {
+	var timeout net.Error
+	return err == nil || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) ||
+		errors.As(err, &timeout) && timeout.Timeout()
 }
 
 func (d *Door) detach(c *conn) {

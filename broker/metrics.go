@@ -19,6 +19,9 @@ type counters struct {
 	unacknowledged *prometheus.CounterVec // by leaf
 	sent           *prometheus.CounterVec // by leaf
 	takeovers      prometheus.Counter
+	clones         prometheus.Counter
+	limited        *prometheus.CounterVec // by limit
+	origins        prometheus.GaugeFunc
 	slow           prometheus.Counter
 	strays         prometheus.Counter
 	panics         prometheus.Counter
@@ -50,6 +53,9 @@ func newCounters(d *Door) *counters {
 		unacknowledged: by("leaf", "frames_unacknowledged_total", "Publishes left without acknowledgement because they could not be taken in."),
 		sent:           by("leaf", "frames_sent_total", "Frames sent."),
 		takeovers:      one("takeovers_total", "Connections ended because their device connected again."),
+		clones:         one("clone_alarms_total", "Times that an ID was taken over so often that it was made to wait."),
+		limited:        by("limit", "limited_total", "Sockets, log-ins and connections that met a limit."),
+		origins:        gauge("addresses_known", "Addresses with open sockets, or with log-ins that failed not long ago.", func() float64 { return float64(d.origins.size()) }),
 		slow:           one("slow_total", "Connections cut because the peer did not read."),
 		strays:         one("stray_acknowledgements_total", "Acknowledgements of nothing that was waited for."),
 		panics:         one("panics_total", "Panics of a connection's goroutine that were survived."),
@@ -59,7 +65,7 @@ func newCounters(d *Door) *counters {
 
 func (c *counters) all() []prometheus.Collector {
 	return []prometheus.Collector{c.sockets, c.clients, c.accepted, c.refused, c.packets, c.frames, c.bad,
-		c.unacknowledged, c.sent, c.takeovers, c.slow, c.strays, c.panics, c.acceptErrors}
+		c.unacknowledged, c.sent, c.takeovers, c.clones, c.limited, c.origins, c.slow, c.strays, c.panics, c.acceptErrors}
 }
 
 // Describe implements prometheus.Collector.

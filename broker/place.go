@@ -19,19 +19,14 @@ type place struct {
 	arrival uint64        // of two connections of one ID the one with the higher number stays
 	ended   chan struct{} // closed when everybody has been told that this one is gone
 
-	since     time.Time // when it took the place
-	takeovers int       // of this ID in a row, each within takeoverWindow of the last
+	meter *meter
 
 	retrying sync.Mutex
 	again    *time.Timer
 }
 
-// takeoverWindow: three takeovers of one ID, each so soon after the last, are two clients with
-// one ID.
-const takeoverWindow = 20 * time.Second
-
 func (d *Door) newPlace(c *conn, cl *mqtt.Client) place {
-	return place{door: d, conn: c, client: cl, arrival: d.arrival.Add(1), ended: make(chan struct{})}
+	return place{door: d, conn: c, client: cl, arrival: d.arrival.Add(1), ended: make(chan struct{}), meter: d.newMeter()}
 }
 
 // claim makes p the one connection of its ID. An earlier one is stopped first, and its end is
@@ -40,6 +35,9 @@ func (p *place) claim() error {
 	d := p.door
 	timeout := time.NewTimer(d.o.ConnectTimeout)
 	defer timeout.Stop()
+	if waits(&d.rushes, p.client.ID) {
+		return d.tooSoon("rush", "it sent too much: wait longer before connecting again")
+	}
 	var before *place
 	for {
 		d.mu.Lock()
@@ -49,18 +47,23 @@ func (p *place) claim() error {
 			return errBusy
 		}
 		if now == nil {
-			p.since = time.Now()
 			d.places[p.client.ID] = p
 			d.mu.Unlock()
-			p.follow(before)
 			return nil
 		}
 		d.mu.Unlock()
 		if now.arrival > p.arrival {
 			return &denied{packets.ErrServerUnavailable, packets.Err3ServerUnavailable.Code, "overtaken", "a later connection with this ID is already there"}
 		}
+		if now != before && !now.conn.ending.Load() {
+			if waits(&d.storms, p.client.ID) {
+				return d.tooSoon("takeover", "connections with this ID push each other out: give every client its own, and wait longer before connecting again")
+			}
+			d.count.takeovers.Inc()
+			d.taken(p.client.ID)
+			now.Close(delivery.TakenOver)
+		}
 		before = now
-		now.Close(delivery.TakenOver)
 		select {
 		case <-now.ended:
 		case <-timeout.C:
@@ -71,19 +74,11 @@ func (p *place) claim() error {
 	}
 }
 
-// follow counts that p took the place of before, if there was one.
-func (p *place) follow(before *place) {
-	if before == nil {
-		return
-	}
-	p.door.count.takeovers.Inc()
-	if p.takeovers = 1; p.since.Sub(before.since) < takeoverWindow {
-		p.takeovers += before.takeovers
-	}
-	if p.takeovers == 3 {
-		p.door.log.Warn("an ID is taken over again and again: two clients with one ID, or one that loses its connection", "peer", p.client.ID)
-	}
-}
+// spend takes frames and bytes from what may still be sent.
+func (p *place) spend(frames, bytes int) (limit string) { return p.meter.spend(frames, bytes) }
+
+// rushed notes that the peer has sent more than it may: it is to wait before it comes back.
+func (p *place) rushed() { p.door.rushed(p.client.ID) }
 
 // leave frees the place.
 func (p *place) leave() {

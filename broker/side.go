@@ -22,8 +22,6 @@ type side struct {
 // sideSuffix tells the side connections of a device apart.
 var sideSuffix = regexp.MustCompile(`^[a-z0-9-]{1,16}$`)
 
-const maxSides = 8 // of one device
-
 var (
 	// alone refuses a side connection without a link, and ends one whose link has ended. That is
 	// said of the connection, not of a publish, because MQTT 3.1.1 too can refuse a connection.
@@ -44,6 +42,7 @@ func (h *hook) admitSide(c *conn, cl *mqtt.Client, id device.ID, token string) e
 		return alone
 	}
 	s := &side{place: d.newPlace(c, cl), link: l}
+	s.meter = l.meter // the device has one, however many connections bring its frames
 	if err := s.claim(); err != nil {
 		return err
 	}
@@ -53,7 +52,8 @@ func (h *hook) admitSide(c *conn, cl *mqtt.Client, id device.ID, token string) e
 	switch {
 	case !l.connected:
 		return alone
-	case len(l.sides) >= maxSides:
+	case len(l.sides) >= d.o.Beside:
+		d.count.limited.WithLabelValues("beside").Inc()
 		return tooMany
 	}
 	l.sides[s] = struct{}{}
@@ -84,4 +84,4 @@ func (s *side) allow(string, byte) (bool, string) {
 
 func (s *side) processed(bool, []string) {}
 
-func (s *side) acked(uint16, byte) { s.door.count.strays.Inc() }
+func (s *side) acked(uint16, byte) bool { s.door.count.strays.Inc(); return false }

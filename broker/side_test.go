@@ -153,13 +153,13 @@ func TestTooManySides(t *testing.T) {
 	w := begin(t, nil)
 	w.login(t, "tv-1", 5)
 	var last *raw
-	for i := range maxSides {
+	for i := range w.o.Beside {
 		last = w.besideMust(t, "tv-1", fmt.Sprint(i), 5)
 	}
 	if _, code := w.beside(t, "tv-1", "more", 5); code != 0x97 {
 		t.Errorf("CONNACK %#x, want 0x97", code)
 	}
-	w.besideMust(t, "tv-1", fmt.Sprint(maxSides-1), 5) // takes a place, and needs none
+	w.besideMust(t, "tv-1", fmt.Sprint(w.o.Beside-1), 5) // takes a place, and needs none
 	last.ended()
 }
 

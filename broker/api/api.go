@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,6 +32,11 @@ import (
 type Options struct {
 	Plain string // as 127.0.0.1:8080
 	TLS   string // as :8443; needs Secure
+
+	// Inside, as 127.0.0.1:8081, is for those who run the gateway: /metrics, and /healthz and /readyz
+	// again. What homes let through can be counted there, so it is no brand's to read: it listens on
+	// loopback only.
+	Inside string
 
 	Secure     *tls.Config
 	AllowPlain bool // Plain may listen beyond loopback
@@ -54,6 +60,7 @@ type Door struct {
 	o         Options
 	log       *slog.Logger
 	count     *counters
+	kinds     []string // of each listener: http, https, metrics
 	listeners []net.Listener
 	servers   []*http.Server
 }
@@ -83,17 +90,23 @@ func New(desk *delivery.Desk, db *store.DB, o Options, log *slog.Logger) (*Door,
 		d.Close()
 		return nil, err
 	}
+	if err := d.listen("metrics", o.Inside, d.inside(), nil); err != nil {
+		d.Close()
+		return nil, err
+	}
 	return d, nil
 }
 
 // listen opens one listener. A plain one beyond loopback needs to be asked for.
 func (d *Door) listen(kind, address string, handler http.Handler, secure *tls.Config) error {
-	plain := kind == "http"
+	plain := kind != "https"
 	switch {
 	case address == "":
 		return nil
 	case !plain && secure == nil:
 		return fmt.Errorf("listen for %s on %s: no certificate is configured", kind, address)
+	case kind == "metrics" && !loopback(address):
+		return fmt.Errorf("listen for metrics on %s: they tell what homes let through; use a loopback address, and a proxy that asks who reads them", address)
 	case plain && !loopback(address) && !d.o.AllowPlain:
 		return fmt.Errorf("listen for %s on %s: without TLS anyone on that network can read keys and messages; use TLS, a loopback address, or set http.plain_beyond_loopback: true", kind, address)
 	case plain && !loopback(address):
@@ -108,6 +121,7 @@ func (d *Door) listen(kind, address string, handler http.Handler, secure *tls.Co
 		secure.NextProtos = []string{"h2", "http/1.1"}
 		l = tls.NewListener(l, secure)
 	}
+	d.kinds = append(d.kinds, kind)
 	d.listeners = append(d.listeners, l)
 	d.servers = append(d.servers, server(handler))
 	return nil
@@ -131,13 +145,10 @@ func loopback(address string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// Addr returns where the door listens for "http" or "https"; nil if it does not.
-func (d *Door) Addr(scheme string) net.Addr {
-	for i, l := range d.listeners {
-		// The plain listener comes first.
-		if secure := i > 0 || d.o.Plain == ""; secure == (scheme == "https") {
-			return l.Addr()
-		}
+// Addr returns where the door listens for "http", "https" or "metrics"; nil if it does not.
+func (d *Door) Addr(kind string) net.Addr {
+	if i := slices.Index(d.kinds, kind); i >= 0 {
+		return d.listeners[i].Addr()
 	}
 	return nil
 }
@@ -145,7 +156,7 @@ func (d *Door) Addr(scheme string) net.Addr {
 // Run answers until ctx is done, then finishes the requests under way and returns.
 func (d *Door) Run(ctx context.Context) error {
 	for i := range d.listeners {
-		d.log.Info("listening", "address", d.listeners[i].Addr().String())
+		d.log.Info("listening", "listener", d.kinds[i], "address", d.listeners[i].Addr().String())
 	}
 	return serve(ctx, d.servers, d.listeners)
 }
@@ -204,7 +215,7 @@ func (d *Door) handler() (http.Handler, error) {
 	mux.Handle("GET /docs.css", page)
 	mux.Handle("GET /{$}", http.RedirectHandler("/docs", http.StatusSeeOther))
 	d.health(mux)
-	for _, path := range []string{"/openapi.json", "/openapi.yaml", "/docs", "/docs.css", "/{$}", "/healthz", "/readyz", "/metrics"} {
+	for _, path := range []string{"/openapi.json", "/openapi.yaml", "/docs", "/docs.css", "/{$}", "/healthz", "/readyz"} {
 		mux.HandleFunc(path, onlyFor("GET, HEAD"))
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { write(w, notFound("there is nothing at this address")) })

@@ -100,7 +100,10 @@ func TestMetrics(t *testing.T) {
 	}
 	m := w.mustSend("one")
 	w.do(request{method: "GET", path: "/v1/messages/" + m.ID, key: w.keys["fresh"]})
-	a := w.do(request{method: "GET", path: "/metrics"})
+	if a := w.do(request{method: "GET", path: "/metrics"}); a.status != 404 {
+		t.Errorf("a brand reads /metrics: got %d, want 404", a.status)
+	}
+	a := w.do(request{method: "GET", path: "/metrics", inside: true})
 	for _, want := range []string{
 		`porchlight_messages_accepted_total 1`, `porchlight_messages_in_force 1`, `porchlight_decisions_total{verdict="show"} 0`,
 		`porchlight_http_requests_total{code="202",route="POST /v1/messages"} 1`, `porchlight_http_requests_total{code="200",route="GET /v1/messages/{id}"} 1`,

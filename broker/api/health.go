@@ -33,13 +33,21 @@ func newCounters() *counters {
 	}
 }
 
-// health adds the pages for those who run the gateway.
-func (d *Door) health(mux *http.ServeMux) {
+// inside is what those who run the gateway can read.
+func (d *Door) inside() http.Handler {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		d.count.requests, d.count.seconds, d.count.limited)
 	reg.MustRegister(storeMetrics(d.db)...)
 	reg.MustRegister(d.o.Metrics...)
+	mux := http.NewServeMux()
+	d.health(mux)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second}))
+	return mux
+}
+
+// health adds the pages that say whether the gateway lives and works.
+func (d *Door) health(mux *http.ServeMux) {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { plain(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if why := d.unready(r.Context()); why != "" {
@@ -49,7 +57,6 @@ func (d *Door) health(mux *http.ServeMux) {
 		}
 		plain(w, http.StatusOK, "ready")
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second}))
 }
 
 func plain(w http.ResponseWriter, status int, text string) {

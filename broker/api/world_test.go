@@ -27,14 +27,14 @@ func TestMain(m *testing.M) {
 
 // world is a gateway without devices, with a door on 127.0.0.1.
 type world struct {
-	t    *testing.T
-	now  device.Instant
-	db   *store.DB
-	desk *delivery.Desk
-	url  string
-	keys map[device.BrandID]string
-	log  *bytes.Buffer
-	stop func()
+	t           *testing.T
+	now         device.Instant
+	db          *store.DB
+	desk        *delivery.Desk
+	url, inside string
+	keys        map[device.BrandID]string
+	log         *bytes.Buffer
+	stop        func()
 }
 
 // noon is when everything in these tests happens.
@@ -55,13 +55,14 @@ func newWorld(t *testing.T, o Options) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.Plain = "127.0.0.1:0"
+	o.Plain, o.Inside = "127.0.0.1:0", "127.0.0.1:0"
 	o.Metrics = append(o.Metrics, w.desk.Metrics())
 	door, err := New(w.desk, w.db, o, log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.url = "http://" + door.Addr("http").String()
+	w.inside = "http://" + door.Addr("metrics").String()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
 	go func() { ended <- door.Run(ctx) }()
@@ -100,6 +101,7 @@ func (w *world) brand(id device.BrandID, quota int) {
 type request struct {
 	method, path, key, idempotency, body string
 	header                               map[string]string
+	inside                               bool // at the listener for those who run the gateway
 }
 
 // answer is what came back.
@@ -113,7 +115,11 @@ type answer struct {
 
 func (w *world) do(r request) answer {
 	w.t.Helper()
-	req, err := http.NewRequestWithContext(w.t.Context(), r.method, w.url+r.path, strings.NewReader(r.body))
+	url := w.url
+	if r.inside {
+		url = w.inside
+	}
+	req, err := http.NewRequestWithContext(w.t.Context(), r.method, url+r.path, strings.NewReader(r.body))
 	if err != nil {
 		w.t.Fatal(err)
 	}

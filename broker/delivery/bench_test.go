@@ -57,7 +57,7 @@ var keys atomic.Int64
 func pushOne(desk *Desk, brand registry.Brand) error {
 	n := keys.Add(1)
 	_, err := desk.Accept(context.Background(), brand, fmt.Sprint("k", n), Submission{
-		Purpose: policy.Marketing, Category: "groceries", Texts: []SubmissionText{{Language: "en", Body: "Milk is fresh today."}}, NotAfter: time.Now().Add(time.Hour),
+		Purpose: policy.Marketing, Category: "groceries", Texts: []SubmissionText{{Language: "en", Body: "Milk is fresh today."}}, NotAfter: time.Now().Add(2 * time.Second), // as many stay in force as a busy gateway has
 	})
 	return err
 }

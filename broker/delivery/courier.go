@@ -160,9 +160,11 @@ func (d *Desk) converge(h *home) {
 			next = t
 		}
 	}
+	var rest time.Time // what could not be written is not tried again before
 	if err := d.settleAll(h); err != nil {
 		d.fault(h, "settle", err)
-		soon(time.Now().Add(time.Second))
+		rest = time.Now().Add(time.Second)
+		soon(rest)
 	}
 	if err := d.claimAll(h); err != nil {
 		d.fault(h, "claim", err)
@@ -185,7 +187,7 @@ func (d *Desk) converge(h *home) {
 			wall(m.NotAfter)
 		}
 		if dl.lapses() {
-			soon(dl.kept.Add(d.o.Lease + d.o.Allowance))
+			soon(later(dl.kept.Add(d.o.Lease+d.o.Allowance), rest))
 		}
 	}
 	for _, p := range h.pairs {

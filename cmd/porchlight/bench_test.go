@@ -35,7 +35,7 @@ func open(tb testing.TB) *world {
 	tb.Helper()
 	cfg := DefaultConfig()
 	cfg.Data = filepath.Join(tb.TempDir(), "d")
-	cfg.MQTT.Plain, cfg.MQTT.TLS, cfg.MQTT.WebSocket, cfg.HTTP.Plain = "127.0.0.1:0", "127.0.0.1:0", "", "127.0.0.1:0"
+	cfg.MQTT.Plain, cfg.MQTT.TLS, cfg.MQTT.WebSocket, cfg.HTTP.Plain, cfg.HTTP.Metrics = "127.0.0.1:0", "127.0.0.1:0", "", "127.0.0.1:0", ""
 	cfg.Brands = BrandsConfig{Rate: 1e6, Burst: 1e6}
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan Gateway, 1), make(chan error, 1)

@@ -34,12 +34,25 @@ type MQTTConfig struct {
 	PlainBeyondLoopback bool          `yaml:"plain_beyond_loopback"` // plain and websocket may be reached by other machines, unencrypted
 	MaxConnections      int           `yaml:"max_connections"`       // default 10000
 	ConnectTimeout      time.Duration `yaml:"connect_timeout"`       // from the socket to CONNECT; default 5s
+
+	// What one address, one brand and one device may take; see broker.Limits.
+	ConnectionsPerAddress int           `yaml:"connections_per_address"` // default 1000
+	ConnectionsPerBrand   int           `yaml:"connections_per_brand"`   // default 50
+	ConnectionsBeside     int           `yaml:"connections_beside"`      // beside a device's own; default 8
+	FailedLogins          int           `yaml:"failed_logins"`           // of one address in a minute; default 60
+	Takeovers             int           `yaml:"takeovers"`               // of one client ID in a minute; default 3
+	BackOff               time.Duration `yaml:"back_off"`                // the first time that somebody is turned away; default 1s
+	BackOffMost           time.Duration `yaml:"back_off_most"`           // default 5m
+	FramesPerSecond       int           `yaml:"frames_per_second"`       // of one device; default 1000
+	BytesPerSecond        int           `yaml:"bytes_per_second"`        // of one device; default 1 MiB
+	Outstanding           int           `yaml:"outstanding"`             // publishes that a client may have unacknowledged; default 16
 }
 
 // HTTPConfig is about the door for brands, and the pages for those who run the gateway.
 type HTTPConfig struct {
-	Plain               string `yaml:"plain"` // default 127.0.0.1:8080
-	TLS                 string `yaml:"tls"`   // default none
+	Plain               string `yaml:"plain"`   // default 127.0.0.1:8080
+	TLS                 string `yaml:"tls"`     // default none
+	Metrics             string `yaml:"metrics"` // default 127.0.0.1:8081; loopback only
 	PlainBeyondLoopback bool   `yaml:"plain_beyond_loopback"`
 }
 
@@ -71,8 +84,12 @@ type LogConfig struct {
 // DefaultConfig is the configuration of a gateway that was told nothing.
 func DefaultConfig() Config {
 	return Config{
-		MQTT:     MQTTConfig{Plain: "127.0.0.1:1883", TLS: ":8883", WebSocket: "127.0.0.1:8083", MaxConnections: 10000, ConnectTimeout: 5 * time.Second},
-		HTTP:     HTTPConfig{Plain: "127.0.0.1:8080"},
+		MQTT: MQTTConfig{
+			Plain: "127.0.0.1:1883", TLS: ":8883", WebSocket: "127.0.0.1:8083", MaxConnections: 10000, ConnectTimeout: 5 * time.Second,
+			ConnectionsPerAddress: 1000, ConnectionsPerBrand: 50, ConnectionsBeside: 8, FailedLogins: 60, Takeovers: 3,
+			BackOff: time.Second, BackOffMost: 5 * time.Minute, FramesPerSecond: 1000, BytesPerSecond: 1 << 20, Outstanding: 16,
+		},
+		HTTP:     HTTPConfig{Plain: "127.0.0.1:8080", Metrics: "127.0.0.1:8081"},
 		TLS:      TLSConfig{Names: []string{}},
 		Delivery: DeliveryConfig{Lease: 10 * time.Second, Allowance: 2 * time.Second, Acknowledgement: 20 * time.Second, Workers: 64},
 		Brands:   BrandsConfig{Rate: 50, Burst: 100},
@@ -127,7 +144,7 @@ func (c Config) faults() (all []configFault) {
 	}
 	for _, a := range []struct{ key, address string }{
 		{"mqtt.plain", c.MQTT.Plain}, {"mqtt.tls", c.MQTT.TLS}, {"mqtt.websocket", c.MQTT.WebSocket}, {"mqtt.websocket_tls", c.MQTT.WebSocketTLS},
-		{"http.plain", c.HTTP.Plain}, {"http.tls", c.HTTP.TLS},
+		{"http.plain", c.HTTP.Plain}, {"http.tls", c.HTTP.TLS}, {"http.metrics", c.HTTP.Metrics},
 	} {
 		_, err := net.ResolveTCPAddr("tcp", a.address)
 		add(a.address == "" || err == nil, a.key, "is %q: write host:port as in 127.0.0.1:1883, :8883 for every network, or \"\" for none", a.address)
@@ -139,6 +156,16 @@ func (c Config) faults() (all []configFault) {
 	between("delivery.lease", c.Delivery.Lease, time.Second, time.Hour)
 	between("delivery.allowance", c.Delivery.Allowance, time.Millisecond, time.Minute)
 	between("delivery.acknowledgement", c.Delivery.Acknowledgement, time.Second, 10*time.Minute)
+	between("mqtt.back_off", c.MQTT.BackOff, 10*time.Millisecond, time.Hour)
+	between("mqtt.back_off_most", c.MQTT.BackOffMost, c.MQTT.BackOff, 24*time.Hour)
+	for key, n := range map[string]int{
+		"connections_per_address": c.MQTT.ConnectionsPerAddress, "connections_per_brand": c.MQTT.ConnectionsPerBrand, "connections_beside": c.MQTT.ConnectionsBeside,
+		"failed_logins": c.MQTT.FailedLogins, "takeovers": c.MQTT.Takeovers, "frames_per_second": c.MQTT.FramesPerSecond,
+	} {
+		add(n > 0, "mqtt."+key, "is %d: use 1 or more", n)
+	}
+	add(c.MQTT.BytesPerSecond >= 2048, "mqtt.bytes_per_second", "is %d: use 2048 or more, because ten seconds of it must hold a packet", c.MQTT.BytesPerSecond)
+	add(c.MQTT.Outstanding > 0 && c.MQTT.Outstanding <= 65535, "mqtt.outstanding", "is %d: use 1 to 65535", c.MQTT.Outstanding)
 	add(c.MQTT.MaxConnections > 0, "mqtt.max_connections", "is %d: use 1 or more", c.MQTT.MaxConnections)
 	add(c.Delivery.Workers > 0 && c.Delivery.Workers <= 4096, "delivery.workers", "is %d: use 1 to 4096", c.Delivery.Workers)
 	add(c.Brands.Rate > 0, "brands.rate", "is %g: use more than 0", c.Brands.Rate)
@@ -168,5 +195,10 @@ func (c MQTTConfig) options() broker.Options {
 	return broker.Options{
 		Plain: c.Plain, TLS: c.TLS, WebSocket: c.WebSocket, WebSocketTLS: c.WebSocketTLS,
 		AllowPlain: c.PlainBeyondLoopback, MaxConnections: c.MaxConnections, ConnectTimeout: c.ConnectTimeout,
+		Limits: broker.Limits{
+			PerAddress: c.ConnectionsPerAddress, PerBrand: c.ConnectionsPerBrand, Beside: c.ConnectionsBeside,
+			Failures: c.FailedLogins, Takeovers: c.Takeovers, BackOff: c.BackOff, BackOffMost: c.BackOffMost,
+			Frames: c.FramesPerSecond, Bytes: c.BytesPerSecond, Outstanding: c.Outstanding,
+		},
 	}
 }

@@ -163,8 +163,9 @@ type crash struct {
 	until  time.Time // not_after of all messages
 	client http.Client
 
-	cmd  *exec.Cmd
-	errs *lines // what the running process said
+	cmd   *exec.Cmd
+	errs  *lines        // what the running process said
+	ended chan struct{} // closed when it has ended
 
 	devices  []*sim.Device
 	room     map[string]chan struct{} // by stream: what is accepted and not shown yet
@@ -205,6 +206,57 @@ func (c *crash) start() {
 	if err := c.cmd.Start(); err != nil {
 		c.t.Fatal(err)
 	}
+	cmd, ended := c.cmd, make(chan struct{})
+	c.ended = ended
+	go func() {
+		_ = cmd.Wait() // its state says how
+		close(ended)
+	}()
+}
+
+// open waits until the gateway's operators are let in.
+func (c *crash) open() {
+	c.t.Helper()
+	e := &env{ctx: c.t.Context(), data: c.data}
+	for began := time.Now(); time.Since(began) < 2*crashPatience; {
+		if _, err := ask[api.Status](e, "status", api.None{}); err == nil {
+			return
+		}
+		select {
+		case <-c.ended:
+			c.t.Fatalf("the gateway did not start: %v; it said\n%s", c.cmd.ProcessState, c.errs)
+		case <-time.After(10 * time.Millisecond): // another process: there is nothing to wait on
+		}
+	}
+	c.hangs("start")
+}
+
+// end stops the gateway as an operator does.
+func (c *crash) end() {
+	c.t.Helper()
+	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		c.t.Fatal(err)
+	}
+	select {
+	case <-c.ended:
+	case <-time.After(2 * crashPatience):
+		c.hangs("end")
+	}
+	if !c.cmd.ProcessState.Success() {
+		c.t.Errorf("the gateway did not end well: %v\n%s", c.cmd.ProcessState, c.errs)
+	}
+	c.check()
+}
+
+// hangs fails the test with what the gateway's goroutines are doing.
+func (c *crash) hangs(what string) {
+	c.t.Helper()
+	_ = c.cmd.Process.Signal(syscall.SIGQUIT)
+	select {
+	case <-c.ended:
+	case <-time.After(crashPatience):
+	}
+	c.t.Fatalf("the gateway does not %s; it said\n%s", what, c.errs)
 }
 
 // kill ends the gateway as a power cut would.
@@ -213,7 +265,7 @@ func (c *crash) kill() {
 	if err := c.cmd.Process.Kill(); err != nil {
 		c.t.Errorf("kill: %v; it said\n%s", err, c.errs)
 	}
-	_ = c.cmd.Wait() // "signal: killed"
+	<-c.ended
 	if st, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || st.Signal() != syscall.SIGKILL {
 		c.t.Fatalf("the gateway ended before it was killed: %v; it said\n%s", c.cmd.ProcessState, c.errs)
 	}
@@ -377,9 +429,8 @@ func (c *crash) ready(births []int) {
 	defer cancel()
 	for i, d := range c.devices {
 		if err := d.Await(ctx, func(s sim.State) bool { return s.Births > births[i] && s.Ready }); err != nil {
-			_ = c.cmd.Process.Kill()
-			_ = c.cmd.Wait()
-			c.t.Fatalf("%v; the gateway said\n%s", err, c.errs)
+			c.t.Errorf("%v", err)
+			c.hangs("let a device in")
 		}
 	}
 }
@@ -414,7 +465,7 @@ func TestKill9(t *testing.T) {
 	ports := free(t, c.rng, 3)
 	mqtt := fmt.Sprint("127.0.0.1:", ports[0])
 	c.url = fmt.Sprint("http://127.0.0.1:", ports[2])
-	cfg := fmt.Sprintf("mqtt: {plain: '%s', tls: '127.0.0.1:%d', websocket: ''}\nhttp: {plain: '127.0.0.1:%d'}\nbrands: {rate: 100000, burst: 100000}\n", mqtt, ports[1], ports[2])
+	cfg := fmt.Sprintf("mqtt: {plain: '%s', tls: '127.0.0.1:%d', websocket: ''}\nhttp: {plain: '127.0.0.1:%d', metrics: ''}\nbrands: {rate: 100000, burst: 100000}\n", mqtt, ports[1], ports[2])
 	home := filepath.Join(dir, "home.yaml")
 	if err := errors.Join(os.WriteFile(c.config, []byte(cfg), 0o600), os.WriteFile(home, []byte(crashHome), 0o600)); err != nil {
 		t.Fatal(err)
@@ -423,14 +474,9 @@ func TestKill9(t *testing.T) {
 	c.start()
 	defer func() {
 		_ = c.cmd.Process.Kill() // where the test broke off
-		_ = c.cmd.Wait()
+		<-c.ended
 	}()
-	for { // another process: there is nothing to wait on
-		if _, err := os.Stat(filepath.Join(c.data, socketFile)); err == nil {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	c.open()
 	cred, err := sim.ReadCredentials(porchlight(t, c.data, "home", "add", "--file", home))
 	if err != nil {
 		t.Fatal(err)
@@ -574,13 +620,7 @@ func (c *crash) settle() {
 	}
 	t.Logf("%d messages acknowledged; shown on TV %d, fridge %d, car %d", len(all), len(a.screens["TV"]), len(a.screens["Fridge"]), len(a.screens["Car"]))
 
-	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.cmd.Wait(); err != nil {
-		t.Errorf("the gateway did not end well: %v\n%s", err, c.errs)
-	}
-	c.check()
+	c.end()
 	c.compare(a)
 	diffs, err := store.Check(t.Context(), filepath.Join(c.data, databaseFile), delivery.Project, nil)
 	if err != nil || len(diffs) > 0 {

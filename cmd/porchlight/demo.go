@@ -64,7 +64,7 @@ func demoCommand(ctx context.Context, args []string, out io.Writer) error {
 	st.shift.Store(int64(untilEvening(time.Now())))
 	cfg := DefaultConfig()
 	cfg.Data = filepath.Join(dir, "data")
-	cfg.MQTT.Plain, cfg.MQTT.TLS, cfg.MQTT.WebSocket, cfg.HTTP.Plain = "127.0.0.1:0", "127.0.0.1:0", "", "127.0.0.1:0"
+	cfg.MQTT.Plain, cfg.MQTT.TLS, cfg.MQTT.WebSocket, cfg.HTTP.Plain, cfg.HTTP.Metrics = "127.0.0.1:0", "127.0.0.1:0", "", "127.0.0.1:0", "127.0.0.1:0"
 
 	// Everything runs in one group; the story ends it.
 	g, gctx := errgroup.WithContext(ctx)
@@ -532,7 +532,7 @@ func (st *story) invite() {
 		me + " --data " + data + " device list --home oak",
 		me + " --data " + data + " consent give --home oak --brand grocer --purpose marketing",
 		me + " push configs/messages/milk.yaml --for 48h --api http://" + st.gateway.Listeners["http"] + " --key-file " + filepath.Join(st.dir, "key"),
-		"curl http://" + st.gateway.Listeners["http"] + "/metrics",
+		"curl http://" + st.gateway.Listeners["metrics"] + "/metrics",
 	} {
 		st.line("  " + l)
 	}

@@ -39,7 +39,7 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-const ports = "mqtt: {plain: '127.0.0.1:0', tls: '127.0.0.1:0', websocket: ''}\nhttp: {plain: '127.0.0.1:0'}\n"
+const ports = "mqtt: {plain: '127.0.0.1:0', tls: '127.0.0.1:0', websocket: ''}\nhttp: {plain: '127.0.0.1:0', metrics: ''}\n"
 
 // ready waits until the gateway on the data folder answers, and sets PORCHLIGHT_API.
 func ready(ts *testscript.TestScript, neg bool, args []string) {

@@ -94,7 +94,7 @@ func serve(ctx context.Context, cfg Config, clock func() device.Instant, log *sl
 	}
 	defer closing(log, "mqtt", mqtt)
 	web, err := api.New(desk, db, api.Options{
-		Plain: cfg.HTTP.Plain, TLS: cfg.HTTP.TLS, Secure: secure, AllowPlain: cfg.HTTP.PlainBeyondLoopback, Limit: limit.Allow,
+		Plain: cfg.HTTP.Plain, TLS: cfg.HTTP.TLS, Inside: cfg.HTTP.Metrics, Secure: secure, AllowPlain: cfg.HTTP.PlainBeyondLoopback, Limit: limit.Allow,
 		Metrics: []prometheus.Collector{desk.Metrics(), mqtt.Metrics()},
 		Ready: func() string {
 			if !working.Load() {
@@ -173,7 +173,7 @@ func addresses(mqtt *broker.Door, web *api.Door) map[string]string {
 			all[scheme] = a.String()
 		}
 	}
-	for _, scheme := range []string{"http", "https"} {
+	for _, scheme := range []string{"http", "https", "metrics"} {
 		if a := web.Addr(scheme); a != nil {
 			all[scheme] = a.String()
 		}
@@ -190,7 +190,7 @@ func fingerprint(chain [][]byte) string {
 // schemes are the ways in, in the order in which they are told, with what each is.
 var schemes = []struct{ name, what string }{
 	{"mqtts", "devices, TLS"}, {"mqtt", "devices, unencrypted"}, {"wss", "devices, WebSocket over TLS"}, {"ws", "devices, WebSocket, unencrypted"},
-	{"https", "brands, TLS"}, {"http", "brands, unencrypted; readable documentation at /docs"},
+	{"https", "brands, TLS"}, {"http", "brands, unencrypted; readable documentation at /docs"}, {"metrics", "/metrics, for you alone"},
 }
 
 // announce tells where a gateway listens.

@@ -43,7 +43,7 @@ func start(t *testing.T, data string, log io.Writer) (g Gateway, stop func()) {
 	t.Helper()
 	cfg := DefaultConfig()
 	cfg.Data, cfg.MQTT.Plain, cfg.MQTT.TLS, cfg.MQTT.WebSocket = data, "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
-	cfg.HTTP.Plain, cfg.HTTP.TLS = "127.0.0.1:0", "127.0.0.1:0"
+	cfg.HTTP.Plain, cfg.HTTP.TLS, cfg.HTTP.Metrics = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ready, ended := make(chan Gateway, 1), make(chan error, 1)
 	go func() {
@@ -100,7 +100,7 @@ func TestServe(t *testing.T) {
 				t.Errorf("%s: got %d %.100s, want 200", page, status, body)
 			}
 		}
-		_, metrics := get(t, "http://"+g.Listeners["http"]+"/metrics")
+		_, metrics := get(t, "http://"+g.Listeners["metrics"]+"/metrics")
 		for _, want := range []string{"porchlight_mqtt_sockets_open", "porchlight_homes_in_memory", "porchlight_store_commits_total", "porchlight_http_requests_total"} {
 			if !strings.Contains(metrics, want) {
 				t.Errorf("/metrics does not have %s", want)
