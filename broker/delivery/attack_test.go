@@ -128,7 +128,7 @@ func TestAttackClockBackAlarm(t *testing.T) {
 		all := w.home(device.TV, device.Oven)
 		w.choose(policy.Given)
 		w.pass(time.Second)
-		w.jump -= device.Instant((time.Hour).Milliseconds())
+		w.jump.Add(-int64(device.Instant((time.Hour).Milliseconds())))
 		w.pass(2 * time.Second)
 		all[device.TV].tell(map[string]any{"state": "idle"})
 		all[device.Oven].tell(map[string]any{"alarm": true})
@@ -153,7 +153,7 @@ func TestAttackClockBackCar(t *testing.T) {
 		car := w.home(device.Car)[device.Car]
 		w.choose(policy.Given)
 		car.tell(map[string]any{"ux.driving": "parked"})
-		w.jump -= 4000
+		w.jump.Add(-int64(4000))
 		w.pass(100 * time.Millisecond)
 		car.tell(map[string]any{"ux.driving": "moving"})
 		w.pass(100 * time.Millisecond)
@@ -220,9 +220,9 @@ func TestAttackClockForthAndBack(t *testing.T) {
 	inWorld(t, func(w *world) {
 		tv := w.home(device.TV)[device.TV]
 		id := w.push(nil)
-		w.jump += device.Instant((72 * time.Hour).Milliseconds())
+		w.jump.Add(int64(device.Instant((72 * time.Hour).Milliseconds())))
 		w.pass(3 * time.Second)
-		w.jump -= device.Instant((72 * time.Hour).Milliseconds())
+		w.jump.Add(-int64(device.Instant((72 * time.Hour).Milliseconds())))
 		w.pass(3 * time.Second)
 		a, err := w.desk.Message(context.Background(), "grocer", id)
 		t.Log(a.State, err)

@@ -76,7 +76,7 @@ func TestTakenOff(t *testing.T) {
 			tv.tell(map[string]any{"state": "playing", "full_screen": true})
 		}},
 		"message expires": {func(w *world, _ device.MessageID, tv *hand) {
-			w.jump += device.Instant((47 * time.Hour).Milliseconds())
+			w.jump.Add(int64(device.Instant((47 * time.Hour).Milliseconds())))
 			w.desk.Lookup()
 			w.wait()
 			tv.tell(calm[device.TV])

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,7 +33,7 @@ type world struct {
 	stop  func()
 	brand registry.Brand
 	hands map[device.ID]*hand
-	jump  device.Instant // how far people's clock was set
+	jump  atomic.Int64 // how far people's clock was set, ms
 	n     int
 }
 
@@ -63,7 +64,7 @@ func inWorldOf(t *testing.T, f func(w *world)) {
 	})
 }
 
-func (w *world) now() device.Instant { return device.At(time.Now()) + w.jump }
+func (w *world) now() device.Instant { return device.At(time.Now()) + device.Instant(w.jump.Load()) }
 
 func (w *world) start() {
 	w.t.Helper()

@@ -42,6 +42,7 @@ type cli struct {
 	Why     whyCmd     `cmd:"" help:"Explain what becomes of a message, screen by screen."`
 	Status  statusCmd  `cmd:"" help:"The gateway at a glance."`
 	Rebuild rebuildCmd `cmd:"" help:"Make all tables again from the journal."`
+	Conform conformCmd `cmd:"" help:"Play the gateway against a device and print which MUSTs of the contract it keeps."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 	Demo    demoCmd    `cmd:"" passthrough:"" help:"A gateway, a home and a brand in a temporary folder, with the story told."`
 }

@@ -56,11 +56,16 @@ type Brand struct {
 	Quota    int            `json:"quota"`    // messages in force at one time
 }
 
-// NewToken makes a device's token: 256 random bits in base64url, 43 characters.
+// NewToken makes a device's token: 256 random bits in base64url, 43 characters. The first is no
+// hyphen, which a command line would take for a flag.
 func NewToken() string {
-	var b [32]byte
-	rand.Read(b[:])
-	return base64.RawURLEncoding.EncodeToString(b[:])
+	for {
+		var b [32]byte
+		rand.Read(b[:])
+		if s := base64.RawURLEncoding.EncodeToString(b[:]); s[0] != '-' {
+			return s
+		}
+	}
 }
 
 // NewKey makes a brand's API key: "plk_" and 256 random bits in base64url.

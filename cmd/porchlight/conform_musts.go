@@ -1,0 +1,60 @@
+package main
+
+// must is one numbered duty of a device. device/wire/CONTRACT.md gives the reason for each.
+type must struct {
+	id   string
+	text string
+	// how it is seen: by the run alone, with somebody's hands on the device, or not at all.
+	seen string
+}
+
+const (
+	alone   = ""
+	byHand  = "needs hands on the device: see --hands"
+	notHere = "cannot be seen from the gateway's side"
+)
+
+// musts are the duties, in the words of CONTRACT.md.
+var musts = []must{
+	{"M1", "It connects with its ID as client ID and as user name, its token as password, and without a will.", alone},
+	{"M2", "On every connection it subscribes to its dn/msg and dn/twin with QoS 1 and to its dn/time, best of all to dn/# with QoS 1.", alone},
+	{"M3", "The first frame that it publishes on a connection is up/birth, with seq 0.", alone},
+	{"M4", "Its birth names the class that it is registered as, and that of a car lists ux.driving.", alone},
+	{"M5", "When a connection ends it connects again by itself.", alone},
+	{"M6", "The seq of a frame is higher than that of the frame before it on the same connection.", alone},
+	{"M7", "It publishes only frames of contract.cddl, on its own up/ topics, not retained, with QoS 0 or 1.", alone},
+	{"M8", "After every birth that lists attributes it publishes up/ctx with what it knows.", alone},
+	{"M9", "Every value of an attribute in the table has the type given there, and every word is one of those given.", alone},
+	{"M10", "It repeats each value before the value is older than its lifetime in the table.", alone},
+	{"M11", "It acknowledges every frame that comes with QoS 1, also one that it cannot read, within 20 s.", alone},
+	{"M12", "A frame that it cannot read changes nothing and does not end its connection.", alone},
+	{"M13", "Keys and topics below dn/ that it does not know it passes over.", alone},
+	{"M14", "On a connection it puts nothing onto the screen before the first beacon of that connection.", alone},
+	{"M15", "It answers every present, and with presented when the message is on the screen.", alone},
+	{"M16", "A message in a form that it does not have it declines, with the reason unsupported-form.", alone},
+	{"M17", "A message of which a guard does not hold, or names what the device does not know, it declines, with the reason guard-failed.", alone},
+	{"M18", "When a guard stops holding while the message is on the screen, it takes the message off and answers declined, with the reason guard-failed.", byHand},
+	{"M19", "It shows no message after its valid-until on the clock of the beacons, takes off one that is shown, and answers expired.", alone},
+	{"M20", "It takes a message off when its life, counted from receipt, is over, and answers expired.", alone},
+	{"M21", "It takes a message off when its display time is over, and answers timed-out.", alone},
+	{"M22", "It keeps a message while beacons that name it come within its lease.", alone},
+	{"M23", "It takes a message off when its lease is over, and answers expired.", alone},
+	{"M24", "What a beacon does not name it takes off at once, and answers cancelled.", alone},
+	{"M25", "It takes off what is cancelled and answers every cancel with cancelled, also for a message that it does not have.", alone},
+	{"M26", "A present with an epoch below the highest fence that it has seen it declines, with the reason stale.", alone},
+	{"M27", "It still knows the fence after a power cut.", byHand},
+	{"M28", "A message that was on the screen once is not put there again; a present of it is answered with the last event of the message.", alone},
+	{"M29", "It still knows after a power cut which messages were on the screen, and what became of them.", byHand},
+	{"M30", "It sends an event with QoS 1, again on the next connection until it is acknowledged.", alone},
+	{"M31", "Its birth lists the messages that are on the device, presented or not, and no others.", alone},
+	{"M32", "It takes in the whole document of dn/twin unless it holds a later one of this connection, and its next birth names the version.", alone},
+	{"M33", "A choice made on the device goes out as up/twin, with the version that the person saw as its base.", byHand},
+	{"M34", "A button that is pressed takes the message off and is answered with responded and the button's id.", byHand},
+	{"M35", "A message that a person puts away is answered with dismissed.", byHand},
+	{"M36", "It sends up/bye before it ends a connection on purpose.", byHand},
+	{"M37", "Over TLS it talks only to a gateway whose certificate its authority has signed for the name that it connects to.", notHere},
+	{"M38", "It measures lease, life and display time on a clock that nobody can set.", notHere},
+	{"M39", "It has written down that a message was on the screen before anybody can see it there.", notHere},
+	{"M40", "Fence, ledger, events that are owed, and document belong to its ID, and a new ID begins without them.", notHere},
+	{"M41", "It shows a message's texts as texts: it follows no link in them and fetches nothing for them.", notHere},
+}
