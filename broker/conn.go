@@ -34,7 +34,7 @@ type conn struct {
 	// What the hook found out about the peer; used on the reading goroutine only.
 	client *mqtt.Client
 	peer   peer
-	judged bool // whether its log-in failed by its own fault was decided
+	judged bool // whether it is to blame for a log-in that failed is decided
 	owed   int  // publishes of QoS 1 that were left without acknowledgement
 
 	note string // why a filter was refused, for the SUBACK
@@ -73,9 +73,6 @@ func (c *conn) Read(p []byte) (int, error) {
 func (c *conn) violate(v *violation) {
 	c.door.count.refused.WithLabelValues(reasonLabel(v.code)).Inc()
 	c.door.note("connection ended by us", "code", v.code.Code, "why", v.why, "peer", c.name())
-	if !c.guard.open {
-		c.fail()
-	}
 	switch {
 	case c.guard.open && c.guard.v5:
 		c.Write(disconnect(v.code, v.why))
@@ -91,14 +88,6 @@ func (c *conn) violate(v *violation) {
 func disconnect(code packets.Code, why string) []byte {
 	b := []byte{packets.Disconnect << 4, byte(5 + len(why)), code.Code, byte(3 + len(why)), packets.PropReasonString, 0, byte(len(why))}
 	return append(b, why...)
-}
-
-// fail notes that the log-in failed by the peer's own fault.
-func (c *conn) fail() {
-	if !c.judged {
-		c.judged = true
-		c.door.failed(c.raw)
-	}
 }
 
 func (c *conn) name() string {

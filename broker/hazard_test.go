@@ -34,7 +34,8 @@ import (
 //	06  TestHazard06SlowReader               conn: writes are gathered, flushed with a deadline, cut off
 //	07  TestHazard07AnnouncedLength          guard: small limit and nothing allocated before log-in
 //	    TestHazard07SilentSocket             gate: one deadline for TLS, WebSocket and CONNECT
-//	08  TestHazard08ExpiredSession           hook: clean, expiry 0; detach takes subscriptions away
+//	08  TestHazard08ExpiredSession           hook: clean, expiry 0, never in the library's map; after a
+//	    TestPanicEndsOneConnection           panic detach takes the subscriptions away
 //	09  TestHazard09OrderAfterReturn         link: no queue; each frame once, in order, without DUP
 //	10  TestHazard10PlainError               hook: ack knows three answers, and none lets a packet on
 //	11  TestHazard11Inline                   hook: rules for client IDs
@@ -267,6 +268,7 @@ func TestHazard06SlowReader(t *testing.T) {
 		frame := delivery.Frame{Leaf: wire.DnTime, Payload: make([]byte, 8<<10)}
 		var err error
 		sent := 0
+		began := time.Now()
 		for ; err == nil && sent < 100_000; sent++ {
 			err = slow.Send(frame)
 		}
@@ -274,6 +276,9 @@ func TestHazard06SlowReader(t *testing.T) {
 			t.Fatalf("after %d frames of 8 KB: %v, want ErrAway before 4,000", sent, err)
 		}
 		slow.Close(delivery.Removed) // returns, too
+		if took := time.Since(began); took >= writeTimeout {
+			t.Errorf("it took %s: somebody waited for the peer", took)
+		}
 		w.sink.await(t, "gone")
 		if err := good.Send(beacon); err != nil {
 			t.Error("the neighbour:", err)
@@ -288,7 +293,7 @@ func TestHazard06SlowReader(t *testing.T) {
 
 // Five bytes of a stranger announce 256 MB: nothing is set aside for them.
 func TestHazard07AnnouncedLength(t *testing.T) {
-	w := begin(t, nil)
+	w := begin(t, func(o *Options) { o.ConnectTimeout = time.Hour }) // which does not end them
 	for name, first := range map[string][]byte{
 		"256 MB":  {0x10, 0xff, 0xff, 0xff, 0x7f},
 		"1 MB":    {0x10, 0x80, 0x80, 0x40},

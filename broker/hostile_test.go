@@ -196,6 +196,9 @@ func TestPanicEndsOneConnection(t *testing.T) {
 		r.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1}, PacketID: 2, TopicName: "pl/1/tv-1/up/birth", Payload: goodBirth(t)})
 		r.ended()
 		w.sink.await(t, "gone")
+		if s := w.server.Topics.Subscribers("pl/1/tv-1/dn/msg"); len(s.Subscriptions) > 0 {
+			t.Error("the library still knows its subscription")
+		}
 	}
 	other.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pingreq}})
 	other.expect(packets.Pingresp)

@@ -36,8 +36,14 @@ func (w *world) limited(t *testing.T, limit string) float64 {
 	return 0
 }
 
-// turnedAway reports whether a new socket is closed at once.
+// turnedAway reports whether a new socket is closed at once, though a good log-in comes on it.
 func (w *world) turnedAway(t *testing.T) bool {
+	t.Helper()
+	return w.tries(t, "car-1", w.token["car-1"])
+}
+
+// tries logs in, and reports whether the socket was closed without an answer.
+func (w *world) tries(t *testing.T, id, token string) (closed bool) {
 	t.Helper()
 	r, err := net.Dial("tcp", w.Addr("mqtt").String())
 	if err != nil {
@@ -46,7 +52,7 @@ func (w *world) turnedAway(t *testing.T) bool {
 	defer r.Close()
 	r.SetDeadline(time.Now().Add(patient))
 	pk := &raw{r, t, 5}
-	pk.send(connectPacket("tv-9", "tv-9", registry.NewToken())) // fails, with an answer
+	pk.send(connectPacket(id, id, token))
 	kind, _ := pk.receive()
 	return kind == 0
 }
@@ -157,6 +163,7 @@ func TestFailedLogins(t *testing.T) {
 				once(w, t)
 			}
 			w.empty(t)
+			w.sink.failing("connected", nil)
 			if w.turnedAway(t) {
 				t.Error("turned away")
 			}
@@ -165,7 +172,7 @@ func TestFailedLogins(t *testing.T) {
 	t.Run("the time passes", func(t *testing.T) {
 		w := begin(t, func(o *Options) { o.Failures, o.BackOff = 1, 20*time.Millisecond })
 		for range 3 {
-			for w.turnedAway(t) {
+			for w.tries(t, "tv-9", registry.NewToken()) {
 				time.Sleep(time.Millisecond)
 			}
 		}
@@ -177,8 +184,11 @@ func TestFailedLogins(t *testing.T) {
 func TestOneBadDeviceInAHome(t *testing.T) {
 	w := begin(t, func(o *Options) { o.Failures, o.BackOff, o.BackOffMost = 1, 10*time.Millisecond, time.Hour })
 	w.login(t, "car-1", 5)
+	w.login(t, "tv-1", 5).Close()
+	w.sink.await(t, "gone")
+	w.comesAbout(t, func() bool { return w.sockets.Load() == 1 })
 	for range 6 { // 10 ms, 20, 40, ... for somebody unknown
-		for w.turnedAway(t) {
+		for w.tries(t, "tv-9", registry.NewToken()) {
 			time.Sleep(time.Millisecond)
 		}
 	}
@@ -187,6 +197,9 @@ func TestOneBadDeviceInAHome(t *testing.T) {
 	for from, o := range w.origins.all {
 		if left := time.Until(o.until); left > w.o.BackOff {
 			t.Errorf("%s is turned away for %s, want %s at most", from, left, w.o.BackOff)
+		}
+		if o.in != 1 {
+			t.Errorf("%d are logged in from %s, want 1", o.in, from)
 		}
 	}
 }

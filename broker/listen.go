@@ -257,7 +257,7 @@ func (d *Door) attach(k kind, c net.Conn, raw *counted) {
 	}()
 	err := d.server.EstablishConnection(string(k), conn)
 	if conn.peer == nil && !conn.judged && !silent(err) {
-		d.failed(conn.raw) // the library refused its CONNECT
+		d.failed(conn.raw) // the guard or the library refused its CONNECT
 	}
 }
 
