@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	pahopackets "github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
 	paho3 "github.com/eclipse/paho.mqtt.golang"
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -988,7 +989,7 @@ func TestPaho5(t *testing.T) {
 	for name, conn := range map[string]net.Conn{"tcp": plain, "tls": secure} {
 		t.Run(name, func(t *testing.T) {
 			got := make(chan *paho.Publish, 10)
-			c := paho.NewClient(paho.ClientConfig{Conn: conn, OnPublishReceived: []func(paho.PublishReceived) (bool, error){
+			c := paho.NewClient(paho.ClientConfig{Conn: pahopackets.NewThreadSafeConn(conn), OnPublishReceived: []func(paho.PublishReceived) (bool, error){
 				func(p paho.PublishReceived) (bool, error) { got <- p.Packet; return true, nil },
 			}})
 			ctx, cancel := context.WithTimeout(t.Context(), patient)

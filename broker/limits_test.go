@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"porchlight/broker/delivery"
+	"porchlight/device"
 	"porchlight/device/registry"
 	"porchlight/device/wire"
 )
@@ -540,4 +541,38 @@ func BenchmarkMeter(b *testing.B) {
 			b.Fatal("limited")
 		}
 	}
+}
+
+// A device that left in good order and is back before everybody has heard of it took nobody over.
+func TestBackAtOnce(t *testing.T) {
+	w := begin(t, nil)
+	late := lateGone{w.sink, make(chan struct{})}
+	w.desk = late
+	r := w.login(t, "tv-1", 5)
+	r.Write([]byte{0xe0, 0})
+	r.ended()
+	w.arrival.Store(100)
+	next := w.dial(t)
+	next.version = 5
+	next.send(connectPacket("tv-1", "tv-1", w.token["tv-1"]))
+	w.comesAbout(t, func() bool { return w.arrival.Load() > 100 })
+	late.tell <- struct{}{}
+	if body := next.expect(packets.Connack); body[1] != 0 {
+		t.Errorf("CONNACK %x", body)
+	}
+	if got := w.counted(t, "takeovers_total"); got != 0 {
+		t.Errorf("%v takeovers, want none", got)
+	}
+	close(late.tell)
+}
+
+// lateGone is a Desk that takes its time over the end of a link.
+type lateGone struct {
+	*sink
+	tell chan struct{}
+}
+
+func (l lateGone) Gone(dev device.ID, link delivery.Link) {
+	<-l.tell
+	l.sink.Gone(dev, link)
 }

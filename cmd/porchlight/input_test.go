@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	pahopackets "github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
 	paho3 "github.com/eclipse/paho.mqtt.golang"
 	"github.com/fxamacker/cbor/v2"
@@ -47,7 +48,7 @@ func (c *clumsy) five(clientID, token string) (cl *paho.Client, answer string, e
 	}
 	end := make(chan string, 1)
 	cl = paho.NewClient(paho.ClientConfig{
-		Conn: conn,
+		Conn: pahopackets.NewThreadSafeConn(conn),
 		OnServerDisconnect: func(d *paho.Disconnect) {
 			end <- fmt.Sprintf("DISCONNECT %#x %s", d.ReasonCode, d.Properties.ReasonString)
 		},
