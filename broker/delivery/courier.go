@@ -121,8 +121,7 @@ func (d *Desk) expire(now device.Instant) {
 			d.expiry = min(d.expiry, m.NotAfter)
 			continue
 		}
-		_, homes := d.lapse(id)
-		for _, h := range homes {
+		for _, h := range d.lapse(id) {
 			h.stale.Store(true)
 			d.queue.put(h)
 		}
@@ -269,7 +268,7 @@ func (d *Desk) settleAll(h *home) error {
 			over = append(over, settledFact{Message: dl.id, Device: dl.device, Outcome: Lapsed, Counts: true})
 		}
 	}
-	return d.settle(h, nil, over...)
+	return d.settle(h, over...)
 }
 
 // lapses reports whether the end of its lease ends dl, if the device does not speak before.
@@ -277,9 +276,9 @@ func (dl *delivery) lapses() bool {
 	return dl.want != WantShown && dl.have != HaveNone && dl.have != HaveMissing && dl.have != HaveGone
 }
 
-// settle writes down the ends of deliveries in one transaction, with what else happened.
-func (d *Desk) settle(h *home, also func(tx *store.Tx) error, over ...settledFact) error {
-	if len(over) == 0 && also == nil {
+// settle writes down the ends of deliveries in one transaction.
+func (d *Desk) settle(h *home, over ...settledFact) error {
+	if len(over) == 0 {
 		return nil
 	}
 	err := d.db.Update(func(tx *store.Tx) error {
@@ -287,9 +286,6 @@ func (d *Desk) settle(h *home, also func(tx *store.Tx) error, over ...settledFac
 			if _, err := tx.Add(h.id, deliverySettled, f); err != nil {
 				return err
 			}
-		}
-		if also != nil {
-			return also(tx)
 		}
 		return nil
 	})

@@ -165,12 +165,12 @@ func (d *Desk) enforce(m *policy.Message) {
 	d.expiry = min(d.expiry, m.NotAfter)
 }
 
-// lapse takes a message from those in force and returns the homes that may have it. It is nil
-// if the message was not in force. The caller holds d.mu.
-func (d *Desk) lapse(id device.MessageID) (*policy.Message, []*home) {
+// lapse takes a message from those in force, if it is one, and returns the homes that may have
+// it. The caller holds d.mu.
+func (d *Desk) lapse(id device.MessageID) []*home {
 	m := d.force[id]
 	if m == nil {
-		return nil, nil
+		return nil
 	}
 	o := offer{m.Brand, m.Purpose}
 	delete(d.force, id)
@@ -179,7 +179,7 @@ func (d *Desk) lapse(id device.MessageID) (*policy.Message, []*home) {
 	if len(d.offers[o]) == 0 {
 		delete(d.offers, o)
 	}
-	return m, slices.Collect(maps.Keys(d.listeners[o]))
+	return slices.Collect(maps.Keys(d.listeners[o]))
 }
 
 // Answer is what a brand is told about a message. It is the same whatever is inside any home.
@@ -301,7 +301,7 @@ func (d *Desk) Withdraw(ctx context.Context, b device.BrandID, id device.Message
 	d.mu.Lock()
 	m, wake := d.force[id], []*home(nil)
 	if m != nil && m.Brand == b {
-		_, wake = d.lapse(id)
+		wake = d.lapse(id)
 	} else {
 		m = nil
 	}

@@ -405,8 +405,7 @@ func (d *Desk) RemoveBrand(_ context.Context, id device.BrandID) error {
 	d.mu.Lock()
 	for mid, m := range d.force {
 		if m.Brand == id {
-			_, homes := d.lapse(mid)
-			for _, h := range homes {
+			for _, h := range d.lapse(mid) {
 				wake[h] = true
 			}
 		}

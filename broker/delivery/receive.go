@@ -260,7 +260,7 @@ func (d *Desk) Event(dev device.ID, link Link, e wire.Event) error {
 			})
 			return err
 		}
-		if err := d.settle(h, nil, over); err != nil {
+		if err := d.settle(h, over); err != nil {
 			return err
 		}
 		if !counts {
@@ -377,10 +377,10 @@ func (d *Desk) wish(tx *store.Tx, h *home, s *screen, e wire.Event) error {
 			}
 		}
 	case wire.Reduced:
-		return setCaps(tx, h, s.ID, slices.DeleteFunc(slices.Clone(h.view.Caps), func(c policy.Cap) bool { return c == fewer(o.brand) }), fewer(o.brand))
+		return setFewer(tx, h, s.ID, o.brand, true)
 	case wire.Increased:
 		if s.Controller {
-			return setCaps(tx, h, s.ID, slices.DeleteFunc(slices.Clone(h.view.Caps), func(c policy.Cap) bool { return c == fewer(o.brand) }))
+			return setFewer(tx, h, s.ID, o.brand, false)
 		}
 	case wire.Allowed:
 		if s.Controller {
@@ -404,14 +404,16 @@ func messageOffer(tx *store.Tx, id device.MessageID) (o offer, err error) {
 	return o, err
 }
 
-// fewer is the cap that the wish Reduced adds, and Increased takes away. Caps only add up, so it
-// never loosens another.
-func fewer(brand device.BrandID) policy.Cap { return policy.Cap{Brand: brand, Max: 1, Hours: 168} }
-
-// setCaps sets the home's caps. Those that no longer fit are not added: what stands is stricter
-// than nothing, and a wish is not an error of the device.
-func setCaps(tx *store.Tx, h *home, on device.ID, caps []policy.Cap, more ...policy.Cap) error {
-	if caps = append(caps, more...); len(caps) > maxCaps {
+// setFewer adds the cap of the wish Reduced, or takes it away for Increased. Caps only add up, so it
+// never loosens another. If it no longer fits it is not added: what stands is stricter than
+// nothing, and a wish is not an error of the device.
+func setFewer(tx *store.Tx, h *home, on device.ID, brand device.BrandID, fewer bool) error {
+	one := policy.Cap{Brand: brand, Max: 1, Hours: 168}
+	caps := slices.DeleteFunc(slices.Clone(h.view.Caps), func(c policy.Cap) bool { return c == one })
+	if fewer {
+		caps = append(caps, one)
+	}
+	if len(caps) > maxCaps {
 		return nil
 	}
 	return setPreference(tx, h.id, twin.Caps, caps, on)
