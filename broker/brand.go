@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"strings"
 	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
@@ -23,8 +24,9 @@ import (
 type sender struct {
 	place
 	brand   registry.Brand
-	listens bool // dn/answer is subscribed to; reading goroutine only
-	counted bool // among the brand's connections
+	key     string // its API key
+	listens bool   // dn/answer is subscribed to; reading goroutine only
+	counted bool   // among the brand's connections
 }
 
 func (h *hook) admitBrand(c *conn, cl *mqtt.Client, id device.BrandID, key string) error {
@@ -35,7 +37,7 @@ func (h *hook) admitBrand(c *conn, cl *mqtt.Client, id device.BrandID, key strin
 	if err != nil {
 		return denyUnknown(err)
 	}
-	s := &sender{place: h.door.newPlace(c, cl), brand: b}
+	s := &sender{place: h.door.newPlace(c, cl), brand: b, key: key}
 	if err := s.claim(); err != nil {
 		return err
 	}
@@ -51,10 +53,19 @@ func (h *hook) admitBrand(c *conn, cl *mqtt.Client, id device.BrandID, key strin
 	return nil
 }
 
-// request is what a brand publishes on up/message.
+// request is what a brand publishes on up/message: a message, or a signed one.
 type request struct {
 	Key     string          `json:"key"`
 	Message json.RawMessage `json:"message"`
+	JWS     string          `json:"jws"`
+}
+
+// submission is the message in it.
+func (r request) submission() (delivery.Submission, error) {
+	if r.JWS != "" {
+		return delivery.ParseSigned([]byte(r.JWS))
+	}
+	return delivery.ParseSubmission(r.Message)
 }
 
 // answer is what it hears on dn/answer: the same words as over HTTP.
@@ -96,8 +107,8 @@ func (s *sender) accept(payload []byte) (answer, error) {
 			err = errors.New("more follows")
 		}
 	}
-	if err != nil || len(r.Message) == 0 {
-		return refuse("", http.StatusBadRequest, "not a request", delivery.Invalid{{Field: "body", Rule: "syntax", Why: "is not one JSON object with key and message", Fix: `send {"key": "...", "message": {...}}`}})
+	if err != nil || (len(r.Message) == 0) == (r.JWS == "") {
+		return refuse("", http.StatusBadRequest, "not a request", delivery.Invalid{{Field: "body", Rule: "syntax", Why: "is not one JSON object with key and either message or jws", Fix: `send {"key": "...", "message": {...}}, or {"key": "...", "jws": "..."} for one that is signed`}})
 	}
 	if s.door.o.Limit != nil {
 		if ok, after := s.door.o.Limit(s.brand.ID); !ok {
@@ -105,23 +116,36 @@ func (s *sender) accept(payload []byte) (answer, error) {
 			return a, &refused{packets.ErrQuotaExceeded, a.Title}
 		}
 	}
-	m, err := delivery.ParseSubmission(r.Message)
+	b, err := s.door.auth.brand(s.key) // it may have changed, or its key may be void, since it logged in
+	var m delivery.Submission
+	if err == nil {
+		m, err = r.submission()
+	}
 	var done delivery.Answer
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		done, err = s.door.desk.Accept(ctx, s.brand, r.Key, m)
+		done, err = s.desk().Accept(ctx, b, r.Key, m)
 	}
 	var invalid delivery.Invalid
+	var signature *delivery.SignatureError
 	switch {
 	case err == nil:
 		return answer{Key: r.Key, Status: http.StatusAccepted, ID: done.ID.String(), State: done.State, At: done.At.String(), NotAfter: done.NotAfter.String(), Replayed: done.Replayed}, nil
+	case errors.As(err, &signature):
+		title := "the signature is not taken"
+		if signature == delivery.ErrUnsigned {
+			title = "the message must be signed"
+		}
+		return refuse(r.Key, http.StatusForbidden, title, delivery.Invalid{(*delivery.InvalidError)(signature)})
+	case errors.Is(err, delivery.ErrStopped):
+		return refuse(r.Key, http.StatusForbidden, "this brand has been stopped", nil)
 	case errors.As(err, &invalid):
 		return refuse(r.Key, http.StatusUnprocessableEntity, "the message cannot be accepted", invalid)
 	case errors.Is(err, delivery.ErrKey):
 		return refuse("", http.StatusBadRequest, "the key cannot be used", delivery.Invalid{{Field: "key", Rule: "syntax", Why: "is not 1 to 128 printable ASCII characters", Fix: "use a UUID"}})
 	case errors.Is(err, registry.ErrUnknown):
-		return refuse(r.Key, http.StatusForbidden, "this brand is not known any more", nil)
+		return refuse(r.Key, http.StatusForbidden, "this brand, or its API key, is not known any more", nil)
 	case errors.Is(err, delivery.ErrConflict):
 		return refuse(r.Key, http.StatusUnprocessableEntity, "the key was used for another message", delivery.Invalid{{Field: "key", Rule: "unique", Why: "was used for another message", Fix: "use a new key for a new message"}})
 	case errors.Is(err, delivery.ErrQuota):
@@ -129,6 +153,14 @@ func (s *sender) accept(payload []byte) (answer, error) {
 		return a, &refused{packets.ErrQuotaExceeded, a.Title}
 	}
 	return answer{Key: r.Key, Status: http.StatusServiceUnavailable, Title: "the gateway cannot take messages just now; send it again with the same key"}, err
+}
+
+// desk is the Desk on behalf of this brand.
+func (s *sender) desk() Desk {
+	if d, ok := s.door.desk.(*delivery.Desk); ok {
+		return d.As(device.Actor(strings.TrimSpace("brand " + string(s.brand.ID) + " " + s.conn.from())))
+	}
+	return s.door.desk
 }
 
 // refuse is an answer that would be the same again.

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -12,6 +13,8 @@ import (
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"porchlight/device/authority"
 )
 
 const (
@@ -32,10 +35,14 @@ type conn struct {
 	door     *Door
 
 	// What the hook found out about the peer; used on the reading goroutine only.
-	client *mqtt.Client
-	peer   peer
-	judged bool // whether it is to blame for a log-in that failed is decided
-	owed   int  // publishes of QoS 1 that were left without acknowledgement
+	client   *mqtt.Client
+	peer     peer
+	secure   bool                // over TLS
+	shown    *x509.Certificate   // the certificate it has shown; nil: none
+	identity *authority.Identity // of that certificate
+	impostor error               // that certificate is not good
+	judged   bool                // whether it is to blame for a log-in that failed is decided
+	owed     int                 // publishes of QoS 1 that were left without acknowledgement
 
 	note string // why a filter was refused, for the SUBACK
 
@@ -72,6 +79,7 @@ func (c *conn) Read(p []byte) (int, error) {
 // violate counts v and, where the protocol has words for it, tells the peer.
 func (c *conn) violate(v *violation) {
 	c.door.count.refused.WithLabelValues(reasonLabel(v.code)).Inc()
+	c.door.refuse(c, reasonLabel(v.code))
 	c.door.note("connection ended by us", "code", v.code.Code, "why", v.why, "peer", c.name())
 	switch {
 	case c.guard.open && c.guard.v5:
@@ -88,6 +96,15 @@ func (c *conn) violate(v *violation) {
 func disconnect(code packets.Code, why string) []byte {
 	b := []byte{packets.Disconnect << 4, byte(5 + len(why)), code.Code, byte(3 + len(why)), packets.PropReasonString, 0, byte(len(why))}
 	return append(b, why...)
+}
+
+// from is where the connection comes from, without its port.
+func (c *conn) from() string {
+	host, _, err := net.SplitHostPort(c.raw.RemoteAddr().String())
+	if err != nil {
+		return ""
+	}
+	return host
 }
 
 func (c *conn) name() string {

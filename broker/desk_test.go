@@ -17,6 +17,7 @@ import (
 
 	"porchlight/broker/delivery"
 	"porchlight/device"
+	"porchlight/device/authority"
 	"porchlight/device/registry"
 	"porchlight/device/store"
 	"porchlight/device/wire"
@@ -37,17 +38,17 @@ func TestWholePath(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	secure, caPath, err := LocalCA(dir, nil, time.Now())
+	ca, err := authority.Open(dir, nil, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pem, err := os.ReadFile(caPath)
+	pem, err := os.ReadFile(ca.Path())
 	if err != nil {
 		t.Fatal(err)
 	}
 	trust := x509.NewCertPool()
 	trust.AppendCertsFromPEM(pem)
-	door, err := New(desk, db, Options{Plain: "127.0.0.1:0", TLS: "127.0.0.1:0", Secure: secure}, log)
+	door, err := New(desk, db, Options{Plain: "127.0.0.1:0", TLS: "127.0.0.1:0", Authority: ca}, log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,6 @@ package broker
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -32,6 +31,7 @@ import (
 
 	"porchlight/broker/delivery"
 	"porchlight/device"
+	"porchlight/device/authority"
 	"porchlight/device/registry"
 	"porchlight/device/store"
 	"porchlight/device/wire"
@@ -52,23 +52,30 @@ type Desk interface {
 	Acked(dev device.ID, link delivery.Link)
 	Gone(dev device.ID, link delivery.Link)
 
+	// Used takes in that a credential was used for the first time, before the Connected.
+	Used(dev device.ID, home device.HomeID, p registry.Proof, from string) error
+
 	Accept(ctx context.Context, b registry.Brand, key string, s delivery.Submission) (delivery.Answer, error)
 }
 
 // Options say where to listen and how much to take. An empty address is no listener.
 type Options struct {
 	Plain        string // as 127.0.0.1:1883
-	TLS          string // as :8883; needs Secure
+	TLS          string // as :8883; needs Authority
 	WebSocket    string // as 127.0.0.1:8083
-	WebSocketTLS string // needs Secure
+	WebSocketTLS string // needs Authority
 
-	Secure     *tls.Config
-	AllowPlain bool // Plain and WebSocket may listen beyond loopback
+	Authority  *authority.Authority // makes certificates, and knows the devices'; needed by TLS
+	Entrance   Entrance             // lets new devices in; nil: none is
+	AllowPlain bool                 // Plain and WebSocket may listen beyond loopback
 
 	MaxConnections int           // sockets at one time, logged in or not; 0 means 10,000
 	ConnectTimeout time.Duration // from accept to CONNECT, TLS handshake included; 0 means 5 s
 
 	Limits
+
+	// Audit writes down what was refused. Nil: nobody does.
+	Audit func([]delivery.Refusal) error
 
 	// Limit takes one message from a brand's allowance. If none is left, it says when to try
 	// again. Nil is no limit.
@@ -80,7 +87,7 @@ var _ Desk = (*delivery.Desk)(nil)
 // Door is the MQTT door. Its methods may be called from any goroutine.
 type Door struct {
 	desk   Desk
-	auth   authority
+	auth   registrar
 	o      Options
 	log    *slog.Logger
 	notes  *rate.Limiter
@@ -93,23 +100,26 @@ type Door struct {
 	sockets atomic.Int64
 	arrival atomic.Uint64 // numbers log-ins
 
-	mu      sync.Mutex
-	stopped bool
-	raw     map[net.Conn]struct{}
-	conns   map[*conn]struct{}
-	places  map[string]*place // by the library's client ID
-	links   map[device.ID]*link
-	senders map[device.BrandID]int // connections of each brand
+	mu         sync.Mutex
+	stopped    bool
+	raw        map[net.Conn]struct{}
+	conns      map[*conn]struct{}
+	places     map[string]*place // by the library's client ID
+	links      map[device.ID]*link
+	senders    map[device.BrandID]int       // connections of each brand
+	households map[device.HomeID]*household // of those that have a device here
+
+	refusals refusals
 
 	origins table[netip.Addr, origin, *origin]
 	storms  table[string, strikes, *strikes] // of takeovers, by client ID
 	rushes  table[string, strikes, *strikes] // of frames, by client ID
 }
 
-// authority says who somebody is. A refusal wraps registry.ErrUnknown; any other error means
+// registrar says who somebody is. A refusal wraps registry.ErrUnknown; any other error means
 // that nobody could look.
-type authority struct {
-	device func(id device.ID, token string) (device.Device, error)
+type registrar struct {
+	device func(id device.ID, p registry.Proof) (registry.Login, error)
 	brand  func(key string) (registry.Brand, error)
 }
 
@@ -117,10 +127,10 @@ type authority struct {
 // opened. Nothing is accepted before Run.
 func New(desk Desk, db *store.DB, o Options, log *slog.Logger) (*Door, error) {
 	ctx := context.Background() // a log-in is one read; the connection's end does not undo it
-	return open(desk, authority{
-		device: func(id device.ID, token string) (d device.Device, err error) {
-			err = db.View(ctx, func(tx *store.Tx) error { d, err = registry.Authenticate(tx, id, token); return err })
-			return d, err
+	return open(desk, registrar{
+		device: func(id device.ID, p registry.Proof) (l registry.Login, err error) {
+			err = db.View(ctx, func(tx *store.Tx) error { l, err = registry.Authenticate(tx, id, p); return err })
+			return l, err
 		},
 		brand: func(key string) (b registry.Brand, err error) {
 			err = db.View(ctx, func(tx *store.Tx) error { b, err = registry.AuthenticateBrand(tx, key); return err })
@@ -129,7 +139,7 @@ func New(desk Desk, db *store.DB, o Options, log *slog.Logger) (*Door, error) {
 	}, o, log)
 }
 
-func open(desk Desk, who authority, o Options, log *slog.Logger) (*Door, error) {
+func open(desk Desk, who registrar, o Options, log *slog.Logger) (*Door, error) {
 	if o.MaxConnections == 0 {
 		o.MaxConnections = 10_000
 	}
@@ -139,16 +149,18 @@ func open(desk Desk, who authority, o Options, log *slog.Logger) (*Door, error) 
 	o.Limits = o.orDefault()
 	d := &Door{
 		desk: desk, auth: who, o: o, log: log,
-		notes:   rate.NewLimiter(5, 50),
-		closing: make(chan struct{}),
-		raw:     map[net.Conn]struct{}{},
-		conns:   map[*conn]struct{}{},
-		places:  map[string]*place{},
-		links:   map[device.ID]*link{},
-		senders: map[device.BrandID]int{},
+		notes:      rate.NewLimiter(5, 50),
+		closing:    make(chan struct{}),
+		raw:        map[net.Conn]struct{}{},
+		conns:      map[*conn]struct{}{},
+		places:     map[string]*place{},
+		links:      map[device.ID]*link{},
+		senders:    map[device.BrandID]int{},
+		households: map[device.HomeID]*household{},
 	}
 	d.origins.most = max(knownStrikers, 2*o.MaxConnections)
 	d.storms.most, d.rushes.most = knownStrikers, knownStrikers
+	d.refusals.all, d.refusals.wake = map[refusal]*tally{}, make(chan struct{}, 1)
 	d.count = newCounters(d)
 	d.server = mqtt.New(&mqtt.Options{
 		Capabilities: &mqtt.Capabilities{
@@ -208,7 +220,19 @@ func (d *Door) Run(ctx context.Context) error {
 		d.log.Info("listening", "listener", g.kind, "address", g.Addr().String())
 		gates.Go(func() { d.serve(g) })
 	}
-	<-ctx.Done()
+	if d.o.Audit != nil {
+		gates.Go(d.write)
+	}
+	daily := time.NewTicker(24 * time.Hour)
+	defer daily.Stop()
+	for done := false; !done; {
+		select {
+		case <-daily.C:
+			d.Renew()
+		case <-ctx.Done():
+			done = true
+		}
+	}
 	d.Close()
 	gates.Wait()
 	d.tasks.Wait()

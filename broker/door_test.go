@@ -27,6 +27,7 @@ import (
 
 	"porchlight/broker/delivery"
 	"porchlight/device"
+	"porchlight/device/authority"
 	"porchlight/device/registry"
 	"porchlight/device/store"
 	"porchlight/device/wire"
@@ -103,8 +104,10 @@ func (s *sink) Event(dev device.ID, l delivery.Link, e wire.Event) error {
 func (s *sink) Propose(dev device.ID, l delivery.Link, p wire.Proposal) error {
 	return s.say("propose", dev, l, p)
 }
-func (s *sink) Bye(dev device.ID, l delivery.Link, b wire.Bye) error { return s.say("bye", dev, l, b) }
-func (s *sink) Acked(dev device.ID, l delivery.Link)                 { s.say("acked", dev, l, nil) }
+func (s *sink) Bye(dev device.ID, l delivery.Link, b wire.Bye) error        { return s.say("bye", dev, l, b) }
+func (s *sink) Acked(dev device.ID, l delivery.Link)                        { s.say("acked", dev, l, nil) }
+func (s *sink) Used(device.ID, device.HomeID, registry.Proof, string) error { return nil }
+
 func (s *sink) Gone(dev device.ID, l delivery.Link) {
 	s.say("gone", dev, l, nil)
 	s.mu.Lock()
@@ -195,17 +198,17 @@ func begin(t *testing.T, edit func(*Options)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	secure, caCrt, err := LocalCA(dir, nil, time.Now())
+	ca, err := authority.Open(dir, nil, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pem, err := os.ReadFile(caCrt)
+	pem, err := os.ReadFile(ca.Path())
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.caCrt, w.ca = caCrt, x509.NewCertPool()
+	w.caCrt, w.ca = ca.Path(), x509.NewCertPool()
 	w.ca.AppendCertsFromPEM(pem)
-	o := Options{Plain: "127.0.0.1:0", TLS: "127.0.0.1:0", WebSocket: "127.0.0.1:0", WebSocketTLS: "127.0.0.1:0", Secure: secure}
+	o := Options{Plain: "127.0.0.1:0", TLS: "127.0.0.1:0", WebSocket: "127.0.0.1:0", WebSocketTLS: "127.0.0.1:0", Authority: ca}
 	if edit != nil {
 		edit(&o)
 	}

@@ -19,6 +19,7 @@ import (
 
 	"porchlight/broker/delivery"
 	"porchlight/device"
+	"porchlight/device/registry"
 	"porchlight/device/wire"
 )
 
@@ -510,11 +511,11 @@ func TestHazard11Inline(t *testing.T) {
 	both(t, func(t *testing.T, version byte) {
 		w := begin(t, nil)
 		who := w.auth.device
-		w.auth.device = func(id device.ID, token string) (device.Device, error) {
+		w.auth.device = func(id device.ID, p registry.Proof) (registry.Login, error) {
 			if id == mqtt.InlineClientId {
-				return device.Device{ID: id, Home: 1}, nil // a device that was given this ID
+				return registry.Login{Device: device.Device{ID: id, Home: 1}}, nil // a device that was given this ID
 			}
-			return who(id, token)
+			return who(id, p)
 		}
 		for _, user := range []string{"inline", "tv-1", ""} {
 			_, answer := w.join(t, version, connectPacket("inline", user, w.token["tv-1"]))

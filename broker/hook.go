@@ -104,6 +104,9 @@ func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	}
 	h.door.count.refused.WithLabelValues(no.label).Inc()
 	h.door.note("connection refused", "why", no.label, "claims", claim(pk.Connect.ClientIdentifier))
+	if no != errBusy {
+		h.door.refuseLogin(c, claim(pk.Connect.ClientIdentifier), "connect: "+no.label)
+	}
 	reply := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, ReasonCode: no.code.Code}
 	if cl.Properties.ProtocolVersion < 5 {
 		reply.ReasonCode = no.old
@@ -131,7 +134,7 @@ func (h *hook) admit(c *conn, cl *mqtt.Client, pk packets.Packet) error {
 		return &denied{packets.ErrImplementationSpecificError, old, "will", "wills are not supported: connect without one, the gateway sees for itself when you are gone"}
 	case pk.Properties.AuthenticationMethod != "":
 		return &denied{packets.ErrBadAuthenticationMethod, old, "method", "enhanced authentication is not supported"}
-	case !p.UsernameFlag || !p.PasswordFlag:
+	case c.identity == nil && !p.UsernameFlag, c.identity == nil && !p.PasswordFlag && string(p.Username) != applicantUser:
 		return &denied{packets.ErrNotAuthorized, old, "credential", "user name and password are needed"}
 	}
 	cl.State.Keepalive = keepAlive(p.Keepalive)
@@ -148,12 +151,18 @@ func (h *hook) admit(c *conn, cl *mqtt.Client, pk packets.Packet) error {
 	if len(p.ClientIdentifier) > 64 || p.ClientIdentifier == mqtt.InlineClientId {
 		return badID
 	}
+	switch {
+	case c.identity != nil && secret == "":
+		return h.admitKey(c, cl, user)
+	case user == applicantUser && device.IsApplicant(p.ClientIdentifier):
+		return h.admitApplicant(c, cl)
+	}
 	if id, err := device.ParseID(user); err == nil {
 		if p.ClientIdentifier == user {
-			return h.admitDevice(c, cl, id, secret)
+			return h.admitDevice(c, cl, id, registry.Token(secret))
 		}
-		if suffix, ok := strings.CutPrefix(p.ClientIdentifier, user+"/"); ok && sideSuffix.MatchString(suffix) {
-			return h.admitSide(c, cl, id, secret)
+		if besideOf(p.ClientIdentifier, user) {
+			return h.admitSide(c, cl, id, registry.Token(secret))
 		}
 	}
 	id, err := device.ParseBrandID(user)
@@ -219,7 +228,9 @@ func (h *hook) OnSubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 		if p == nil {
 			pk.Filters[i].Filter = ""
 		} else if ok, why := p.allow(f.Filter, f.Qos); !ok {
-			cl.Net.Conn.(*conn).note = why
+			c := cl.Net.Conn.(*conn)
+			c.note = why
+			h.door.refuse(c, "subscribe")
 			h.door.note("a subscription was refused", "peer", p.name(), "why", why)
 			pk.Filters[i].Filter = "-" // nobody may have this one
 		}
@@ -264,7 +275,7 @@ func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet,
 		if limit := c.peer.spend(frames, pk.FixedHeader.Remaining+2); limit != "" {
 			h.door.count.limited.WithLabelValues(limit).Inc()
 			c.peer.rushed()
-			v = &violation{packets.ErrMessageRateTooHigh, "too many " + limit + " a second: wait, and send less"}
+			v = &violation{packets.ErrMessageRateTooHigh, "too many " + limit + " within a second: wait, and send less"}
 		}
 	}
 	if v != nil {
@@ -334,6 +345,9 @@ func (h *hook) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, er
 		code, _ := codeOf(err)
 		h.door.count.bad.WithLabelValues(label(leaf)).Inc()
 		h.door.note("a frame was refused", "peer", p.name(), "leaf", label(leaf), "code", code.Code)
+		if c, ok := cl.Net.Conn.(*conn); ok && leaf == "" {
+			h.door.refuse(c, "publish")
+		}
 		if complain {
 			p.complain(seq, leaf, code, reason(err))
 		}
@@ -367,6 +381,10 @@ func codeOf(err error) (code packets.Code, ok bool) {
 	case errors.Is(err, wire.ErrFrame), errors.Is(err, registry.ErrInvalid):
 		return packets.ErrPayloadFormatInvalid, true
 	case errors.Is(err, delivery.ErrForbidden), errors.Is(err, registry.ErrUnknown):
+		return packets.ErrNotAuthorized, true
+	case errors.Is(err, delivery.ErrOften), errors.Is(err, delivery.ErrFull):
+		return packets.ErrQuotaExceeded, true
+	case errors.Is(err, delivery.ErrClosed):
 		return packets.ErrNotAuthorized, true
 	case errors.Is(err, delivery.ErrStale):
 		return packets.ErrImplementationSpecificError, true

@@ -15,6 +15,7 @@ import (
 type Limits struct {
 	PerAddress int // sockets of one address, logged in or not; 0 means 1,000
 	PerBrand   int // connections of one brand; 0 means 50
+	PerHome    int // devices of one home that are connected; 0 means 250
 	Beside     int // connections beside a device's own; 0 means 8
 
 	// Failures is how many log-ins of one address may fail within a minute before it is turned
@@ -30,6 +31,10 @@ type Limits struct {
 	// brand, may send in a second; ten times as much at once. 0 means 1,000 and 1 MiB.
 	Frames, Bytes int
 
+	// HomeFrames and HomeBytes are the same for all devices of one home together. 0 means 5,000 and
+	// 5 MiB.
+	HomeFrames, HomeBytes int
+
 	Outstanding int // publishes of QoS 1 that a connection may have unacknowledged; 0 means 16
 }
 
@@ -41,11 +46,14 @@ func (l Limits) orDefault() Limits {
 	}
 	def(&l.PerAddress, 1000)
 	def(&l.PerBrand, 50)
+	def(&l.PerHome, 250)
 	def(&l.Beside, 8)
 	def(&l.Failures, 60)
 	def(&l.Takeovers, 3)
 	def(&l.Frames, 1000)
 	def(&l.Bytes, 1<<20)
+	def(&l.HomeFrames, 5000)
+	def(&l.HomeBytes, 5<<20)
 	def(&l.Outstanding, 16)
 	if l.BackOff == 0 {
 		l.BackOff = time.Second
@@ -257,12 +265,47 @@ func (d *Door) tooSoon(limit, why string) error {
 	return &denied{packets.ErrConnectionRateExceeded, packets.Err3ServerUnavailable.Code, limit, why}
 }
 
-// meter holds one device, or one connection of a brand, to a rate.
+// meter holds one device, one connection of a brand, or all devices of a home to a rate.
 type meter struct{ frames, bytes *rate.Limiter }
 
-func (d *Door) newMeter() *meter {
+func newMeter(frames, bytes int) *meter {
 	of := func(n int) *rate.Limiter { return rate.NewLimiter(rate.Limit(n), 10*n) }
-	return &meter{frames: of(d.o.Frames), bytes: of(d.o.Bytes)}
+	return &meter{frames: of(frames), bytes: of(bytes)}
+}
+
+// household is what the devices of one home share.
+type household struct {
+	links int
+	meter *meter
+}
+
+// enterHome counts a device of a home in; ok is false if there is no place for it.
+func (d *Door) enterHome(l *link) (ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h := d.households[l.home]
+	if h == nil {
+		h = &household{meter: newMeter(d.o.HomeFrames, d.o.HomeBytes)}
+		d.households[l.home] = h
+	}
+	if h.links >= d.o.PerHome {
+		return false
+	}
+	h.links++
+	l.household = h
+	return true
+}
+
+// leaveHome counts it out.
+func (d *Door) leaveHome(l *link) {
+	if l.household == nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if l.household.links--; l.household.links == 0 {
+		delete(d.households, l.home)
+	}
 }
 
 // spend takes frames and bytes from what may still be sent; limit names the one that is used

@@ -20,8 +20,11 @@ import (
 // link is one connection of one device; it is the Desk's delivery.Link.
 type link struct {
 	place
-	device device.ID
-	heard  counter
+	device    device.ID
+	home      device.HomeID
+	household *household // nil: not counted
+	heard     counter
+	issued    time.Time // its credential
 
 	covered    map[wire.Leaf]bool // reading goroutine only
 	subscribed bool               // the Desk was told so; reading goroutine only
@@ -44,17 +47,26 @@ type link struct {
 // needed are the leaves without which a device cannot be given messages.
 var needed = []wire.Leaf{wire.DnMsg, wire.DnTwin, wire.DnTime}
 
-func (h *hook) admitDevice(c *conn, cl *mqtt.Client, id device.ID, token string) error {
+func (h *hook) admitDevice(c *conn, cl *mqtt.Client, id device.ID, p registry.Proof) error {
 	d := h.door
-	dev, err := d.identify(id, token)
+	dev, err := d.identify(id, p)
 	if err != nil {
 		return err
 	}
-	l := &link{place: d.newPlace(c, cl), device: id, covered: map[wire.Leaf]bool{}, sides: map[*side]struct{}{}}
+	if dev.State == registry.Pending {
+		if err := d.desk.Used(id, dev.Home, p, c.from()); err != nil {
+			return fmt.Errorf("log in device %s: %w", id, err)
+		}
+	}
+	l := &link{place: d.newPlace(c, cl), device: id, home: dev.Home, issued: dev.Issued.Time(), covered: map[wire.Leaf]bool{}, sides: map[*side]struct{}{}}
 	if err := l.claim(); err != nil {
 		return err
 	}
 	c.peer = l // from here on its end is told to the Desk
+	if !d.enterHome(l) {
+		d.count.limited.WithLabelValues("home").Inc()
+		return &denied{packets.ErrQuotaExceeded, packets.Err3ServerUnavailable.Code, "home", "too many devices of this home are connected"}
+	}
 	l.telling.Lock()
 	defer l.telling.Unlock()
 	switch err := d.desk.Connected(id, dev.Home, l); {
@@ -70,9 +82,9 @@ func (h *hook) admitDevice(c *conn, cl *mqtt.Client, id device.ID, token string)
 	return nil
 }
 
-// identify finds the device that knows both id and token.
-func (d *Door) identify(id device.ID, token string) (device.Device, error) {
-	dev, err := d.auth.device(id, token)
+// identify finds the device that calls itself id and shows p.
+func (d *Door) identify(id device.ID, p registry.Proof) (registry.Login, error) {
+	dev, err := d.auth.device(id, p)
 	if err == nil && dev.ID != id {
 		err = fmt.Errorf("log in device %s: the registry answered with another", id)
 	}
@@ -82,6 +94,7 @@ func (d *Door) identify(id device.ID, token string) (device.Device, error) {
 // end comes once, when the connection is over. The side connections end with it.
 func (l *link) end() {
 	defer l.leave()
+	defer l.door.leaveHome(l)
 	l.telling.Lock()
 	defer l.telling.Unlock()
 	if !l.connected {
@@ -97,7 +110,19 @@ func (l *link) end() {
 	l.door.desk.Gone(l.device, l)
 }
 
+// spend takes frames and bytes from what the device, and its home, may still send.
+func (l *link) spend(frames, bytes int) (limit string) {
+	if limit = l.meter.spend(frames, bytes); limit == "" && l.household != nil {
+		if limit = l.household.meter.spend(frames, bytes); limit != "" {
+			limit += " of this home"
+		}
+	}
+	return limit
+}
+
 func (l *link) name() string { return string(l.device) }
+
+func (l *link) homeID() device.HomeID { return l.home }
 
 // Send hands a frame to the connection.
 func (l *link) Send(f delivery.Frame) error {
@@ -236,6 +261,7 @@ func (l *link) take(n *counter, topic string, payload []byte) (leaf wire.Leaf, s
 		}
 		if err == nil {
 			l.born, l.attributes, n.next = true, f.Attributes, 0
+			l.renew(time.Now())
 		}
 		return leaf, f.Seq, err
 	case wire.UpCtx:
@@ -260,6 +286,19 @@ func (l *link) take(n *counter, topic string, payload []byte) (leaf wire.Leaf, s
 		f, err := wire.DecodeProposal(payload)
 		if err == nil {
 			err = desk.Propose(l.device, l, f)
+		}
+		return leaf, f.Seq, err
+	case wire.UpKey, wire.UpJoin:
+		if l.door.o.Entrance == nil {
+			return "", 0, notYours
+		}
+		if leaf == wire.UpKey {
+			seq, err = l.door.rekey(l.device, l, payload)
+			return leaf, seq, err
+		}
+		f, err := wire.DecodeJoin(payload)
+		if err == nil {
+			err = l.door.o.Entrance.Join(l.device, l, f)
 		}
 		return leaf, f.Seq, err
 	case wire.UpBye:

@@ -120,7 +120,7 @@ func (d *Door) listen(k kind, address string) error {
 		return nil
 	}
 	secure := k == overTLS || k == webSocketTLS
-	if secure && d.o.Secure == nil {
+	if secure && d.o.Authority == nil {
 		return fmt.Errorf("listen for %s on %s: no certificate is configured", k, address)
 	}
 	if !secure && !loopback(address) {
@@ -168,10 +168,10 @@ func (d *Door) serve(g *gate) {
 			by := raw.born.Add(d.o.ConnectTimeout)
 			raw.SetDeadline(by)
 			if g.kind == plain {
-				d.attach(g.kind, raw, raw)
+				d.attach(g.kind, raw, raw, nil)
 				return
 			}
-			secure := tls.Server(raw, d.o.Secure)
+			secure := tls.Server(raw, d.o.Authority.Server())
 			if err := secure.Handshake(); err != nil {
 				d.count.refused.WithLabelValues("tls").Inc()
 				if !silent(err) {
@@ -181,7 +181,8 @@ func (d *Door) serve(g *gate) {
 				return
 			}
 			raw.SetWriteDeadline(time.Time{})
-			d.attach(g.kind, secure, raw)
+			shown := secure.ConnectionState()
+			d.attach(g.kind, secure, raw, &shown)
 		}()
 	}
 }
@@ -221,13 +222,13 @@ func (d *Door) serveWeb(g *gate) {
 			}
 			c := websocket.NetConn(context.Background(), ws, websocket.MessageBinary)
 			c.SetReadDeadline(raw.born.Add(d.o.ConnectTimeout))
-			d.attach(g.kind, c, raw)
+			d.attach(g.kind, c, raw, r.TLS)
 		}),
 	}
 	s.SetKeepAlivesEnabled(false) // one request, or a stranger keeps its socket by asking again and again
 	defer s.Close()
 	if g.kind == webSocketTLS {
-		s.TLSConfig = d.o.Secure.Clone()
+		s.TLSConfig = d.o.Authority.Server()
 		s.TLSConfig.NextProtos = []string{"http/1.1"}
 		s.ServeTLS(g, "", "")
 		return
@@ -236,9 +237,13 @@ func (d *Door) serveWeb(g *gate) {
 }
 
 // attach hands a connection to the library and returns when it has ended. Whatever the library
-// did or left undone, even by a panic, the connection's place is cleared and the Desk is told.
-func (d *Door) attach(k kind, c net.Conn, raw *counted) {
+// did or left undone, even by a panic, the connection's place is cleared and the Desk is told. shown is
+// what TLS found out, nil without it.
+func (d *Door) attach(k kind, c net.Conn, raw *counted, shown *tls.ConnectionState) {
 	conn := d.newConn(c, raw)
+	if shown != nil {
+		d.identified(conn, shown.PeerCertificates)
+	}
 	d.mu.Lock()
 	if d.stopped {
 		d.mu.Unlock()

@@ -26,7 +26,7 @@ type place struct {
 }
 
 func (d *Door) newPlace(c *conn, cl *mqtt.Client) place {
-	return place{door: d, conn: c, client: cl, arrival: d.arrival.Add(1), ended: make(chan struct{}), meter: d.newMeter()}
+	return place{door: d, conn: c, client: cl, arrival: d.arrival.Add(1), ended: make(chan struct{}), meter: newMeter(d.o.Frames, d.o.Bytes)}
 }
 
 // claim makes p the one connection of its ID. An earlier one is stopped first, and its end is
@@ -80,6 +80,9 @@ func (p *place) spend(frames, bytes int) (limit string) { return p.meter.spend(f
 // rushed notes that the peer has sent more than it may: it is to wait before it comes back.
 func (p *place) rushed() { p.door.rushed(p.client.ID) }
 
+// From is where the connection comes from, without its port.
+func (p *place) From() string { return p.conn.from() }
+
 // leave frees the place.
 func (p *place) leave() {
 	p.retrying.Lock()
@@ -103,6 +106,7 @@ var farewells = map[delivery.Reason]packets.Code{
 	delivery.Violation: packets.ErrProtocolViolation,
 	delivery.Silent:    {Code: packets.ErrImplementationSpecificError.Code, Reason: "no acknowledgement came"},
 	delivery.Unable:    packets.ErrServerBusy,
+	delivery.Done:      packets.CodeDisconnect,
 }
 
 // Close ends the connection without waiting, and tells a peer that speaks MQTT 5 why. A 3.1.1

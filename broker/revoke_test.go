@@ -20,6 +20,7 @@ import (
 
 	"porchlight/broker/delivery"
 	"porchlight/device"
+	"porchlight/device/authority"
 	"porchlight/device/registry"
 	"porchlight/device/store"
 	"porchlight/device/wire"
@@ -31,6 +32,8 @@ type house struct {
 	*Door
 	*delivery.Desk
 	trust *x509.CertPool
+	ca    *authority.Authority
+	db    *store.DB
 }
 
 func openHouse(tb testing.TB) *house {
@@ -41,20 +44,21 @@ func openHouse(tb testing.TB) *house {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	h := &house{trust: x509.NewCertPool()}
-	if h.Desk, err = delivery.NewDesk(db, delivery.Options{}, log); err != nil {
-		tb.Fatal(err)
-	}
-	secure, ca, err := LocalCA(dir, nil, time.Now())
+	h := &house{trust: x509.NewCertPool(), db: db}
+	ca, err := authority.Open(dir, nil, time.Now)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	pem, err := os.ReadFile(ca)
+	h.ca = ca
+	if h.Desk, err = delivery.NewDesk(db, delivery.Options{Authority: ca}, log); err != nil {
+		tb.Fatal(err)
+	}
+	pem, err := os.ReadFile(ca.Path())
 	if err != nil {
 		tb.Fatal(err)
 	}
 	h.trust.AppendCertsFromPEM(pem)
-	if h.Door, err = New(h.Desk, db, Options{Plain: "127.0.0.1:0", TLS: "127.0.0.1:0", Secure: secure}, log); err != nil {
+	if h.Door, err = New(h.Desk, db, Options{Plain: "127.0.0.1:0", TLS: "127.0.0.1:0", Authority: ca, Entrance: h.Desk, Audit: h.Desk.Refused}, log); err != nil {
 		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -194,8 +198,8 @@ func TestRemovedWhileLoggingIn(t *testing.T) {
 	ask := h.auth.device
 	seen, on := make(chan struct{}), make(chan struct{})
 	var waits atomic.Bool
-	h.auth.device = func(id device.ID, token string) (device.Device, error) {
-		d, err := ask(id, token)
+	h.auth.device = func(id device.ID, p registry.Proof) (registry.Login, error) {
+		d, err := ask(id, p)
 		if waits.Load() {
 			seen <- struct{}{}
 			<-on

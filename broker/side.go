@@ -2,11 +2,13 @@ package broker
 
 import (
 	"regexp"
+	"strings"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"porchlight/device"
+	"porchlight/device/registry"
 	"porchlight/device/wire"
 )
 
@@ -17,6 +19,12 @@ type side struct {
 	place
 	link  *link
 	heard counter
+}
+
+// besideOf reports whether clientID is that of a side connection of a device.
+func besideOf(clientID, dev string) bool {
+	suffix, ok := strings.CutPrefix(clientID, dev+"/")
+	return ok && sideSuffix.MatchString(suffix)
 }
 
 // sideSuffix tells the side connections of a device apart.
@@ -30,9 +38,9 @@ var (
 	tooMany = &denied{packets.ErrQuotaExceeded, packets.Err3ServerUnavailable.Code, "sides", "there are too many connections beside the device's own"}
 )
 
-func (h *hook) admitSide(c *conn, cl *mqtt.Client, id device.ID, token string) error {
+func (h *hook) admitSide(c *conn, cl *mqtt.Client, id device.ID, p registry.Proof) error {
 	d := h.door
-	if _, err := d.identify(id, token); err != nil {
+	if _, err := d.identify(id, p); err != nil {
 		return err
 	}
 	d.mu.Lock()
@@ -68,6 +76,10 @@ func (s *side) end() {
 }
 
 func (s *side) name() string { return s.client.ID }
+
+func (s *side) spend(frames, bytes int) (limit string) { return s.link.spend(frames, bytes) }
+
+func (s *side) homeID() device.HomeID { return s.link.home }
 
 func (s *side) publish(topic string, payload []byte) (wire.Leaf, uint64, error) {
 	return s.link.take(&s.heard, topic, payload)

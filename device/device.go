@@ -181,6 +181,7 @@ type Device struct {
 	Room       RoomID       `json:"room,omitempty"`
 	Owner      PersonID     `json:"owner,omitempty"` // Household: everybody's
 	Controller bool         `json:"controller"`      // may widen permissions, not only restrict
+	Until      Instant      `json:"until,omitempty"` // a guest's: it is removed then
 	Model      Model        `json:"model"`
 	Can        Capabilities `json:"can"`
 }

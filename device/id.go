@@ -82,6 +82,20 @@ func ParseBrandID(s string) (BrandID, error) {
 	return BrandID(s), nil
 }
 
+// IsApplicant reports whether s is the client ID of a device that asks to be let in: "e-" and 16
+// hexadecimal digits. No device has such an ID.
+func IsApplicant(s string) bool {
+	if len(s) != 18 || s[:2] != "e-" {
+		return false
+	}
+	for i := 2; i < len(s); i++ {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
 func slug(s string) bool {
 	for i := range len(s) {
 		c := s[i]
@@ -101,6 +115,10 @@ func cut(s string) string {
 	}
 	return s
 }
+
+// Actor is who caused a fact, and from where, as the journal keeps it: "operator anna",
+// "device tv-1 192.168.1.7", "brand grocer 203.0.113.9". Empty is the gateway itself.
+type Actor string
 
 // MessageID names a message: a UUID of version 7 (RFC 9562), whose first 48 bits are the
 // millisecond it was made in. On the wire it is its 16 bytes, in text the usual 36 characters.

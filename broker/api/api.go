@@ -118,6 +118,7 @@ func (d *Door) listen(kind, address string, handler http.Handler, secure *tls.Co
 	}
 	if !plain {
 		secure = secure.Clone()
+		secure.ClientAuth = tls.NoClientCert // a browser would ask its user for one
 		secure.NextProtos = []string{"h2", "http/1.1"}
 		l = tls.NewListener(l, secure)
 	}

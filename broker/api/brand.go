@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
+	"net"
 	"net/http"
 	"reflect"
 	"strings"
@@ -31,22 +33,38 @@ func message(a delivery.Answer) Message {
 }
 
 type postInput struct {
-	Key  string `header:"Idempotency-Key" required:"true" minLength:"1" maxLength:"128" doc:"Yours to choose, once for each message that you want said. Sent again with the same body it gives the same answer; with another body it is refused. It does not end." example:"offer-2026-12-24-oat-milk"`
-	body []byte
-	err  error
+	Key    string `header:"Idempotency-Key" required:"true" minLength:"1" maxLength:"128" doc:"Yours to choose, once for each message that you want said. Sent again with the same body it gives the same answer; with another body it is refused. It does not end." example:"offer-2026-12-24-oat-milk"`
+	body   []byte
+	signed bool
+	err    error
 }
 
 // Resolve reads the body, which the Desk's own parser takes apart: a message gives the same
 // errors through every door.
 func (in *postInput) Resolve(ctx huma.Context) []error {
-	in.body, in.err = io.ReadAll(io.LimitReader(ctx.BodyReader(), delivery.MaxSubmission+1))
+	most := delivery.MaxSubmission
+	if kind, _, err := mime.ParseMediaType(ctx.Header("Content-Type")); err == nil && kind == delivery.SignedType {
+		in.signed, most = true, delivery.MaxSigned
+	}
+	in.body, in.err = io.ReadAll(io.LimitReader(ctx.BodyReader(), int64(most)+1))
 	switch {
 	case in.err != nil:
 		in.err = delivery.Invalid{{Field: "body", Rule: "syntax", Why: "broke off", Fix: "send the whole body"}}
-	case len(in.body) > delivery.MaxSubmission:
+	case len(in.body) > most:
 		in.err = errTooLarge
 	}
 	return nil
+}
+
+// submission is what the body says.
+func (in *postInput) submission() (delivery.Submission, error) {
+	switch {
+	case in.err != nil:
+		return delivery.Submission{}, in.err
+	case in.signed:
+		return delivery.ParseSigned(in.body)
+	}
+	return delivery.ParseSubmission(in.body)
 }
 
 type postOutput struct {
@@ -72,7 +90,10 @@ type listOutput struct {
 	}
 }
 
-type brandKey struct{}
+type (
+	brandKey struct{}
+	actorKey struct{}
+)
 
 // forBrands lets only brands that are in force and within their rate come to next.
 func (d *Door) forBrands(next http.Handler) http.Handler {
@@ -89,7 +110,9 @@ func (d *Door) forBrands(next http.Handler) http.Handler {
 			d.refuse(w, r, err)
 			return
 		}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), brandKey{}, b)))
+		ctx := context.WithValue(r.Context(), brandKey{}, b)
+		host, _, _ := net.SplitHostPort(r.RemoteAddr) // "" where there is none
+		next.ServeHTTP(w, r.WithContext(context.WithValue(ctx, actorKey{}, device.Actor(strings.TrimSpace("brand "+string(b.ID)+" "+host)))))
 	})
 }
 
@@ -121,6 +144,11 @@ func (d *Door) authenticate(r *http.Request) (b registry.Brand, err error) {
 
 func brandOf(ctx context.Context) registry.Brand { return ctx.Value(brandKey{}).(registry.Brand) }
 
+// deskOf is the Desk on behalf of the brand whose request this is.
+func (d *Door) deskOf(ctx context.Context) *delivery.Desk {
+	return d.desk.As(ctx.Value(actorKey{}).(device.Actor))
+}
+
 // brands returns what is under /v1, with the document that describes it.
 func (d *Door) brands() (*http.ServeMux, *huma.OpenAPI, error) {
 	config := huma.DefaultConfig("Porchlight for brands", "1")
@@ -138,16 +166,13 @@ func (d *Door) brands() (*http.ServeMux, *huma.OpenAPI, error) {
 		OperationID: "send-message", Method: http.MethodPost, Path: "/v1/messages", DefaultStatus: http.StatusAccepted,
 		Summary:     "Send a message",
 		Description: "202 means that the message is on disk: it survives a power cut, and can be withdrawn. It does not mean that anybody will see it. Send it again, with the same key, whenever you are not sure that it arrived.",
-		Errors:      []int{400, 401, 413, 422, 429, 500, 503}, SkipValidateParams: true,
+		Errors:      []int{400, 401, 403, 413, 422, 429, 500, 503}, SkipValidateParams: true,
 	}, func(ctx context.Context, in *postInput) (*postOutput, error) {
-		if in.err != nil {
-			return nil, d.note(in.err)
-		}
-		s, err := delivery.ParseSubmission(in.body)
+		s, err := in.submission()
 		if err != nil {
 			return nil, d.note(err)
 		}
-		a, err := d.desk.Accept(ctx, brandOf(ctx), in.Key, s)
+		a, err := d.deskOf(ctx).Accept(ctx, brandOf(ctx), in.Key, s)
 		if errors.Is(err, registry.ErrUnknown) {
 			err = errUnauthorized // the brand was removed a moment ago
 		}
@@ -173,7 +198,7 @@ func (d *Door) brands() (*http.ServeMux, *huma.OpenAPI, error) {
 		Description: "When it answers, nothing more of the message is released, and the screens that have it are being told to take it off. Withdrawing twice is withdrawing once.",
 		Errors:      []int{401, 404, 422, 429, 500, 503}, SkipValidateParams: true,
 	}, func(ctx context.Context, in *idInput) (*messageOutput, error) {
-		return d.one(ctx, in.ID, d.desk.Withdraw)
+		return d.one(ctx, in.ID, d.deskOf(ctx).Withdraw)
 	})
 	huma.Register(api, huma.Operation{
 		OperationID: "list-messages", Method: http.MethodGet, Path: "/v1/messages",
@@ -182,9 +207,10 @@ func (d *Door) brands() (*http.ServeMux, *huma.OpenAPI, error) {
 	}, d.list)
 
 	post := api.OpenAPI().Paths["/v1/messages"].Post
-	post.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {
-		Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[delivery.Submission](), true, "Submission"),
-	}}}
+	post.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+		"application/json":  {Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[delivery.Submission](), true, "Submission")},
+		delivery.SignedType: {Schema: &huma.Schema{Type: huma.TypeString, Description: "The same JSON, signed: a JWS in compact form (RFC 7515) with exactly alg (EdDSA or ES256), kid, typ (porchlight-message+jws) and jti (the Idempotency-Key) in its protected header."}},
+	}}
 	for path, methods := range map[string]string{"/v1/messages": "GET, HEAD, POST", "/v1/messages/{id}": "DELETE, GET, HEAD"} {
 		mux.HandleFunc(path, onlyFor(methods))
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"porchlight/broker/delivery"
 	"porchlight/device"
 )
 
@@ -33,6 +34,8 @@ type docsPage struct {
 	Schemas            []docsSchema
 	Moments            []docsMoment
 	Kinds              []kind
+	MaxSigned          int
+	Sign               string // how to sign and send a message in shell
 }
 
 // docsMoment is something that a condition can be about.
@@ -87,12 +90,29 @@ var curls = map[string]string{
   -H "Authorization: Bearer $PORCHLIGHT_API_KEY"`,
 }
 
+// signing is how a message is signed and sent with openssl 3.
+const signing = `# once: a key pair. Give brand.pub and the key's ID, here 2026-12, to the operator
+openssl genpkey -algorithm ed25519 -out brand.pem
+openssl pkey -in brand.pem -pubout -out brand.pub
+
+# for each message, in message.json
+key=offer-2026-12-24-oat-milk kid=2026-12
+b64url() { openssl base64 -A | tr '+/' '-_' | tr -d '='; }
+header=$(printf '{"alg":"EdDSA","kid":"%s","typ":"porchlight-message+jws","jti":"%s"}' "$kid" "$key" | b64url)
+printf '%s.%s' "$header" "$(b64url < message.json)" > signed.txt
+signature=$(openssl pkeyutl -sign -inkey brand.pem -rawin -in signed.txt | b64url)
+curl -i http://127.0.0.1:8080/v1/messages \
+  -H "Authorization: Bearer $PORCHLIGHT_API_KEY" \
+  -H "Idempotency-Key: $key" \
+  -H "Content-Type: application/jose" \
+  -d "$(cat signed.txt).$signature"`
+
 func newDocs(api *huma.OpenAPI, now func() device.Instant) (*docs, error) {
 	t, err := template.New("docs").Parse(docsHTML)
 	if err != nil {
 		return nil, err
 	}
-	p := docsPage{Title: api.Info.Title, Description: api.Info.Description, Kinds: kinds}
+	p := docsPage{Title: api.Info.Title, Description: api.Info.Description, Kinds: kinds, MaxSigned: delivery.MaxSigned, Sign: signing}
 	for _, name := range device.AttributeNames(0) {
 		a, _ := device.ParseAttribute(name)
 		m := docsMoment{Attribute: name, Value: a.Info().Kind.String(), Words: a.Info().Values}

@@ -13,10 +13,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"porchlight/broker/delivery"
 	"porchlight/device"
+	"porchlight/device/authority"
 	"porchlight/device/registry"
 	"porchlight/policy"
 )
@@ -61,15 +63,6 @@ type (
 	DeviceRef struct {
 		ID device.ID `json:"id"`
 	}
-	// BrandAdded is a new brand with its API key.
-	BrandAdded struct {
-		registry.Brand
-		Key string `json:"key"`
-	}
-	// BrandRef names a brand.
-	BrandRef struct {
-		ID device.BrandID `json:"id"`
-	}
 	// Choice is a choice that somebody in a home made.
 	Choice struct {
 		Home    string         `json:"home"`
@@ -89,6 +82,27 @@ type (
 		State   delivery.Status `json:"state"`
 		Store   string          `json:"store"` // ok, or what is wrong with it
 	}
+	// Admit lets a device in that asks at a home.
+	Admit struct {
+		Home      string `json:"home"`
+		Applicant string `json:"applicant"`
+		Code      string `json:"code"`            // as the device shows it, or the secret of its label
+		Owner     string `json:"owner,omitempty"` // a person's name; "": everybody's
+		delivery.Admission
+	}
+	// Wiped says whether a device has confirmed that it forgot everything.
+	Wiped struct {
+		Confirmed bool `json:"confirmed"`
+	}
+	// CAs is the gateway's certificate authority.
+	CAs struct {
+		Path string         `json:"path"` // what clients trust
+		CAs  []authority.CA `json:"cas"`
+	}
+	// Exported is the authority's private key.
+	Exported struct {
+		PEM string `json:"pem"`
+	}
 	// None is nothing to say.
 	None struct{}
 )
@@ -96,26 +110,29 @@ type (
 // Operators is the door for the operator's commands: a Unix socket that only the gateway's own
 // user can open. Each verb is a POST of JSON to its name, as in /home/add.
 type Operators struct {
-	desk   *delivery.Desk
-	log    *slog.Logger
-	path   string
-	l      net.Listener
-	server *http.Server
+	desk    *delivery.Desk
+	ca      *authority.Authority
+	rotated func()
+	log     *slog.Logger
+	path    string
+	l       net.Listener
+	server  *http.Server
 }
 
 // maxVerb is how many bytes of JSON a verb may take: a home of many devices.
 const maxVerb = 1 << 20
 
 // NewOperators opens the socket at path. One that a gateway left behind is replaced; one at
-// which somebody answers is an error.
-func NewOperators(desk *delivery.Desk, path string, gateway Gateway, log *slog.Logger) (*Operators, error) {
+// which somebody answers is an error. rotated is called when the authority has changed.
+func NewOperators(desk *delivery.Desk, ca *authority.Authority, path string, gateway Gateway, rotated func(), log *slog.Logger) (*Operators, error) {
 	l, err := listenUnix(path)
 	if err != nil {
 		return nil, fmt.Errorf("open the operator's socket %s: %w", path, err)
 	}
-	o := &Operators{desk: desk, log: log, path: path, l: l}
+	o := &Operators{desk: desk, ca: ca, rotated: rotated, log: log, path: path, l: l}
 	o.server = server(o.verbs(gateway))
 	o.server.WriteTimeout = 2 * time.Minute
+	o.server.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, peerKey{}, c) }
 	return o, nil
 }
 
@@ -171,42 +188,92 @@ func (o *Operators) Close() error {
 }
 
 func (o *Operators) verbs(gateway Gateway) http.Handler {
-	d := o.desk
 	mux := http.NewServeMux()
-	verb(o, mux, "home/add", func(ctx context.Context, in delivery.HomeSpec) (HomeAdded, error) {
+	verb(o, mux, "home/add", func(ctx context.Context, d *delivery.Desk, in delivery.HomeSpec) (HomeAdded, error) {
 		h, devices, err := d.AddHome(ctx, in)
 		return HomeAdded{h, devices}, err
 	})
-	verb(o, mux, "home/list", func(ctx context.Context, _ None) ([]registry.Home, error) { return d.Homes(ctx) })
-	verb(o, mux, "home/remove", func(ctx context.Context, in Named) (None, error) { return None{}, d.RemoveHome(ctx, in.Name) })
-	verb(o, mux, "home/set", o.setHome)
-	verb(o, mux, "person/add", func(ctx context.Context, in InHome) (registry.Person, error) {
+	verb(o, mux, "home/list", func(ctx context.Context, d *delivery.Desk, _ None) ([]registry.Home, error) { return d.Homes(ctx) })
+	verb(o, mux, "home/remove", func(ctx context.Context, d *delivery.Desk, in Named) (None, error) {
+		return None{}, d.RemoveHome(ctx, in.Name)
+	})
+	verb(o, mux, "home/set", setHome)
+	verb(o, mux, "person/add", func(ctx context.Context, d *delivery.Desk, in InHome) (registry.Person, error) {
 		return d.AddPerson(ctx, in.Home, in.Name)
 	})
-	verb(o, mux, "person/list", func(ctx context.Context, in InHome) ([]registry.Person, error) { return d.People(ctx, in.Home) })
-	verb(o, mux, "person/remove", func(ctx context.Context, in InHome) (None, error) {
+	verb(o, mux, "person/list", func(ctx context.Context, d *delivery.Desk, in InHome) ([]registry.Person, error) {
+		return d.People(ctx, in.Home)
+	})
+	verb(o, mux, "person/remove", func(ctx context.Context, d *delivery.Desk, in InHome) (None, error) {
 		return None{}, d.RemovePerson(ctx, in.Home, in.Name)
 	})
-	verb(o, mux, "device/add", func(ctx context.Context, in DeviceAdd) (delivery.Enrolled, error) {
+	verb(o, mux, "device/add", func(ctx context.Context, d *delivery.Desk, in DeviceAdd) (delivery.Enrolled, error) {
 		return d.AddDevice(ctx, in.Home, in.Device)
 	})
-	verb(o, mux, "device/list", func(ctx context.Context, in InHome) ([]delivery.DeviceState, error) { return d.Devices(ctx, in.Home) })
-	verb(o, mux, "device/remove", func(ctx context.Context, in DeviceRef) (None, error) { return None{}, d.RemoveDevice(ctx, in.ID) })
-	verb(o, mux, "brand/add", func(ctx context.Context, in registry.Brand) (BrandAdded, error) {
-		if in.Quota == 0 {
-			in.Quota = 100
-		}
-		key, err := d.AddBrand(ctx, in)
-		return BrandAdded{in, key}, err
+	verb(o, mux, "device/list", func(ctx context.Context, d *delivery.Desk, in InHome) ([]delivery.DeviceState, error) {
+		return d.Devices(ctx, in.Home)
 	})
-	verb(o, mux, "brand/list", func(ctx context.Context, _ None) ([]registry.Brand, error) { return d.Brands(ctx) })
-	verb(o, mux, "brand/remove", func(ctx context.Context, in BrandRef) (None, error) { return None{}, d.RemoveBrand(ctx, in.ID) })
-	verb(o, mux, "consent/choose", func(ctx context.Context, in Choice) (None, error) {
+	verb(o, mux, "device/remove", func(ctx context.Context, d *delivery.Desk, in DeviceRef) (None, error) {
+		return None{}, d.RemoveDevice(ctx, in.ID)
+	})
+	verb(o, mux, "device/wipe", func(ctx context.Context, d *delivery.Desk, in DeviceRef) (Wiped, error) {
+		ok, err := d.WipeDevice(ctx, in.ID)
+		return Wiped{ok}, err
+	})
+	verb(o, mux, "device/token", func(ctx context.Context, d *delivery.Desk, in DeviceRef) (delivery.Enrolled, error) {
+		return d.ReplaceToken(ctx, in.ID)
+	})
+	verb(o, mux, "home/init", func(ctx context.Context, d *delivery.Desk, in Named) (delivery.HomeCode, error) {
+		return d.NewHomeCode(ctx, in.Name)
+	})
+	verb(o, mux, "enrol/open", func(ctx context.Context, d *delivery.Desk, in Named) (delivery.WindowState, error) {
+		if err := d.OpenWindow(ctx, in.Name); err != nil {
+			return delivery.WindowState{}, err
+		}
+		return d.Window(ctx, in.Name)
+	})
+	verb(o, mux, "enrol/list", func(ctx context.Context, d *delivery.Desk, in Named) (delivery.WindowState, error) {
+		return d.Window(ctx, in.Name)
+	})
+	verb(o, mux, "enrol/close", func(ctx context.Context, d *delivery.Desk, in Named) (None, error) {
+		return None{}, d.CloseWindow(ctx, in.Name)
+	})
+	verb(o, mux, "enrol/admit", func(ctx context.Context, d *delivery.Desk, in Admit) (DeviceRef, error) {
+		id, err := d.LetIn(ctx, in.Home, in.Applicant, in.Code, in.Owner, in.Admission)
+		return DeviceRef{id}, err
+	})
+	verb(o, mux, "enrol/reject", func(ctx context.Context, d *delivery.Desk, in InHome) (None, error) {
+		return None{}, d.TurnAway(ctx, in.Home, in.Name)
+	})
+	verb(o, mux, "audit", func(ctx context.Context, d *delivery.Desk, in delivery.AuditAsked) ([]delivery.AuditEntry, error) {
+		return d.Audit(ctx, in)
+	})
+	verb(o, mux, "ca/show", func(context.Context, *delivery.Desk, None) (CAs, error) { return o.cas(), nil })
+	verb(o, mux, "ca/rotate", func(_ context.Context, d *delivery.Desk, _ None) (CAs, error) {
+		return o.authority(d, "rotated", o.ca.Rotate)
+	})
+	verb(o, mux, "ca/retire", func(_ context.Context, d *delivery.Desk, _ None) (CAs, error) {
+		return o.authority(d, "retired", func(time.Time) error { return o.ca.Retire() })
+	})
+	verb(o, mux, "ca/export", func(_ context.Context, d *delivery.Desk, _ None) (Exported, error) {
+		var b strings.Builder
+		if err := d.AuthorityChanged("exported"); err != nil {
+			return Exported{}, err
+		}
+		err := o.ca.ExportKey(&b)
+		return Exported{b.String()}, err
+	})
+	o.brandVerbs(mux)
+	verb(o, mux, "consent/choose", func(ctx context.Context, d *delivery.Desk, in Choice) (None, error) {
 		return None{}, d.Choose(ctx, in.Home, in.Person, in.Brand, in.Purpose, in.Choice)
 	})
-	verb(o, mux, "consent/list", func(ctx context.Context, in InHome) ([]delivery.ConsentState, error) { return d.Consents(ctx, in.Home) })
-	verb(o, mux, "why", func(ctx context.Context, in WhyAsked) (delivery.Why, error) { return d.Why(ctx, in.ID, in.Home) })
-	verb(o, mux, "status", func(ctx context.Context, _ None) (Status, error) {
+	verb(o, mux, "consent/list", func(ctx context.Context, d *delivery.Desk, in InHome) ([]delivery.ConsentState, error) {
+		return d.Consents(ctx, in.Home)
+	})
+	verb(o, mux, "why", func(ctx context.Context, d *delivery.Desk, in WhyAsked) (delivery.Why, error) {
+		return d.Why(ctx, in.ID, in.Home)
+	})
+	verb(o, mux, "status", func(ctx context.Context, d *delivery.Desk, _ None) (Status, error) {
 		st, err := d.Status(ctx)
 		s := Status{gateway, st, "ok"}
 		if st.Fault != "" {
@@ -220,27 +287,39 @@ func (o *Operators) verbs(gateway Gateway) http.Handler {
 	return mux
 }
 
-func (o *Operators) setHome(ctx context.Context, in HomeSet) (None, error) {
+func (o *Operators) cas() CAs { return CAs{o.ca.Path(), o.ca.Status()} }
+
+// authority changes the certificate authority, writes that down, and asks devices for new keys.
+func (o *Operators) authority(d *delivery.Desk, what string, change func(time.Time) error) (CAs, error) {
+	if err := change(time.Now()); err != nil {
+		return CAs{}, err
+	}
+	err := d.AuthorityChanged(what)
+	o.rotated()
+	return o.cas(), err
+}
+
+func setHome(ctx context.Context, d *delivery.Desk, in HomeSet) (None, error) {
 	var err error
 	if in.Quiet != nil {
-		err = errors.Join(err, o.desk.SetQuiet(ctx, in.Name, *in.Quiet))
+		err = errors.Join(err, d.SetQuiet(ctx, in.Name, *in.Quiet))
 	}
 	if in.Mutes != nil {
-		err = errors.Join(err, o.desk.SetMutes(ctx, in.Name, *in.Mutes))
+		err = errors.Join(err, d.SetMutes(ctx, in.Name, *in.Mutes))
 	}
 	if in.Caps != nil {
-		err = errors.Join(err, o.desk.SetCaps(ctx, in.Name, *in.Caps))
+		err = errors.Join(err, d.SetCaps(ctx, in.Name, *in.Caps))
 	}
 	return None{}, err
 }
 
 // verb adds one: its input is read strictly, its answer is the JSON of what f returns.
-func verb[In, Out any](o *Operators, mux *http.ServeMux, name string, f func(context.Context, In) (Out, error)) {
+func verb[In, Out any](o *Operators, mux *http.ServeMux, name string, f func(context.Context, *delivery.Desk, In) (Out, error)) {
 	mux.HandleFunc("POST /"+name, func(w http.ResponseWriter, r *http.Request) {
 		in, err := readVerb[In](r)
 		var out Out
 		if err == nil {
-			out, err = f(r.Context(), in)
+			out, err = f(r.Context(), o.desk.As(caller(r)), in)
 		}
 		if err != nil {
 			p := operatorProblem(err)
@@ -254,6 +333,8 @@ func verb[In, Out any](o *Operators, mux *http.ServeMux, name string, f func(con
 		_ = json.NewEncoder(w).Encode(out) // nobody is left to tell
 	})
 }
+
+type peerKey struct{}
 
 func readVerb[In any](r *http.Request) (in In, err error) {
 	raw, err := io.ReadAll(io.LimitReader(r.Body, maxVerb+1))

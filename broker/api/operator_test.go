@@ -10,14 +10,20 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"porchlight/broker/delivery"
+	"porchlight/device/authority"
 )
 
 // operators is a socket of w's Desk, and a client of it.
 func operators(t *testing.T, w *world, path string) (verb func(name, body string) answer, stop func()) {
 	t.Helper()
-	o, err := NewOperators(w.desk, path, Gateway{Version: "1", Data: "/data", Listeners: map[string]string{"http": "x"}}, slog.New(slog.NewTextHandler(w.log, nil)))
+	ca, err := authority.Open(t.TempDir(), nil, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := NewOperators(w.desk, ca, path, Gateway{Version: "1", Data: "/data", Listeners: map[string]string{"http": "x"}}, func() {}, slog.New(slog.NewTextHandler(w.log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +157,7 @@ func TestSocket(t *testing.T) {
 		t.Errorf("on a stale socket: got %v, want 200", a)
 	}
 	// While somebody answers, it is taken.
-	if _, err := NewOperators(w.desk, path, Gateway{}, slog.Default()); err == nil || !strings.Contains(err.Error(), "answers there already") {
+	if _, err := NewOperators(w.desk, nil, path, Gateway{}, nil, slog.Default()); err == nil || !strings.Contains(err.Error(), "answers there already") {
 		t.Errorf("a second one: got %v, want an error", err)
 	}
 	if a := verb("status", "{}"); a.status != 200 {
@@ -166,13 +172,13 @@ func TestSocket(t *testing.T) {
 	if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := NewOperators(w.desk, path, Gateway{}, slog.Default()); err == nil {
+	if _, err := NewOperators(w.desk, nil, path, Gateway{}, nil, slog.Default()); err == nil {
 		t.Error("a file was taken for a socket")
 	}
 	if raw, err := os.ReadFile(path); err != nil || string(raw) != "mine" {
 		t.Errorf("the file is %q, %v; want it as it was", raw, err)
 	}
-	if _, err := NewOperators(w.desk, filepath.Join(dir, strings.Repeat("x", 120)), Gateway{}, slog.Default()); err == nil || !strings.Contains(err.Error(), "shorter") {
+	if _, err := NewOperators(w.desk, nil, filepath.Join(dir, strings.Repeat("x", 120)), Gateway{}, nil, slog.Default()); err == nil || !strings.Contains(err.Error(), "shorter") {
 		t.Errorf("a long path: got %v, want an error that says what to do", err)
 	}
 }

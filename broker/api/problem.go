@@ -14,6 +14,7 @@ import (
 
 	"porchlight/broker/delivery"
 	"porchlight/device"
+	"porchlight/device/authority"
 	"porchlight/device/registry"
 	"porchlight/device/store"
 	"porchlight/policy/consent"
@@ -44,9 +45,12 @@ type kind struct {
 var kinds = []kind{
 	{"key", 400, "the idempotency key cannot be used", "POST came without Idempotency-Key, or with one that is not 1 to 128 printable ASCII characters without space.", "Send one key for each message you want said, such as a UUID, and the same key when you send it again."},
 	{"unauthorized", 401, "no valid API key", "The Authorization header is missing, or its key is unknown or void.", "Send Authorization: Bearer plk_... with the key that the gateway's operator gave you."},
+	{"unsigned", 403, "the message must be signed", "This brand has, or had, a signing key, or the gateway takes signed messages only.", "Sign the message as above, and send it with Content-Type: application/jose."},
+	{"signature", 403, "the signature is not taken", "The JWS cannot be read, is made with another algorithm or for another Idempotency-Key, or does not fit a key of this brand that is in force.", "Go through errors: it names the part of the JWS, why, and the fix."},
+	{"stopped", 403, "this brand has been stopped", "The gateway's operator has stopped this brand: what it had in force is withdrawn, and nothing is taken from it.", "Ask the operator. Trying again does not help before that."},
 	{"not-found", 404, "not found", "The address is unknown, or you have sent no message with that ID.", "Compare the ID with the one that POST answered."},
 	{"method", 405, "method not allowed", "The address is there, but does not take this method.", "Use a method that the Allow header names."},
-	{"too-large", 413, "the request is too large", "The body is larger than 16 KiB.", "Send shorter texts or fewer languages."},
+	{"too-large", 413, "the request is too large", "The body is larger than 16 KiB, or 24 KiB where the message is signed.", "Send shorter texts or fewer languages."},
 	{"invalid", 422, "the request cannot be accepted", "Something in it is missing, unknown, out of its range or not declared by this brand.", "Go through errors: each names the field, the rule, why, and the fix."},
 	{"conflict", 422, "the key was used for another message", "The same Idempotency-Key came with another message before.", "Use a new key for a new message; the first one stands as it was."},
 	{"rate", 429, "too many requests", "More requests a second came than one brand may send.", "Wait as many seconds as Retry-After says."},
@@ -77,9 +81,19 @@ var (
 func problem(err error) *Problem {
 	var p *Problem
 	var invalid delivery.Invalid
+	var signature *delivery.SignatureError
 	switch {
 	case errors.As(err, &p):
 		return p
+	case errors.As(err, &signature):
+		p = newProblem("signature", "")
+		if signature == delivery.ErrUnsigned {
+			p = newProblem("unsigned", "")
+		}
+		p.Errors = delivery.Invalid{(*delivery.InvalidError)(signature)}
+		return p
+	case errors.Is(err, delivery.ErrStopped):
+		return newProblem("stopped", "ask the operator of the gateway")
 	case errors.As(err, &invalid):
 		p = newProblem("invalid", "")
 		p.Errors = invalid
@@ -99,7 +113,7 @@ func problem(err error) *Problem {
 	case errors.Is(err, registry.ErrUnknown):
 		return notFound("you have sent no message with this ID")
 	case errors.Is(err, errTooLarge):
-		return newProblem("too-large", fmt.Sprintf("send at most %d bytes", delivery.MaxSubmission))
+		return newProblem("too-large", fmt.Sprintf("send at most %d bytes, or %d where they are signed", delivery.MaxSubmission, delivery.MaxSigned))
 	case unavailable(err):
 		p = newProblem("unavailable", "nothing was taken in")
 		p.after, p.cause = 5*time.Second, err
@@ -129,7 +143,8 @@ func operatorProblem(err error) *Problem {
 		return known
 	case errors.Is(err, registry.ErrUnknown):
 		p.Status, p.cause = http.StatusNotFound, nil
-	case errors.Is(err, registry.ErrTaken), errors.Is(err, registry.ErrInUse):
+	case errors.Is(err, registry.ErrTaken), errors.Is(err, registry.ErrInUse), errors.Is(err, authority.ErrOverlap), errors.Is(err, authority.ErrNoOverlap),
+		errors.Is(err, delivery.ErrCode), errors.Is(err, delivery.ErrClosed), errors.Is(err, delivery.ErrFull):
 		p.Status, p.cause = http.StatusConflict, nil
 	case errors.Is(err, registry.ErrInvalid), errors.Is(err, consent.ErrInvalid), errors.Is(err, device.ErrID):
 		p.Status, p.cause = http.StatusUnprocessableEntity, nil

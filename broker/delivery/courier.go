@@ -65,6 +65,7 @@ func (d *Desk) watch(ctx context.Context) error {
 			d.wakeAll()
 		}
 		d.expire(now)
+		d.dismiss(now)
 		wait := d.queue.fire(time.Now())
 		timer.Reset(min(wait, time.Second))
 		select {
@@ -281,7 +282,7 @@ func (d *Desk) settle(h *home, over ...settledFact) error {
 	if len(over) == 0 {
 		return nil
 	}
-	err := d.db.Update(func(tx *store.Tx) error {
+	err := d.update(func(tx *store.Tx) error {
 		for _, f := range over {
 			if _, err := tx.Add(h.id, deliverySettled, f); err != nil {
 				return err
@@ -365,7 +366,7 @@ func (d *Desk) claimAll(h *home) error {
 		return nil
 	}
 	at := make([]device.Instant, len(claims))
-	err := d.db.Update(func(tx *store.Tx) error {
+	err := d.update(func(tx *store.Tx) error {
 		for i, f := range claims {
 			e, err := tx.Add(h.id, deliveryClaimed, f)
 			if err != nil {

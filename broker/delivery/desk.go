@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"porchlight/device"
+	"porchlight/device/authority"
 	"porchlight/device/registry"
 	"porchlight/device/store"
 	"porchlight/policy"
@@ -38,11 +39,32 @@ type Options struct {
 	Lease     time.Duration         // how long a device may keep a delivery without hearing from us; 0 means 10 s
 	Allowance time.Duration         // added to the lease for the device's clock; 0 means 2 s
 	AckWait   time.Duration         // how long a device may take to acknowledge; 0 means 20 s
+	Authority *authority.Authority  // issues certificates to devices; nil: none is let in
 	Workers   int                   // homes that are judged at the same time; 0 means 64
+
+	SignedOnly bool // every brand must sign its messages, not only those that have a key
 }
 
-// Desk takes facts in. Each of its methods is one transaction, and returns after it is on disk.
+// Desk takes facts in, on behalf of somebody. Each of its methods is one transaction, and returns
+// after it is on disk.
 type Desk struct {
+	*hall
+	actor device.Actor // who causes what is written
+}
+
+// As is the same Desk on behalf of somebody else.
+func (d *Desk) As(who device.Actor) *Desk { return &Desk{d.hall, who} }
+
+// update is the store's Update on behalf of whoever it is.
+func (d *Desk) update(f func(tx *store.Tx) error) error {
+	return d.db.Update(func(tx *store.Tx) error {
+		tx.Actor = d.actor
+		return f(tx)
+	})
+}
+
+// hall is what all Desks and the Courier share.
+type hall struct {
 	db  *store.DB
 	o   Options
 	log *slog.Logger
@@ -56,6 +78,12 @@ type Desk struct {
 	brands    map[device.BrandID]registry.Brand
 	inForce   map[device.BrandID]int
 	back      map[device.MessageID]device.Instant // taken back lately, and when: they are not put in force any more
+
+	changing sync.Mutex // held while a brand is changed, around its transaction and what follows in memory; taken before any other
+
+	entrance entrance                    // devices that ask to be let in
+	due      atomic.Int64                // a device.Instant: when the next device's time is over; 0: look it up
+	wiping   map[device.ID]chan struct{} // devices that are told to forget everything
 
 	queue  queue          // homes with something to do
 	look   chan struct{}  // has a token when the clock is to be looked at now
@@ -85,11 +113,14 @@ func NewDesk(db *store.DB, o Options, log *slog.Logger) (*Desk, error) {
 	o.Allowance = cmp.Or(o.Allowance, 2*time.Second)
 	o.AckWait = cmp.Or(o.AckWait, 20*time.Second)
 	o.Workers = cmp.Or(o.Workers, 64)
-	d := &Desk{
+	d := &Desk{hall: &hall{
 		db: db, o: o, log: log, look: make(chan struct{}, 1),
 		homes: map[device.HomeID]*home{}, links: map[Link]device.HomeID{}, force: map[device.MessageID]*policy.Message{}, offers: map[offer][]*policy.Message{},
 		listeners: map[offer]map[*home]bool{}, brands: map[device.BrandID]registry.Brand{}, inForce: map[device.BrandID]int{}, back: map[device.MessageID]device.Instant{},
-	}
+	}}
+	d.entrance.windows, d.entrance.applicants = map[device.HomeID]*joining{}, map[string]*applicant{}
+	d.entrance.answers, d.entrance.asked = map[string]answered{}, map[device.ID]time.Time{}
+	d.wiping = map[device.ID]chan struct{}{}
 	d.queue.init()
 	err := db.View(context.Background(), func(tx *store.Tx) error {
 		brands, err := registry.Brands(tx)
@@ -115,7 +146,7 @@ func (d *Desk) readForce() error {
 	var rows []store.Event
 	err := d.db.View(context.Background(), func(tx *store.Tx) (err error) {
 		rows, err = store.List(tx, scanEvent, `SELECT m.seq, m.at, j.body FROM message m JOIN journal j ON j.home = 0 AND j.pos = m.seq
-			WHERE m.withdrawn = 0 AND m.not_after > ? ORDER BY m.seq`, d.o.Now())
+			JOIN brand b ON b.id = m.brand WHERE m.withdrawn = 0 AND m.not_after > ? AND m.seq > b.cleared ORDER BY m.seq`, d.o.Now())
 		return err
 	})
 	if err != nil {
@@ -129,7 +160,11 @@ func (d *Desk) readForce() error {
 			if !ok || d.force[f.ID] != nil || d.back[f.ID] != 0 {
 				return nil // its brand was removed, it is in force already, or was taken back this moment
 			}
-			m, err := f.Message.compile(b, 0)
+			s, err := f.submission()
+			var m *policy.Message
+			if err == nil {
+				m, err = s.compile(b, 0)
+			}
 			if err != nil {
 				// Accepted once, and not acceptable any more: it stays in the journal and is not shown.
 				d.log.Error("message in force cannot be read", "message", f.ID, "err", err)
@@ -192,10 +227,15 @@ type Answer struct {
 }
 
 // Accept takes in a message. The same key with the same message gives the same answer, whenever
-// it comes. It fails with an Invalid, ErrKey, ErrConflict, ErrQuota, or a fault of the store.
-func (d *Desk) Accept(_ context.Context, b registry.Brand, key string, s Submission) (Answer, error) {
+// it comes; it is signed anew if the brand's key has changed. It fails with an Invalid, a
+// SignatureError, ErrKey, ErrUnsigned, ErrStopped, ErrConflict, ErrQuota, or a fault of the store.
+func (d *Desk) Accept(ctx context.Context, b registry.Brand, key string, s Submission) (Answer, error) {
 	if !keyOK(key) {
 		return Answer{}, ErrKey
+	}
+	s, err := d.verified(ctx, b, key, s)
+	if err != nil {
+		return Answer{}, fmt.Errorf("accept: %w", err)
 	}
 	digest, err := s.digest()
 	if err != nil {
@@ -208,13 +248,20 @@ func (d *Desk) Accept(_ context.Context, b registry.Brand, key string, s Submiss
 		m = &policy.Message{Brand: b.ID}
 	}
 	m.ID = device.NewMessageID(now)
-	fact, err := store.Encode(acceptedFact{m.ID, b.ID, key, digest, m.NotAfter, s})
+	f := acceptedFact{ID: m.ID, Brand: b.ID, Key: key, Digest: digest, NotAfter: m.NotAfter, Message: s}
+	if s.signed != nil {
+		f.Message, f.Signed = Submission{}, s.signed.text
+	}
+	fact, err := store.Encode(f)
 	if err != nil {
 		return Answer{}, fmt.Errorf("accept: %w", err)
 	}
 	place := false // we hold a place among the messages in force
 	var a Answer
-	err = d.db.Update(func(tx *store.Tx) error {
+	err = d.update(func(tx *store.Tx) error {
+		if err := d.mayAccept(tx, b, s); err != nil {
+			return err
+		}
 		a = Answer{State: "accepted"}
 		var was []byte
 		var id []byte
@@ -249,7 +296,7 @@ func (d *Desk) Accept(_ context.Context, b registry.Brand, key string, s Submiss
 		d.inForce[b.ID]-- // enforce takes its own
 	}
 	var wake []*home
-	if _, known := d.brands[b.ID]; err == nil && !a.Replayed && known && d.back[m.ID] == 0 {
+	if err == nil && !a.Replayed && d.back[m.ID] == 0 {
 		d.enforce(m)
 		wake = slices.Collect(maps.Keys(d.listeners[offer{m.Brand, m.Purpose}]))
 	}
@@ -271,9 +318,6 @@ func (d *Desk) Accept(_ context.Context, b registry.Brand, key string, s Submiss
 func (d *Desk) reserve(b registry.Brand) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if _, known := d.brands[b.ID]; !known { // removed since it logged in
-		return fmt.Errorf("brand %s: %w", b.ID, registry.ErrUnknown)
-	}
 	if d.inForce[b.ID] >= b.Quota {
 		return ErrQuota
 	}
@@ -308,7 +352,7 @@ func (d *Desk) Withdraw(ctx context.Context, b device.BrandID, id device.Message
 	d.back[id] = d.o.Now()
 	d.mu.Unlock()
 	news := false
-	err := d.db.Update(func(tx *store.Tx) error {
+	err := d.update(func(tx *store.Tx) error {
 		var withdrawn device.Instant
 		err := tx.QueryRow(`SELECT withdrawn FROM message WHERE id = ? AND brand = ?`, id[:], b).Scan(&withdrawn)
 		if isNoRows(err) {

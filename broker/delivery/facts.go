@@ -29,7 +29,8 @@ type acceptedFact struct {
 	Key      string           `json:"key"`
 	Digest   []byte           `json:"digest"`
 	NotAfter device.Instant   `json:"not_after"`
-	Message  Submission       `json:"message"`
+	Message  Submission       `json:"message,omitzero"`
+	Signed   string           `json:"signed,omitempty"` // the message as its brand has signed it, a compact JWS, and nothing in Message
 }
 
 type withdrawnFact struct {
@@ -117,7 +118,7 @@ type settledFact struct {
 
 // nouns are who projects which events, by the first word of their kind.
 var nouns = map[string]func(*store.Apply, store.Event) (mine bool, err error){
-	"home": registry.Apply, "person": registry.Apply, "room": registry.Apply, "device": registry.Apply, "brand": registry.Apply,
+	"home": registry.Apply, "person": registry.Apply, "room": registry.Apply, "device": registry.Apply, "brand": registry.ApplyBrand, "credential": registry.ApplyCredential, "enrolment": registry.ApplyEnrolment, "door": applyNothing, "authority": applyNothing,
 	"consent": consent.Apply, "preference": twin.Apply,
 	"message": applyMessage, "delivery": applyDelivery,
 }

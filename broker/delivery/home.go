@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"porchlight/device"
 	"porchlight/device/registry"
 	"porchlight/device/store"
@@ -52,7 +54,8 @@ type screen struct {
 	device.Device
 	view    policy.Screen
 	context device.Context
-	session *session // nil: away
+	session *session      // nil: away
+	facts   *rate.Limiter // what it may still cause to be written down
 }
 
 // session is one connection of a device.
@@ -81,6 +84,13 @@ func (s *screen) ready() bool {
 func (s *screen) idle(wishes int64) bool {
 	return s.ready() && s.session.flight == nil && s.session.twin == wishes
 }
+
+// What one device may cause to be written down beside receipts of what it was sent: descriptions,
+// alarms, proposals, wishes.
+const (
+	factsASecond = 0.2
+	factsAtOnce  = 100
+)
 
 // silence is how long a device may take to say how it is, after its birth.
 const silence = 2 * time.Second
@@ -256,7 +266,7 @@ func (d *Desk) install(h *home, t tables) {
 		known[dev.ID] = true
 		s := h.screens[dev.ID]
 		if s == nil {
-			s = &screen{}
+			s = &screen{facts: rate.NewLimiter(factsASecond, factsAtOnce)}
 			h.screens[dev.ID] = s
 		}
 		s.Device = dev
@@ -327,7 +337,7 @@ func (d *Desk) install(h *home, t tables) {
 func (d *Desk) record(h *home, f func(tx *store.Tx) error) error {
 	var t tables
 	gone := false
-	err := d.db.Update(func(tx *store.Tx) (err error) {
+	err := d.update(func(tx *store.Tx) (err error) {
 		if err = f(tx); err != nil {
 			return err
 		}

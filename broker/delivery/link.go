@@ -18,6 +18,8 @@ type Link interface {
 	// cut off. After a frame with QoS 1, Desk.Acked is called once when the device has
 	// acknowledged it; the Desk sends no other frame with QoS 1 before.
 	Send(Frame) error
+	// From is where the connection comes from, for the journal: an address without its port.
+	From() string
 	// Close ends the connection and tells a device that speaks MQTT 5 why.
 	Close(Reason)
 }
@@ -41,4 +43,5 @@ const (
 	Violation
 	Silent // an acknowledgement did not come
 	Unable // ours: the gateway cannot do its work just now
+	Done   // an application was answered
 )

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"porchlight/device"
 	"porchlight/device/registry"
 	"porchlight/device/store"
 	"porchlight/device/twin"
+	"porchlight/device/wire"
 	"porchlight/policy"
 	"porchlight/policy/consent"
 )
@@ -29,12 +31,13 @@ type HomeSpec struct {
 
 // DeviceSpec is a device to be added.
 type DeviceSpec struct {
-	ID         device.ID    `json:"id,omitempty"` // "": a new one is made
-	Class      device.Class `json:"class"`
-	Name       string       `json:"name,omitempty"`  // "": its class
-	Room       string       `json:"room,omitempty"`  // by name; made if it is not there
-	Owner      string       `json:"owner,omitempty"` // a person's name; "": everybody's
-	Controller bool         `json:"controller"`      // may widen what the home permits
+	ID         device.ID      `json:"id,omitempty"` // "": a new one is made
+	Class      device.Class   `json:"class"`
+	Name       string         `json:"name,omitempty"`  // "": its class
+	Room       string         `json:"room,omitempty"`  // by name; made if it is not there
+	Owner      string         `json:"owner,omitempty"` // a person's name; "": everybody's
+	Controller bool           `json:"controller"`      // may widen what the home permits
+	Until      device.Instant `json:"until,omitempty"` // a guest's: it is removed then
 }
 
 // Enrolled is a device that was added, with the token it logs in with: the only time that
@@ -49,7 +52,7 @@ func (d *Desk) AddHome(_ context.Context, spec HomeSpec) (h registry.Home, devic
 	if err := errors.Join(checkQuiet(spec.Quiet), checkMutes(spec.Mutes), checkCaps(spec.Caps)); err != nil {
 		return h, nil, fmt.Errorf("add home: %w", err)
 	}
-	err = d.db.Update(func(tx *store.Tx) error {
+	err = d.update(func(tx *store.Tx) error {
 		devices = nil
 		if h, err = registry.AddHome(tx, spec.Name, spec.Zone); err != nil {
 			return err
@@ -89,7 +92,7 @@ func (d *Desk) AddHome(_ context.Context, spec HomeSpec) (h registry.Home, devic
 }
 
 func enrol(tx *store.Tx, home device.HomeID, spec DeviceSpec) (Enrolled, error) {
-	dev := device.Device{ID: spec.ID, Home: home, Class: spec.Class, Name: spec.Name, Controller: spec.Controller}
+	dev := device.Device{ID: spec.ID, Home: home, Class: spec.Class, Name: spec.Name, Controller: spec.Controller, Until: spec.Until}
 	if dev.ID == "" {
 		dev.ID = device.NewID()
 	}
@@ -109,6 +112,13 @@ func enrol(tx *store.Tx, home device.HomeID, spec DeviceSpec) (Enrolled, error) 
 			return Enrolled{}, fmt.Errorf("owner of device %s: %w", dev.ID, err)
 		}
 		dev.Owner = p.ID
+	}
+	if dev.Until != 0 && dev.Owner == device.Household {
+		guest, err := registry.AddGuest(tx, home, dev.Name)
+		if err != nil {
+			return Enrolled{}, err
+		}
+		dev.Owner = guest
 	}
 	token := registry.NewToken()
 	return Enrolled{dev, token}, registry.AddDevice(tx, dev, token)
@@ -196,14 +206,120 @@ func (d *Desk) AddDevice(ctx context.Context, homeName string, spec DeviceSpec) 
 
 // RemoveDevice removes a device: it is disconnected and its credential is void.
 func (d *Desk) RemoveDevice(ctx context.Context, id device.ID) error {
+	return d.removeDevice(ctx, id, registry.ByOperator)
+}
+
+func (d *Desk) removeDevice(ctx context.Context, id device.ID, why registry.Removal) error {
 	var dev device.Device
 	err := d.db.View(ctx, func(tx *store.Tx) (err error) { dev, err = registry.Device(tx, id); return err })
 	if err != nil {
 		return err
 	}
 	return d.in(dev.Home, func(h *home) error {
-		return d.record(h, func(tx *store.Tx) error { return registry.RemoveDevice(tx, id) })
+		return d.record(h, func(tx *store.Tx) error { return registry.RemoveDevice(tx, id, why) })
 	})
+}
+
+// wipeWithin is how long a device may take to forget everything.
+const wipeWithin = 30 * time.Second
+
+// WipeDevice tells a device to forget everything, and removes it: at once if it is away, or when
+// it has not said within 30 s that it did. confirmed reports whether it said so.
+func (d *Desk) WipeDevice(ctx context.Context, id device.ID) (confirmed bool, err error) {
+	var dev device.Device
+	err = d.db.View(ctx, func(tx *store.Tx) (err error) { dev, err = registry.Device(tx, id); return err })
+	if err != nil {
+		return false, err
+	}
+	order, err := wire.Encode(wire.Command{Op: wire.Wipe})
+	if err != nil {
+		return false, err
+	}
+	done := make(chan struct{})
+	d.mu.Lock()
+	if before := d.wiping[id]; before != nil {
+		done = before
+	}
+	d.wiping[id] = done
+	d.mu.Unlock()
+	within := time.NewTimer(wipeWithin)
+	defer within.Stop()
+	again := time.NewTicker(5 * time.Second)
+	defer again.Stop()
+	for waiting := true; waiting; {
+		err := d.in(dev.Home, func(h *home) error {
+			if s := h.screens[id]; s != nil && s.session != nil {
+				return s.session.link.Send(Frame{Leaf: wire.DnCmd, Payload: order})
+			}
+			return ErrAway
+		})
+		if err != nil && !errors.Is(err, ErrAway) {
+			return false, err
+		}
+		if errors.Is(err, ErrAway) {
+			break // nobody is there to be told
+		}
+		select {
+		case <-done:
+			return true, nil
+		case <-again.C:
+		case <-within.C:
+			waiting = false
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
+	d.mu.Lock()
+	delete(d.wiping, id)
+	d.mu.Unlock()
+	select {
+	case <-done:
+		return true, nil
+	default:
+		return false, d.RemoveDevice(ctx, id)
+	}
+}
+
+// ReplaceToken gives a device a new token, which is the only credential of it from now on; its
+// connection is ended.
+func (d *Desk) ReplaceToken(ctx context.Context, id device.ID) (e Enrolled, err error) {
+	err = d.db.View(ctx, func(tx *store.Tx) (err error) { e.Device, err = registry.Device(tx, id); return err })
+	if err != nil {
+		return e, err
+	}
+	e.Token = registry.NewToken()
+	return e, d.in(e.Home, func(h *home) error {
+		err := d.record(h, func(tx *store.Tx) error { return registry.Replace(tx, id, registry.Token(e.Token)) })
+		if s := h.screens[id]; err == nil && s != nil && s.session != nil {
+			s.session.link.Close(Removed)
+		}
+		return err
+	})
+}
+
+// dismiss removes the devices whose time is over: guests, and those that were let in and never
+// came.
+func (d *Desk) dismiss(now device.Instant) {
+	due := device.Instant(d.due.Load())
+	if due != 0 && now < due {
+		return
+	}
+	var all map[device.ID]registry.Removal
+	var next device.Instant
+	err := d.db.View(context.Background(), func(tx *store.Tx) (err error) { all, next, err = registry.Due(tx, now); return err })
+	if next == 0 {
+		next = now.Add(time.Hour)
+	}
+	d.due.CompareAndSwap(int64(due), int64(min(next, now.Add(time.Hour))))
+	for id, why := range all {
+		if e := d.removeDevice(context.Background(), id, why); e != nil && !errors.Is(e, registry.ErrUnknown) {
+			err = e
+		}
+	}
+	if err != nil {
+		d.due.Store(0)
+		d.log.Error("devices whose time is over could not be removed", "err", err)
+	}
 }
 
 // DeviceState is a device and how it is just now.
@@ -327,104 +443,6 @@ func checkCaps(all []policy.Cap) error {
 		}
 	}
 	return nil
-}
-
-// AddBrand registers a brand and returns its API key: the only time that anybody sees it.
-func (d *Desk) AddBrand(_ context.Context, b registry.Brand) (key string, err error) {
-	for _, p := range b.Purposes {
-		if _, err := policy.ParsePurpose(p); err != nil {
-			return "", fmt.Errorf("add brand %s: %w: %w", b.ID, registry.ErrInvalid, err)
-		}
-	}
-	if b.Quota == 0 {
-		b.Quota = 100
-	}
-	key = registry.NewKey()
-	if err := d.db.Update(func(tx *store.Tx) error { return registry.AddBrand(tx, b, key) }); err != nil {
-		return "", fmt.Errorf("add brand: %w", err)
-	}
-	d.mu.Lock()
-	d.brands[b.ID] = b
-	d.mu.Unlock()
-	d.showBrands()
-	return key, nil
-}
-
-// showBrands sends every device the list of brands anew.
-func (d *Desk) showBrands() {
-	d.mu.Lock()
-	homes := make([]*home, 0, len(d.homes))
-	for _, h := range d.homes {
-		homes = append(homes, h)
-	}
-	d.mu.Unlock()
-	for _, h := range homes {
-		h.mu.Lock()
-		for _, s := range h.screens {
-			if s.session != nil {
-				s.session.twin = -1
-			}
-		}
-		h.mu.Unlock()
-		d.queue.put(h)
-	}
-}
-
-// RemoveBrand removes a brand: its key is void, and what it has in force is withdrawn.
-func (d *Desk) RemoveBrand(_ context.Context, id device.BrandID) error {
-	d.mu.Lock()
-	b, known := d.brands[id]
-	delete(d.brands, id) // from now on nothing is accepted from it
-	d.mu.Unlock()
-	err := d.db.Update(func(tx *store.Tx) error {
-		all, err := store.List(tx, func(scan func(...any) error) (m device.MessageID, err error) {
-			var raw []byte
-			err = scan(&raw)
-			copy(m[:], raw)
-			return
-		}, `SELECT id FROM message WHERE brand = ? AND withdrawn = 0 AND not_after > ?`, id, tx.Now)
-		if err != nil {
-			return err
-		}
-		for _, m := range all {
-			if _, err := tx.Add(device.Gateway, messageWithdrawn, withdrawnFact{m}); err != nil {
-				return err
-			}
-		}
-		return registry.RemoveBrand(tx, id)
-	})
-	if err != nil {
-		d.mu.Lock()
-		if known {
-			d.brands[id] = b
-		}
-		d.mu.Unlock()
-		return fmt.Errorf("remove brand: %w", err)
-	}
-	wake := map[*home]bool{}
-	d.mu.Lock()
-	for mid, m := range d.force {
-		if m.Brand == id {
-			for _, h := range d.lapse(mid) {
-				wake[h] = true
-			}
-		}
-	}
-	d.mu.Unlock()
-	for h := range wake {
-		h.stale.Store(true)
-		h.mu.Lock()
-		d.converge(h)
-		h.mu.Unlock()
-	}
-	d.showBrands()
-	return nil
-}
-
-// Brands lists the brands.
-func (d *Desk) Brands(ctx context.Context) (all []registry.Brand, err error) {
-	err = d.db.View(ctx, func(tx *store.Tx) error { all, err = registry.Brands(tx); return err })
-	return all, err
 }
 
 // Choose takes in a choice that somebody in a home made, told to the operator. person is the

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"porchlight/device"
@@ -18,7 +19,7 @@ import (
 )
 
 // on runs f for the device's current connection. Any other connection of it is away.
-func (d *Desk) on(dev device.ID, link Link, f func(h *home, s *screen) error) error {
+func (d *Desk) on(dev device.ID, link Link, f func(d *Desk, h *home, s *screen) error) error {
 	d.mu.Lock()
 	id, ok := d.links[link]
 	d.mu.Unlock()
@@ -30,7 +31,21 @@ func (d *Desk) on(dev device.ID, link Link, f func(h *home, s *screen) error) er
 		if s == nil || s.session == nil || s.session.link != link {
 			return unknownDevice(dev)
 		}
-		return f(h, s)
+		return f(d.As(deviceAt(dev, link.From())), h, s)
+	})
+}
+
+// deviceAt is a device as the journal names who caused a fact.
+func deviceAt(dev device.ID, from string) device.Actor {
+	return device.Actor(strings.TrimSpace("device " + string(dev) + " " + from))
+}
+
+// Used takes in that a device has logged in with a credential for the first time: it is active from
+// now on, and the one before it retires.
+func (d *Desk) Used(dev device.ID, id device.HomeID, p registry.Proof, from string) error {
+	d = d.As(deviceAt(dev, from))
+	return d.in(id, func(h *home) error {
+		return d.record(h, func(tx *store.Tx) error { return registry.Activate(tx, dev, p) })
 	})
 }
 
@@ -71,13 +86,13 @@ func (d *Desk) forget(link Link) {
 // Gone takes in that a connection has ended. For one that is not the device's current it does
 // nothing.
 func (d *Desk) Gone(dev device.ID, link Link) {
-	_ = d.on(dev, link, func(h *home, s *screen) error { d.away(h, s); return nil }) // nothing is left to tell
+	_ = d.on(dev, link, func(d *Desk, h *home, s *screen) error { d.away(h, s); return nil }) // nothing is left to tell
 	d.forget(link)
 }
 
 // Subscribed takes in that the device listens to what is sent to it.
 func (d *Desk) Subscribed(dev device.ID, link Link) error {
-	return d.on(dev, link, func(h *home, s *screen) error {
+	return d.on(dev, link, func(d *Desk, h *home, s *screen) error {
 		s.session.subscribed = true
 		d.arrived(h)
 		return nil
@@ -87,13 +102,16 @@ func (d *Desk) Subscribed(dev device.ID, link Link) error {
 // Birth takes in what a device says of itself and what is still on it. Coming again on the same
 // connection, it replaces what was said before.
 func (d *Desk) Birth(dev device.ID, link Link, b wire.Birth) error {
-	return d.on(dev, link, func(h *home, s *screen) error {
+	return d.on(dev, link, func(d *Desk, h *home, s *screen) error {
 		if b.Class != s.Class {
 			return fmt.Errorf("%w: birth: class is %s, but the device is registered as a %s", wire.ErrFrame, b.Class, s.Class)
 		}
 		model := device.Model{Maker: b.Model.Maker, Name: b.Model.Name, Hardware: b.Model.Hardware}
 		can := capabilities(b.Can)
 		if !sameDescription(s.Device, model, can) {
+			if !s.facts.Allow() {
+				return fmt.Errorf("up/birth: %w: it describes itself anew again and again", ErrOften)
+			}
 			err := d.record(h, func(tx *store.Tx) error {
 				_, err := registry.Describe(tx, dev, model, can)
 				return err
@@ -161,7 +179,7 @@ func sameDescription(d device.Device, m device.Model, c device.Capabilities) boo
 // Context takes in what has changed on a device. It is kept in memory only. Only a change that
 // a decision could see wakes anything.
 func (d *Desk) Context(dev device.ID, link Link, c wire.Context) error {
-	return d.on(dev, link, func(h *home, s *screen) error {
+	return d.on(dev, link, func(d *Desk, h *home, s *screen) error {
 		now := d.o.Now()
 		s.context.NotAfter(now) // the clock may have been set back: what is told now is still newer
 		at := now.Add(-s.session.age(c))
@@ -172,9 +190,9 @@ func (d *Desk) Context(dev device.ID, link Link, c wire.Context) error {
 		}
 		if changed {
 			d.contextChanged(h, s)
-			if err := d.alarmed(h, s); err != nil {
-				return err
-			}
+		}
+		if err := d.alarmed(h, s); err != nil {
+			return err
 		}
 		if err != nil {
 			return fmt.Errorf("%w: up/ctx: %w", wire.ErrFrame, err)
@@ -218,10 +236,13 @@ func (d *Desk) alarmed(h *home, s *screen) error {
 	if !known || on == h.alarms[s.ID] {
 		return nil
 	}
+	if !on && !s.facts.Allow() {
+		return nil // an alarm that comes and goes stays on until it has been off for long enough to be written down
+	}
 	if on {
 		h.alarms[s.ID], h.view.Alarm, h.all = true, true, true
 	}
-	if err := d.db.Update(func(tx *store.Tx) error { return registry.SetAlarm(tx, h.id, s.ID, on) }); err != nil {
+	if err := d.update(func(tx *store.Tx) error { return registry.SetAlarm(tx, h.id, s.ID, on) }); err != nil {
 		return err
 	}
 	if !on {
@@ -234,7 +255,7 @@ func (d *Desk) alarmed(h *home, s *screen) error {
 // Event takes in what became of a message on a device, and a person's wish for later ones. What
 // was taken in before changes nothing.
 func (d *Desk) Event(dev device.ID, link Link, e wire.Event) error {
-	return d.on(dev, link, func(h *home, s *screen) error {
+	return d.on(dev, link, func(d *Desk, h *home, s *screen) error {
 		dl := h.find(e.Message, dev)
 		switch e.Kind {
 		case wire.Queued:
@@ -278,7 +299,7 @@ func (d *Desk) presented(h *home, dl *delivery, e wire.Event) error {
 	}
 	at := d.o.Now().Add(-time.Duration(min(e.Age, uint64(memory/time.Millisecond))) * time.Millisecond)
 	at = max(at, dl.claimed)
-	err := d.db.Update(func(tx *store.Tx) error {
+	err := d.update(func(tx *store.Tx) error {
 		_, err := tx.Add(h.id, deliveryPresented, presentedFact{dl.id, dl.device, at})
 		return err
 	})
@@ -396,7 +417,11 @@ func messageOffer(tx *store.Tx, id device.MessageID) (o offer, err error) {
 		return o, err
 	}
 	for _, e := range rows {
-		err = store.With(e, func(f acceptedFact) error { o = offer{f.Brand, f.Message.Purpose}; return nil })
+		err = store.With(e, func(f acceptedFact) error {
+			s, err := f.submission()
+			o = offer{f.Brand, s.Purpose}
+			return err
+		})
 	}
 	if err == nil && o.brand == "" {
 		err = fmt.Errorf("message %s: %w", id, registry.ErrUnknown)
@@ -432,7 +457,7 @@ func setPreference(tx *store.Tx, home device.HomeID, name string, body any, on d
 // else has changed the same since the device read it, and with ErrForbidden if it would permit
 // more and the device may not do that; then nothing of it is recorded.
 func (d *Desk) Propose(dev device.ID, link Link, p wire.Proposal) error {
-	return d.on(dev, link, func(h *home, s *screen) error {
+	return d.on(dev, link, func(d *Desk, h *home, s *screen) error {
 		subject := s.Owner
 		if subject == device.Household && p.Person != 0 {
 			subject = device.PersonID(min(p.Person, 1<<30))
@@ -442,6 +467,9 @@ func (d *Desk) Propose(dev device.ID, link Link, p wire.Proposal) error {
 		}
 		if p.Base > uint64(h.wishes) {
 			return fmt.Errorf("%w: up/twin: base is %d, and the newest version is %d", wire.ErrFrame, p.Base, h.wishes)
+		}
+		if !s.facts.Allow() {
+			return fmt.Errorf("up/twin: %w", ErrOften)
 		}
 		var entries []consent.Entry
 		for i, b := range p.Brands {
@@ -533,17 +561,31 @@ func unchanged(tx *store.Tx, home device.HomeID, base int64, entries []consent.E
 
 // Bye takes in that a device leaves on purpose.
 func (d *Desk) Bye(dev device.ID, link Link, b wire.Bye) error {
-	return d.on(dev, link, func(h *home, s *screen) error {
+	return d.on(dev, link, func(d *Desk, h *home, s *screen) error {
 		s.session.born = false // nothing more is sent on this connection
 		h.stale.Store(true)
 		d.log.Info("device leaves", "home", h.id, "device", dev, "reason", b.Reason)
+		switch b.Reason {
+		case "reset":
+			return d.record(h, func(tx *store.Tx) error { return registry.RemoveDevice(tx, dev, registry.ByReset) })
+		case "wiped":
+			if err := d.record(h, func(tx *store.Tx) error { return registry.RemoveDevice(tx, dev, registry.ByWipe) }); err != nil {
+				return err
+			}
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			if done := d.wiping[dev]; done != nil {
+				close(done)
+				delete(d.wiping, dev)
+			}
+		}
 		return nil
 	})
 }
 
 // Acked takes in that a device has acknowledged the one frame that was on its way.
 func (d *Desk) Acked(dev device.ID, link Link) {
-	_ = d.on(dev, link, func(h *home, s *screen) error { // a connection that has ended has nothing on its way
+	_ = d.on(dev, link, func(d *Desk, h *home, s *screen) error { // a connection that has ended has nothing on its way
 		f := s.session.flight
 		if s.session.flight = nil; f == nil {
 			return nil

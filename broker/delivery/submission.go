@@ -43,6 +43,8 @@ type Submission struct {
 	NotBefore *time.Time            `json:"not_before,omitempty" doc:"Not shown earlier. RFC 3339."`
 	NotAfter  time.Time             `json:"not_after" doc:"From then on it is not shown, and is taken off. RFC 3339, at most 31 days ahead."`
 	Display   float64               `json:"display_seconds,omitempty" doc:"How long to show it, 1 to 600. 0: as the device sees fit." example:"8"`
+
+	signed *envelope // nil: it came without a signature; before Accept has verified that, it is all there is
 }
 
 // SubmissionText is a message in one language.
@@ -172,8 +174,10 @@ var parts = []struct {
 // namesOf lists the JSON names of a struct's fields.
 func namesOf(t reflect.Type) (names []string) {
 	for i := range t.NumField() {
-		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-		names = append(names, name)
+		if f := t.Field(i); f.IsExported() {
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			names = append(names, name)
+		}
 	}
 	return names
 }

@@ -74,7 +74,11 @@ func (d *Desk) Why(ctx context.Context, id device.MessageID, homeName string) (W
 			if err != nil {
 				b = registry.Brand{ID: f.Brand, Name: string(f.Brand), Purposes: policy.PurposeNames()}
 			}
-			if m, err = f.Message.compile(b, 0); err != nil {
+			s, err := f.submission()
+			if err != nil {
+				return err
+			}
+			if m, err = s.compile(b, 0); err != nil {
 				return fmt.Errorf("message %s is not one that would be accepted today, and is not shown: %w", id, err)
 			}
 			return nil

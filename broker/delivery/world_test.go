@@ -18,6 +18,7 @@ import (
 	_ "time/tzdata"
 
 	"porchlight/device"
+	"porchlight/device/authority"
 	"porchlight/device/registry"
 	"porchlight/device/store"
 	"porchlight/device/wire"
@@ -33,7 +34,8 @@ type world struct {
 	stop  func()
 	brand registry.Brand
 	hands map[device.ID]*hand
-	jump  atomic.Int64 // how far people's clock was set, ms
+	ca    *authority.Authority // nil: no device is let in
+	jump  atomic.Int64         // how far people's clock was set, ms
 	n     int
 }
 
@@ -73,7 +75,7 @@ func (w *world) start() {
 		w.t.Fatal(err)
 	}
 	w.db = db
-	if w.desk, err = NewDesk(db, Options{Now: w.now, Workers: 4}, slog.New(slog.NewTextHandler(io.Discard, nil))); err != nil {
+	if w.desk, err = NewDesk(db, Options{Now: w.now, Workers: 4, Authority: w.ca}, slog.New(slog.NewTextHandler(io.Discard, nil))); err != nil {
 		w.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -205,6 +207,10 @@ type hand struct {
 	said   []wire.Event // receipts that were
 	mute   bool         // it takes frames and answers nothing
 	deaf   bool         // it does not even acknowledge
+	wipes  bool         // it forgets everything when it is told to
+	window wire.Window  // what dn/join last said
+
+	handed atomic.Int64 // messages that were handed over to it
 }
 
 // plug is one connection of a hand.
@@ -214,6 +220,7 @@ type plug struct {
 	done   chan struct{}
 	once   sync.Once
 	why    Reason
+	from   string
 }
 
 func (p *plug) Send(f Frame) error {
@@ -221,11 +228,16 @@ func (p *plug) Send(f Frame) error {
 	case <-p.done:
 		return ErrAway
 	case p.frames <- f:
+		if present, _, err := wire.DecodeMsg(f.Payload); f.Leaf == wire.DnMsg && err == nil && present != nil {
+			p.h.handed.Add(1)
+		}
 		return nil
 	default:
 		return ErrAway
 	}
 }
+
+func (p *plug) From() string { return p.from }
 
 func (p *plug) Close(r Reason) { p.once.Do(func() { p.why = r; close(p.done) }) }
 
@@ -348,6 +360,18 @@ func (h *hand) take(d *Desk, p *plug, f Frame) {
 			if !slices.Contains(tm.Keep, id) {
 				off(id)
 			}
+		}
+	case wire.DnJoin:
+		if f, err := wire.DecodeWindow(f.Payload); err != nil {
+			h.w.t.Errorf("dn/join: %v", err)
+		} else {
+			h.window = f
+		}
+	case wire.DnCmd:
+		if _, err := wire.DecodeCommand(f.Payload); err != nil {
+			h.w.t.Errorf("dn/cmd: %v", err)
+		} else if h.wipes {
+			go d.Bye(h.id, p, wire.Bye{Reason: "wiped"})
 		}
 	case wire.DnTwin:
 		tw, err := wire.DecodeTwin(f.Payload)

@@ -12,6 +12,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -27,13 +28,24 @@ import (
 
 type brandCmd struct {
 	Add    brandAddCmd    `cmd:"" help:"Register a brand; prints its API key, once."`
+	Set    brandSetCmd    `cmd:"" help:"Change what a brand says of itself. What it has in force for a purpose that it no longer declares is withdrawn."`
 	List   brandListCmd   `cmd:"" help:"List the brands."`
-	Remove brandRemoveCmd `cmd:"" help:"Remove a brand: its key is void, and what it has in force is withdrawn."`
+	Show   brandShowCmd   `cmd:"" help:"Show one brand with its keys."`
+	Stop   brandStopCmd   `cmd:"" help:"Take nothing from a brand any more, and withdraw what it has in force."`
+	Start  brandStartCmd  `cmd:"" help:"Take messages from a brand again. What was withdrawn stays so."`
+	Remove brandRemoveCmd `cmd:"" help:"Remove a brand: its keys are void, and what it has in force is withdrawn."`
+
+	APIKey  apiKeyCmd  `cmd:"" name:"apikey" help:"The key that a brand logs in with."`
+	SignKey signKeyCmd `cmd:"" name:"signkey" help:"The keys that a brand signs its messages with."`
 }
 
 type brandAddCmd struct {
 	ID      string           `arg:"" name:"id" help:"Its ID: a-z, 0-9 and hyphen."`
 	Name    string           `required:"" help:"Its name, as people see it." placeholder:"NAME"`
+	Legal   string           `name:"legal-name" help:"The firm behind it." placeholder:"NAME"`
+	Contact string           `help:"An e-mail address, or a URL that begins with https://." placeholder:"CONTACT"`
+	Domain  string           `help:"Its domain, as grocer.example." placeholder:"DOMAIN"`
+	Country string           `help:"Where it is, two letters as in ISO 3166-1." placeholder:"CC"`
 	Purpose []policy.Purpose `required:"" help:"What it wants to send messages for: service, marketing, personalised, recommendations, research, analytics. May be given several times." placeholder:"PURPOSE"`
 	Quota   int              `help:"How many of its messages may be in force at one time." default:"100"`
 	JSON    bool             `help:"Print JSON."`
@@ -41,7 +53,7 @@ type brandAddCmd struct {
 
 // Run registers a brand.
 func (c *brandAddCmd) Run(e *env) error {
-	b := registry.Brand{ID: device.BrandID(c.ID), Name: c.Name, Quota: c.Quota}
+	b := registry.Brand{ID: device.BrandID(c.ID), Name: c.Name, Legal: c.Legal, Contact: c.Contact, Domain: c.Domain, Country: c.Country, Quota: c.Quota}
 	for _, p := range c.Purpose {
 		b.Purposes = append(b.Purposes, p.String())
 	}
@@ -56,15 +68,115 @@ func (c *brandAddCmd) Run(e *env) error {
 	return nil
 }
 
+type brandSetCmd struct {
+	ID      string           `arg:"" name:"id" help:"The brand's ID."`
+	Name    *string          `help:"Its name, as people see it." placeholder:"NAME"`
+	Legal   *string          `name:"legal-name" help:"The firm behind it." placeholder:"NAME"`
+	Contact *string          `help:"An e-mail address, or a URL that begins with https://." placeholder:"CONTACT"`
+	Domain  *string          `help:"Its domain." placeholder:"DOMAIN"`
+	Country *string          `help:"Where it is, two letters as in ISO 3166-1." placeholder:"CC"`
+	Purpose []policy.Purpose `help:"All that it declares from now on. May be given several times." placeholder:"PURPOSE"`
+	Quota   *int             `help:"How many of its messages may be in force at one time." placeholder:"N"`
+}
+
+// Run changes a brand.
+func (c *brandSetCmd) Run(e *env) error {
+	in := api.BrandSet{ID: device.BrandID(c.ID), Name: c.Name, Legal: c.Legal, Contact: c.Contact, Domain: c.Domain, Country: c.Country, Quota: c.Quota}
+	for _, p := range c.Purpose {
+		in.Purposes = append(in.Purposes, p.String())
+	}
+	if reflect.DeepEqual(in, api.BrandSet{ID: in.ID}) {
+		return usageError{errors.New("brand set: say what to set: see --help")}
+	}
+	_, err := ask[registry.Brand](e, "brand/set", in)
+	return err
+}
+
 type brandListCmd struct {
 	JSON bool `help:"Print JSON."`
 }
 
 // Run lists the brands.
 func (c *brandListCmd) Run(e *env) error {
-	return list(e, c.JSON, "brand/list", api.None{}, "ID\tNAME\tPURPOSES\tQUOTA", func(b registry.Brand) string {
-		return strings.Join([]string{string(b.ID), b.Name, strings.Join(b.Purposes, ","), strconv.Itoa(b.Quota)}, "\t")
+	return list(e, c.JSON, "brand/list", api.None{}, "ID\tNAME\tPURPOSES\tQUOTA\tSTATE", func(b registry.Brand) string {
+		return strings.Join([]string{string(b.ID), b.Name, strings.Join(b.Purposes, ","), strconv.Itoa(b.Quota), brandState(b)}, "\t")
 	})
+}
+
+func brandState(b registry.Brand) string {
+	switch {
+	case b.Stopped == 0:
+		return "may send"
+	case b.Reason == "":
+		return "stopped " + b.Stopped.String()
+	}
+	return "stopped " + b.Stopped.String() + ": " + b.Reason
+}
+
+type brandShowCmd struct {
+	ID   string `arg:"" name:"id" help:"The brand's ID."`
+	JSON bool   `help:"Print JSON."`
+}
+
+// Run shows a brand.
+func (c *brandShowCmd) Run(e *env) error {
+	b, err := ask[delivery.BrandState](e, "brand/show", api.BrandRef{ID: device.BrandID(c.ID)})
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(e.out, b)
+	}
+	t := table(e.out)
+	for _, line := range [][2]string{
+		{"id", string(b.ID)}, {"name", b.Name}, {"legal name", b.Legal}, {"contact", b.Contact}, {"domain", b.Domain}, {"country", b.Country},
+		{"purposes", strings.Join(b.Purposes, ", ")}, {"in force", fmt.Sprintf("%d of at most %d messages", b.InForce, b.Quota)}, {"state", brandState(b.Brand)},
+	} {
+		fmt.Fprintf(t, "%s\t%s\n", line[0], dash(line[1]))
+	}
+	for _, k := range b.APIKeys {
+		fmt.Fprintf(t, "API key\t%s, issued %s", k.State, k.Issued)
+		if k.Until != 0 {
+			fmt.Fprintf(t, ", void from %s", k.Until)
+		}
+		fmt.Fprintln(t)
+	}
+	for _, k := range b.SignKeys {
+		fmt.Fprintf(t, "signing key\t%s %s, %s\n", k.ID, k.Alg, inForce(k))
+	}
+	return t.Flush()
+}
+
+// inForce says when a signing key is, or was, in force.
+func inForce(k registry.SignKey) string {
+	if k.Revoked != 0 {
+		return fmt.Sprintf("in force from %s until %s", k.Added, k.Revoked)
+	}
+	return fmt.Sprintf("in force since %s", k.Added)
+}
+
+type brandStopCmd struct {
+	ID     string `arg:"" name:"id" help:"The brand's ID."`
+	Reason string `help:"Why, for you and the journal; the brand is not told." placeholder:"TEXT"`
+}
+
+// Run stops a brand.
+func (c *brandStopCmd) Run(e *env) error {
+	done, err := ask[api.BrandStopped](e, "brand/stop", api.BrandStop{ID: device.BrandID(c.ID), Reason: c.Reason})
+	if err == nil {
+		fmt.Fprintf(e.out, "%d withdrawn\n", done.Withdrawn)
+	}
+	return err
+}
+
+type brandStartCmd struct {
+	ID string `arg:"" name:"id" help:"The brand's ID."`
+}
+
+// Run starts a brand that was stopped.
+func (c *brandStartCmd) Run(e *env) error {
+	_, err := ask[api.None](e, "brand/start", api.BrandRef{ID: device.BrandID(c.ID)})
+	return err
 }
 
 type brandRemoveCmd struct {
@@ -84,6 +196,8 @@ type pushCmd struct {
 	For     time.Duration `help:"How long from now it may be shown, such as 2h, if the file has no not_after. Each push is then a message of its own." placeholder:"TIME"`
 	API     string        `name:"api" help:"The gateway." default:"http://127.0.0.1:8080" env:"PORCHLIGHT_API" placeholder:"URL"`
 	KeyFile string        `help:"File with the brand's API key." env:"PORCHLIGHT_API_KEY_FILE" placeholder:"FILE"`
+	Sign    string        `help:"Sign the message with the private key in this file, as brand signkey new makes it." env:"PORCHLIGHT_SIGN_KEY_FILE" placeholder:"FILE"`
+	KID     string        `name:"kid" help:"ID of that key; default as brand signkey new prints it." placeholder:"ID"`
 	CA      string        `name:"ca" help:"Certificate to trust, for https." placeholder:"FILE"`
 	JSON    bool          `help:"Print JSON."`
 }
@@ -125,7 +239,19 @@ func (c *pushCmd) Run(e *env) error {
 	default:
 		key = fmt.Sprintf("file-%x", sha256.Sum256(raw))
 	}
-	m, replayed, err := c.send(e.ctx, file, secret, key, body)
+	kind := "application/json"
+	if c.Sign != "" {
+		private, err := readSignKey(c.Sign)
+		if err != nil {
+			return fmt.Errorf("push: %w", err)
+		}
+		jws, err := delivery.Sign(private, c.KID, key, body)
+		if err != nil {
+			return fmt.Errorf("push: %w", err)
+		}
+		kind, body = delivery.SignedType, []byte(jws)
+	}
+	m, replayed, err := c.send(e.ctx, file, secret, key, kind, body)
 	if err != nil {
 		return fmt.Errorf("push: %w", err)
 	}
@@ -197,7 +323,7 @@ func (f *yamlFile) explain(err error) error {
 	return all
 }
 
-func (c *pushCmd) send(ctx context.Context, f *yamlFile, secret, key string, body []byte) (m api.Message, replayed bool, err error) {
+func (c *pushCmd) send(ctx context.Context, f *yamlFile, secret, key, kind string, body []byte) (m api.Message, replayed bool, err error) {
 	client := http.Client{Timeout: time.Minute}
 	if !strings.HasPrefix(c.API, "http://") && !strings.HasPrefix(c.API, "https://") {
 		return m, false, usageError{fmt.Errorf("--api %q does not begin with http:// or https://", c.API)}
@@ -219,7 +345,7 @@ func (c *pushCmd) send(ctx context.Context, f *yamlFile, secret, key string, bod
 	}
 	req.Header.Set("Authorization", "Bearer "+secret)
 	req.Header.Set("Idempotency-Key", key)
-	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Content-Type", kind)
 	resp, err := client.Do(req)
 	if err != nil {
 		return m, false, fmt.Errorf("%w: is the gateway running, and is --api its address? Nothing is lost: push the same file again", err)
@@ -237,8 +363,10 @@ func (c *pushCmd) send(ctx context.Context, f *yamlFile, secret, key string, bod
 	switch {
 	case json.Unmarshal(raw, &p) != nil || p.Title == "":
 		return m, false, fmt.Errorf("%s answered %s", c.API, resp.Status)
-	case len(p.Errors) > 0:
+	case len(p.Errors) > 0 && p.Status == http.StatusUnprocessableEntity:
 		return m, false, f.explain(p.Errors)
+	case p.Type == "/docs#unsigned" && len(p.Errors) > 0:
+		p.Errors[0].Fix = "give --sign with the private half of a key that the operator has registered for this brand"
 	}
 	if after := resp.Header.Get("Retry-After"); after != "" {
 		p.Detail = strings.TrimPrefix(p.Detail+"; try again in "+after+" s", "; ")

@@ -38,6 +38,7 @@ type MQTTConfig struct {
 	// What one address, one brand and one device may take; see broker.Limits.
 	ConnectionsPerAddress int           `yaml:"connections_per_address"` // default 1000
 	ConnectionsPerBrand   int           `yaml:"connections_per_brand"`   // default 50
+	ConnectionsPerHome    int           `yaml:"connections_per_home"`    // devices of one home; default 250
 	ConnectionsBeside     int           `yaml:"connections_beside"`      // beside a device's own; default 8
 	FailedLogins          int           `yaml:"failed_logins"`           // of one address in a minute; default 60
 	Takeovers             int           `yaml:"takeovers"`               // of one client ID in a minute; default 3
@@ -45,6 +46,8 @@ type MQTTConfig struct {
 	BackOffMost           time.Duration `yaml:"back_off_most"`           // default 5m
 	FramesPerSecond       int           `yaml:"frames_per_second"`       // of one device; default 1000
 	BytesPerSecond        int           `yaml:"bytes_per_second"`        // of one device; default 1 MiB
+	HomeFramesPerSecond   int           `yaml:"home_frames_per_second"`  // of all devices of one home; default 5000
+	HomeBytesPerSecond    int           `yaml:"home_bytes_per_second"`   // of all devices of one home; default 5 MiB
 	Outstanding           int           `yaml:"outstanding"`             // publishes that a client may have unacknowledged; default 16
 }
 
@@ -86,8 +89,8 @@ func DefaultConfig() Config {
 	return Config{
 		MQTT: MQTTConfig{
 			Plain: "127.0.0.1:1883", TLS: ":8883", WebSocket: "127.0.0.1:8083", MaxConnections: 10000, ConnectTimeout: 5 * time.Second,
-			ConnectionsPerAddress: 1000, ConnectionsPerBrand: 50, ConnectionsBeside: 8, FailedLogins: 60, Takeovers: 3,
-			BackOff: time.Second, BackOffMost: 5 * time.Minute, FramesPerSecond: 1000, BytesPerSecond: 1 << 20, Outstanding: 16,
+			ConnectionsPerAddress: 1000, ConnectionsPerBrand: 50, ConnectionsPerHome: 250, ConnectionsBeside: 8, FailedLogins: 60, Takeovers: 3,
+			BackOff: time.Second, BackOffMost: 5 * time.Minute, FramesPerSecond: 1000, BytesPerSecond: 1 << 20, HomeFramesPerSecond: 5000, HomeBytesPerSecond: 5 << 20, Outstanding: 16,
 		},
 		HTTP:     HTTPConfig{Plain: "127.0.0.1:8080", Metrics: "127.0.0.1:8081"},
 		TLS:      TLSConfig{Names: []string{}},
@@ -159,12 +162,13 @@ func (c Config) faults() (all []configFault) {
 	between("mqtt.back_off", c.MQTT.BackOff, 10*time.Millisecond, time.Hour)
 	between("mqtt.back_off_most", c.MQTT.BackOffMost, c.MQTT.BackOff, 24*time.Hour)
 	for key, n := range map[string]int{
-		"connections_per_address": c.MQTT.ConnectionsPerAddress, "connections_per_brand": c.MQTT.ConnectionsPerBrand, "connections_beside": c.MQTT.ConnectionsBeside,
-		"failed_logins": c.MQTT.FailedLogins, "takeovers": c.MQTT.Takeovers, "frames_per_second": c.MQTT.FramesPerSecond,
+		"connections_per_address": c.MQTT.ConnectionsPerAddress, "connections_per_brand": c.MQTT.ConnectionsPerBrand, "connections_beside": c.MQTT.ConnectionsBeside, "connections_per_home": c.MQTT.ConnectionsPerHome,
+		"failed_logins": c.MQTT.FailedLogins, "takeovers": c.MQTT.Takeovers, "frames_per_second": c.MQTT.FramesPerSecond, "home_frames_per_second": c.MQTT.HomeFramesPerSecond,
 	} {
 		add(n > 0, "mqtt."+key, "is %d: use 1 or more", n)
 	}
 	add(c.MQTT.BytesPerSecond >= 2048, "mqtt.bytes_per_second", "is %d: use 2048 or more, because ten seconds of it must hold a packet", c.MQTT.BytesPerSecond)
+	add(c.MQTT.HomeBytesPerSecond >= 2048, "mqtt.home_bytes_per_second", "is %d: use 2048 or more", c.MQTT.HomeBytesPerSecond)
 	add(c.MQTT.Outstanding > 0 && c.MQTT.Outstanding <= 65535, "mqtt.outstanding", "is %d: use 1 to 65535", c.MQTT.Outstanding)
 	add(c.MQTT.MaxConnections > 0, "mqtt.max_connections", "is %d: use 1 or more", c.MQTT.MaxConnections)
 	add(c.Delivery.Workers > 0 && c.Delivery.Workers <= 4096, "delivery.workers", "is %d: use 1 to 4096", c.Delivery.Workers)
@@ -196,7 +200,7 @@ func (c MQTTConfig) options() broker.Options {
 		Plain: c.Plain, TLS: c.TLS, WebSocket: c.WebSocket, WebSocketTLS: c.WebSocketTLS,
 		AllowPlain: c.PlainBeyondLoopback, MaxConnections: c.MaxConnections, ConnectTimeout: c.ConnectTimeout,
 		Limits: broker.Limits{
-			PerAddress: c.ConnectionsPerAddress, PerBrand: c.ConnectionsPerBrand, Beside: c.ConnectionsBeside,
+			PerAddress: c.ConnectionsPerAddress, PerBrand: c.ConnectionsPerBrand, PerHome: c.ConnectionsPerHome, HomeFrames: c.HomeFramesPerSecond, HomeBytes: c.HomeBytesPerSecond, Beside: c.ConnectionsBeside,
 			Failures: c.FailedLogins, Takeovers: c.Takeovers, BackOff: c.BackOff, BackOffMost: c.BackOffMost,
 			Frames: c.FramesPerSecond, Bytes: c.BytesPerSecond, Outstanding: c.Outstanding,
 		},

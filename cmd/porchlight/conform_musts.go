@@ -4,19 +4,19 @@ package main
 type must struct {
 	id   string
 	text string
-	// how it is seen: by the run alone, with somebody's hands on the device, or not at all.
+	// how it is seen: by the run alone, with somebody's hands on the device, or not at all (yet).
 	seen string
 }
 
 const (
 	alone   = ""
 	byHand  = "needs hands on the device: see --hands"
-	notHere = "cannot be seen from the gateway's side"
+	notHere = "cannot be seen from the gateway's side, or is not looked for yet"
 )
 
 // musts are the duties, in the words of CONTRACT.md.
 var musts = []must{
-	{"M1", "It connects with its ID as client ID and as user name, its token as password, and without a will.", alone},
+	{"M1", "It connects with its ID as client ID, with its certificate, or its ID as user name and its token as password, and without a will.", alone},
 	{"M2", "On every connection it subscribes to its dn/msg and dn/twin with QoS 1 and to its dn/time, best of all to dn/# with QoS 1.", alone},
 	{"M3", "The first frame that it publishes on a connection is up/birth, with seq 0.", alone},
 	{"M4", "Its birth names the class that it is registered as, and that of a car lists ux.driving.", alone},
@@ -51,10 +51,28 @@ var musts = []must{
 	{"M33", "A choice made on the device goes out as up/twin, with the version that the person saw as its base.", byHand},
 	{"M34", "A button that is pressed takes the message off and is answered with responded and the button's id.", byHand},
 	{"M35", "A message that a person puts away is answered with dismissed.", byHand},
-	{"M36", "It sends up/bye before it ends a connection on purpose.", byHand},
-	{"M37", "Over TLS it talks only to a gateway whose certificate its authority has signed for the name that it connects to.", notHere},
+	{"M36", "It sends up/bye before it ends a connection on purpose, unless it comes back at once with a new key.", byHand},
+	{"M37", "Once it has an identity, it talks over TLS only to a gateway whose certificate an authority that it was given has signed, for the name that it was given or connects to.", notHere},
 	{"M38", "It measures lease, life and display time on a clock that nobody can set.", notHere},
 	{"M39", "It has written down that a message was on the screen before anybody can see it there.", notHere},
 	{"M40", "Fence, ledger, events that are owed, and document belong to its ID, and a new ID begins without them.", notHere},
 	{"M41", "It shows a message's texts as texts: it follows no link in them and fetches nothing for them.", notHere},
+	{"M42", "An application commits to a nonce, and the nonce is revealed only after the gateway's challenge.", notHere},
+	{"M43", "It reveals a nonce to one challenge of one authority only; for any other it makes a new one.", notHere},
+	{"M44", "While it is being let in it takes for the gateway's authority only a certificate with whose key the chain was signed.", notHere},
+	{"M45", "It shows or speaks the six digits of its application, leading zeros too, and no longer than the application lasts.", notHere},
+	{"M46", "It refuses to be admitted when the first of the authorities is not the one of its application, and applies anew.", notHere},
+	{"M47", "Once admitted it connects with the ID and the credential that it was issued, within 10 minutes.", notHere},
+	{"M48", "It applies again with the same key, if it has one, while an answer may be lost.", notHere},
+	{"M49", "For a new certificate it makes a new key.", notHere},
+	{"M50", "It keeps its credential until a new one has been accepted, and goes on with it when the new one is refused.", notHere},
+	{"M51", "When it knows that its certificate has ended it connects with it and publishes nothing but up/key.", notHere},
+	{"M52", "Told to wipe, it clears its screen, erases what it knows, and publishes up/bye with wiped before it ends the connection.", notHere},
+	{"M53", "After a wipe it does not connect with its old ID any more, but applies.", notHere},
+	{"M54", "When a person resets it while it is connected it publishes up/bye with reset, and then erases the same as for a wipe.", notHere},
+	{"M55", "After a wipe or reset nothing of the old identity is used: another key, no document, no messages, no events of before.", notHere},
+	{"M56", "It forgets its identity only after three refusals with 0x87 (3.1.1: 5) over 10 minutes or more, and for no other refusal or fault.", notHere},
+	{"M57", "It publishes up/join only for what a person has just done on it.", notHere},
+	{"M58", "Keys and nonces come from a generator that nobody can foretell, keys are made on the device, and their private halves never leave it.", notHere},
+	{"M59", "The secret on its label has 80 random bits or more, is its own, and follows from nothing else about it.", notHere},
 }

@@ -439,9 +439,16 @@ func (c *conformance) answer(ctx context.Context, id string, mark int, m device.
 }
 
 // settle lets the PUBACK of the last event arrive: while an event is not acknowledged, the device
-// need not send the same once more.
-func (c *conformance) settle(ctx context.Context) {
-	c.await(ctx, c.mark(), c.window, func(fact) bool { return false })
+// need not send the same once more. A cancel shows it: the gateway takes in the device's PUBACK of it
+// after it has acknowledged that event, and the device answers it after that event.
+func (c *conformance) settle(ctx context.Context) error {
+	none := c.message().Message
+	mark := c.mark()
+	if err := c.send(ctx, wire.DnMsg, wire.Cancel{Message: none, Fence: c.fence}); err != nil {
+		return err
+	}
+	c.await(ctx, mark, c.wait, about(none)) // that no answer comes is the subject of another scene
+	return nil
 }
 
 func (c *conformance) early(ctx context.Context) error {
@@ -634,7 +641,9 @@ func (c *conformance) cancelled(ctx context.Context) error {
 	if ok, err := ask(p.Message); !ok {
 		return err
 	}
-	c.settle(ctx)
+	if err := c.settle(ctx); err != nil {
+		return err
+	}
 	_, err := ask(p.Message)
 	return err
 }
@@ -685,7 +694,9 @@ func (c *conformance) twice(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.settle(ctx)
+	if err := c.settle(ctx); err != nil {
+		return err
+	}
 	mark := c.after(shown)
 	if err := c.send(ctx, wire.DnMsg, p); err != nil {
 		return err
@@ -704,7 +715,9 @@ func (c *conformance) twice(ctx context.Context) error {
 	if !ok {
 		return errors.New("the message did not leave the screen")
 	}
-	c.settle(ctx)
+	if err := c.settle(ctx); err != nil {
+		return err
+	}
 	mark = c.after(last)
 	p.Epoch = c.fence
 	if _, err := c.offer(ctx, &p); err != nil {
@@ -842,9 +855,10 @@ func (c *conformance) later(ctx context.Context) error {
 	if err := c.send(ctx, wire.DnMsg, with(p)); err != nil {
 		return err
 	}
-	f, ok := c.await(ctx, mark, c.wait, about(p.Message, wire.Presented, wire.Declined, wire.Failed, wire.Expired))
+	answer := about(p.Message, wire.Presented, wire.Declined, wire.Failed, wire.Expired)
+	f, ok := c.await(ctx, mark, c.wait, func(f fact) bool { return f.act == didLeave || answer(f) })
 	switch {
-	case c.current() != conn:
+	case f.act == didLeave, c.current() != conn:
 		c.fail("M13", "it ended the connection")
 	case !ok:
 		c.fail("M13", "a present with one key more was not answered")

@@ -36,7 +36,7 @@ var crashSeed = flag.Uint64("crash-seed", 0, "what TestKill9 draws its instants 
 
 const (
 	rounds        = 20               // how often TestKill9 kills the gateway
-	crashPatience = 10 * time.Second // how long nothing may happen
+	crashPatience = 30 * time.Second // how long nothing may happen
 )
 
 // account is what a brand and the devices have written down by themselves.
@@ -179,19 +179,29 @@ type crash struct {
 }
 
 // free returns n ports that nothing listens on, outside of the range from which the system
-// takes the ports of those who dial: while the gateway is down, nobody else gets them.
+// takes the ports of those who dial: while the gateway is down, nobody else gets them. The port
+// before them stays taken until the test ends, so that another run of it does not get them either.
 func free(t *testing.T, rng *rand.Rand, n int) (ports []int) {
 	t.Helper()
+	listen := func(port int) (net.Listener, error) { return net.Listen("tcp", fmt.Sprint("127.0.0.1:", port)) }
 	for range 1000 {
-		port := 20000 + rng.IntN(10000)
-		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port))
-		if err != nil || slices.Contains(ports, port) {
+		first := 20000 + (n+1)*rng.IntN(10000/(n+1))
+		kept, err := listen(first)
+		if err != nil {
 			continue
 		}
-		l.Close()
-		if ports = append(ports, port); len(ports) == n {
+		ports = nil
+		for port := first + 1; port <= first+n; port++ {
+			if l, err := listen(port); err == nil {
+				l.Close()
+				ports = append(ports, port)
+			}
+		}
+		if len(ports) == n {
+			t.Cleanup(func() { kept.Close() })
 			return ports
 		}
+		kept.Close()
 	}
 	t.Fatal("no free ports")
 	return nil

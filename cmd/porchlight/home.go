@@ -23,6 +23,7 @@ type homeCmd struct {
 	List   homeListCmd   `cmd:"" help:"List the homes."`
 	Remove homeRemoveCmd `cmd:"" help:"Remove a home and all that is known about it."`
 	Set    homeSetCmd    `cmd:"" help:"Set a home's quiet times, mutes and caps."`
+	Init   homeInitCmd   `cmd:"" help:"Print the one-time code with which a home's first trusted device is let in."`
 }
 
 type homeAddCmd struct {
@@ -323,7 +324,9 @@ func (c *personRemoveCmd) Run(e *env) error {
 type deviceCmd struct {
 	Add    deviceAddCmd    `cmd:"" help:"Add a device; prints its ID and its token, once."`
 	List   deviceListCmd   `cmd:"" help:"List the devices of a home and how they are."`
-	Remove deviceRemoveCmd `cmd:"" help:"Remove a device: it is disconnected and its token is void."`
+	Remove deviceRemoveCmd `cmd:"" help:"Remove a device: it is disconnected and its credentials are void."`
+	Wipe   deviceWipeCmd   `cmd:"" help:"Tell a device to forget everything, and remove it."`
+	Token  deviceTokenCmd  `cmd:"" help:"Give a device a new token; every credential that it had is void."`
 }
 
 type deviceAddCmd struct {
@@ -333,6 +336,7 @@ type deviceAddCmd struct {
 	Room       string       `help:"Where it stands." placeholder:"ROOM"`
 	Owner      string       `help:"The person it belongs to; default everybody." placeholder:"PERSON"`
 	Controller bool         `help:"It may widen what the home permits, not only restrict."`
+	Until      *time.Time   `help:"A guest's device: it is removed then, as 2026-12-24T18:00:00Z." placeholder:"TIME"`
 	ID         string       `name:"id" help:"Its ID; default a new one." placeholder:"ID"`
 	JSON       bool         `help:"Print JSON."`
 }
@@ -340,7 +344,7 @@ type deviceAddCmd struct {
 // Run adds a device.
 func (c *deviceAddCmd) Run(e *env) error {
 	added, err := ask[delivery.Enrolled](e, "device/add", api.DeviceAdd{Home: c.Home, Device: delivery.DeviceSpec{
-		ID: device.ID(c.ID), Class: c.Class, Name: c.Name, Room: c.Room, Owner: c.Owner, Controller: c.Controller,
+		ID: device.ID(c.ID), Class: c.Class, Name: c.Name, Room: c.Room, Owner: c.Owner, Controller: c.Controller, Until: instant(c.Until),
 	}})
 	if err != nil {
 		return err
@@ -353,6 +357,14 @@ func (c *deviceAddCmd) Run(e *env) error {
 	return t.Flush()
 }
 
+// instant is a time of the command line; none is 0.
+func instant(t *time.Time) device.Instant {
+	if t == nil {
+		return 0
+	}
+	return device.At(*t)
+}
+
 type deviceListCmd struct {
 	Home string `required:"" help:"The home's name." placeholder:"HOME"`
 	JSON bool   `help:"Print JSON."`
@@ -360,8 +372,11 @@ type deviceListCmd struct {
 
 // Run lists devices.
 func (c *deviceListCmd) Run(e *env) error {
-	return list(e, c.JSON, "device/list", api.InHome{Home: c.Home}, "ID\tCLASS\tNAME\tROOM\tOWNER\tCONTROLLER\tSTATE\tMESSAGES", func(d delivery.DeviceState) string {
-		state, controller := "away", "no"
+	return list(e, c.JSON, "device/list", api.InHome{Home: c.Home}, "ID\tCLASS\tNAME\tROOM\tOWNER\tCONTROLLER\tSTATE\tMESSAGES\tUNTIL", func(d delivery.DeviceState) string {
+		state, controller, until := "away", "no", "-"
+		if d.Until != 0 {
+			until = d.Until.Time().Format(time.RFC3339)
+		}
 		switch {
 		case d.Ready:
 			state = "ready"
@@ -371,7 +386,7 @@ func (c *deviceListCmd) Run(e *env) error {
 		if d.Controller {
 			controller = "yes"
 		}
-		return strings.Join([]string{string(d.ID), d.Class.String(), d.Name, dash(d.RoomName), dash(d.OwnerName), controller, state, strconv.Itoa(len(d.Showing))}, "\t")
+		return strings.Join([]string{string(d.ID), d.Class.String(), d.Name, dash(d.RoomName), dash(d.OwnerName), controller, state, strconv.Itoa(len(d.Showing)), until}, "\t")
 	})
 }
 

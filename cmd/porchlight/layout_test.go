@@ -17,11 +17,11 @@ import (
 // arrows are the imports that the packages of the house may make of each other. A new one goes
 // in here first; so does a new package.
 var arrows = map[string][]string{
-	"cmd/porchlight":   {"broker", "broker/api", "broker/delivery", "device", "device/registry", "device/store", "device/wire", "firmware-sim/sim", "policy"},
-	"broker":           {"broker/delivery", "device", "device/registry", "device/store", "device/wire"},
-	"broker/api":       {"broker/delivery", "device", "device/registry", "device/store", "policy", "policy/consent"},
+	"cmd/porchlight":   {"broker", "broker/api", "broker/delivery", "device", "device/authority", "device/registry", "device/store", "device/wire", "firmware-sim/sim", "policy"},
+	"broker":           {"broker/delivery", "device", "device/authority", "device/registry", "device/store", "device/wire"},
+	"broker/api":       {"broker/delivery", "device", "device/authority", "device/registry", "device/store", "policy", "policy/consent"},
 	"firmware-sim":     {"device", "device/wire", "firmware-sim/sim"},
-	"broker/delivery":  {"device", "device/registry", "device/store", "device/twin", "device/wire", "policy", "policy/consent"},
+	"broker/delivery":  {"device", "device/authority", "device/registry", "device/store", "device/twin", "device/wire", "policy", "policy/consent"},
 	"firmware-sim/sim": {"device", "device/wire"},
 	"policy/consent":   {"device", "device/registry", "device/store", "policy"},
 	"policy":           {"device"},
@@ -29,6 +29,7 @@ var arrows = map[string][]string{
 	"device/twin":      {"device", "device/store"},
 	"device/wire":      {"device"},
 	"device/store":     {"device"},
+	"device/authority": {"device"},
 	"device":           {},
 }
 
@@ -39,8 +40,8 @@ var floors = map[string]int{
 	"broker/delivery": 3, "firmware-sim/sim": 3,
 	"policy/consent":  2,
 	"device/registry": 1, "policy": 1, "device/twin": 1, "device/wire": 1,
-	"device/store": 0,
-	"device":       -1, // the vocabulary, under everything
+	"device/store": 0, "device/authority": 0,
+	"device": -1, // the vocabulary, under everything
 }
 
 // topLevel is what may stand at the top. Hidden files and what .gitignore names may too.

@@ -36,10 +36,14 @@ type cli struct {
 	Home    homeCmd    `cmd:"" help:"Homes and what they want."`
 	Person  personCmd  `cmd:"" help:"People of a home."`
 	Device  deviceCmd  `cmd:"" help:"Devices of a home."`
+	Enrol   enrolCmd   `cmd:"" help:"Let new devices in."`
 	Brand   brandCmd   `cmd:"" help:"Brands that may send messages."`
 	Push    pushCmd    `cmd:"" help:"Send a message, as a brand does."`
 	Consent consentCmd `cmd:"" help:"What a home has said yes or no to."`
+	Message messageCmd `cmd:"" help:"Messages that were accepted."`
 	Why     whyCmd     `cmd:"" help:"Explain what becomes of a message, screen by screen."`
+	Audit   auditCmd   `cmd:"" help:"Who did what, when and from where."`
+	Ca      caCmd      `cmd:"" name:"ca" help:"The gateway's certificate authority."`
 	Status  statusCmd  `cmd:"" help:"The gateway at a glance."`
 	Rebuild rebuildCmd `cmd:"" help:"Make all tables again from the journal."`
 	Conform conformCmd `cmd:"" help:"Play the gateway against a device and print which MUSTs of the contract it keeps."`

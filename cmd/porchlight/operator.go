@@ -68,6 +68,13 @@ func printJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
+// printLine prints v as one line of JSON.
+func printLine(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
 // list prints what a verb answers, as a table or as JSON.
 func list[T any](e *env, asJSON bool, verb string, in any, head string, row func(T) string) error {
 	all, err := ask[[]T](e, verb, in)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -22,6 +20,7 @@ import (
 	"porchlight/broker/api"
 	"porchlight/broker/delivery"
 	"porchlight/device"
+	"porchlight/device/authority"
 	"porchlight/device/store"
 )
 
@@ -71,13 +70,13 @@ func serve(ctx context.Context, cfg Config, clock func() device.Instant, log *sl
 		return err
 	}
 	defer closing(log, "store", db)
-	secure, ca, err := broker.LocalCA(data, cfg.TLS.Names, time.Now())
+	ca, err := authority.Open(data, cfg.TLS.Names, time.Now)
 	if err != nil {
 		return err
 	}
 
 	inHall := cfg.Delivery.options()
-	inHall.Now = clock
+	inHall.Now, inHall.Authority = clock, ca
 	desk, err := delivery.NewDesk(db, inHall, log.With("part", "desk"))
 	if err != nil {
 		return err
@@ -87,14 +86,14 @@ func serve(ctx context.Context, cfg Config, clock func() device.Instant, log *sl
 	limit := api.NewLimiter(cfg.Brands.Rate, cfg.Brands.Burst)
 
 	atDoor := cfg.MQTT.options()
-	atDoor.Secure, atDoor.Limit = secure, limit.Allow
+	atDoor.Authority, atDoor.Entrance, atDoor.Audit, atDoor.Limit = ca, desk, desk.Refused, limit.Allow
 	mqtt, err := broker.New(desk, db, atDoor, log.With("part", "mqtt"))
 	if err != nil {
 		return taken(err, "mqtt")
 	}
 	defer closing(log, "mqtt", mqtt)
 	web, err := api.New(desk, db, api.Options{
-		Plain: cfg.HTTP.Plain, TLS: cfg.HTTP.TLS, Inside: cfg.HTTP.Metrics, Secure: secure, AllowPlain: cfg.HTTP.PlainBeyondLoopback, Limit: limit.Allow,
+		Plain: cfg.HTTP.Plain, TLS: cfg.HTTP.TLS, Inside: cfg.HTTP.Metrics, Secure: ca.Server(), AllowPlain: cfg.HTTP.PlainBeyondLoopback, Limit: limit.Allow,
 		Metrics: []prometheus.Collector{desk.Metrics(), mqtt.Metrics()},
 		Ready: func() string {
 			if !working.Load() {
@@ -108,10 +107,10 @@ func serve(ctx context.Context, cfg Config, clock func() device.Instant, log *sl
 	}
 	defer closing(log, "http", web)
 	g := Gateway{
-		Gateway: api.Gateway{Version: version(), Data: data, CA: ca, Listeners: addresses(mqtt, web)},
-		Socket:  filepath.Join(data, socketFile), Desk: desk, Fingerprint: fingerprint(secure.Certificates[0].Certificate),
+		Gateway: api.Gateway{Version: version(), Data: data, CA: ca.Path(), Listeners: addresses(mqtt, web)},
+		Socket:  filepath.Join(data, socketFile), Desk: desk, Fingerprint: ca.Fingerprint(),
 	}
-	operators, err := api.NewOperators(desk, g.Socket, g.Gateway, log.With("part", "operators"))
+	operators, err := api.NewOperators(desk, ca, g.Socket, g.Gateway, mqtt.Renew, log.With("part", "operators"))
 	if err != nil {
 		return err
 	}
@@ -126,7 +125,7 @@ func serve(ctx context.Context, cfg Config, clock func() device.Instant, log *sl
 	parts.Go(func() error { return mqtt.Run(ctx) })
 	parts.Go(func() error { return web.Run(ctx) })
 	parts.Go(func() error { return operators.Run(ctx) })
-	log.Info("gateway runs", "data", data, "ca", ca, "ca_sha256", g.Fingerprint)
+	log.Info("gateway runs", "data", data, "ca", ca.Path(), "ca_sha256", g.Fingerprint)
 	ready(g)
 	err = parts.Wait()
 	log.Info("gateway ends")
@@ -179,12 +178,6 @@ func addresses(mqtt *broker.Door, web *api.Door) map[string]string {
 		}
 	}
 	return all
-}
-
-// fingerprint of the last certificate of a chain, as openssl x509 -fingerprint -sha256 prints it.
-func fingerprint(chain [][]byte) string {
-	sum := sha256.Sum256(chain[len(chain)-1])
-	return strings.ReplaceAll(fmt.Sprintf("% X", sum), " ", ":")
 }
 
 // schemes are the ways in, in the order in which they are told, with what each is.

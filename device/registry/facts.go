@@ -19,13 +19,12 @@ const (
 	deviceDescribed = "device.described"
 	deviceAlarmed   = "device.alarmed"
 	deviceRemoved   = "device.removed"
-	brandAdded      = "brand.added"
-	brandRemoved    = "brand.removed"
 )
 
 type deviceFact struct {
 	device.Device
-	Token []byte `json:"token"` // SHA-256
+	Credential credentialFact `json:"credential"`
+	Origin     *Origin        `json:"origin,omitempty"` // nil: the operator added it
 }
 
 type descriptionFact struct {
@@ -37,11 +36,6 @@ type descriptionFact struct {
 type alarmFact struct {
 	ID device.ID `json:"id"`
 	On bool      `json:"on"`
-}
-
-type brandFact struct {
-	Brand
-	Key []byte `json:"key"` // SHA-256
 }
 
 type idFact[T any] struct {
@@ -84,6 +78,10 @@ func RemoveHome(tx *store.Tx, id device.HomeID) error {
 
 // AddPerson adds somebody to a home.
 func AddPerson(tx *store.Tx, home device.HomeID, name string) (Person, error) {
+	return addPerson(tx, home, name, false)
+}
+
+func addPerson(tx *store.Tx, home device.HomeID, name string, guest bool) (Person, error) {
 	if err := checkName("person", name, 64); err != nil {
 		return Person{}, err
 	}
@@ -101,7 +99,7 @@ func AddPerson(tx *store.Tx, home device.HomeID, name string) (Person, error) {
 	if err != nil {
 		return Person{}, err
 	}
-	p := Person{device.PersonID(id), name}
+	p := Person{device.PersonID(id), name, guest}
 	return p, add(tx, home, personAdded, p)
 }
 
@@ -149,8 +147,20 @@ func AddRoom(tx *store.Tx, home device.HomeID, name string) (Room, error) {
 // AddDevice adds d to its home with the token it will log in with. ErrTaken if the ID is, or
 // was, another device's.
 func AddDevice(tx *store.Tx, d device.Device, token string) error {
+	if len(token) < 43 {
+		return fmt.Errorf("device %s: %w: its token has less than 256 bits", d.ID, ErrInvalid)
+	}
+	return Admit(tx, d, Token(token), 0, nil)
+}
+
+// Admit is AddDevice with any credential. If void is not 0, the device is removed again unless it
+// has logged in before: see Due.
+func Admit(tx *store.Tx, d device.Device, p Proof, void device.Instant, from *Origin) error {
 	if _, err := device.ParseID(string(d.ID)); err != nil {
 		return fmt.Errorf("device: %w: %w", ErrInvalid, err)
+	}
+	if device.IsApplicant(string(d.ID)) {
+		return fmt.Errorf("device %s: %w: IDs of that form are those of devices that are not enrolled yet", d.ID, ErrInvalid)
 	}
 	if !d.Class.Known() {
 		return fmt.Errorf("device %s: %w: class %d is unknown", d.ID, ErrInvalid, d.Class)
@@ -158,8 +168,11 @@ func AddDevice(tx *store.Tx, d device.Device, token string) error {
 	if err := checkName("device", d.Name, 64); err != nil {
 		return err
 	}
-	if len(token) < 43 {
-		return fmt.Errorf("device %s: %w: its token has less than 256 bits", d.ID, ErrInvalid)
+	if d.Until != 0 && d.Until <= tx.Now {
+		return fmt.Errorf("device %s: %w: its end, %s, has passed", d.ID, ErrInvalid, d.Until)
+	}
+	if err := free(tx, d.ID, p); err != nil {
+		return err
 	}
 	if _, err := HomeByID(tx, d.Home); err != nil {
 		return fmt.Errorf("device %s: %w", d.ID, err)
@@ -187,7 +200,7 @@ func AddDevice(tx *store.Tx, d device.Device, token string) error {
 			return fmt.Errorf("device %s: owner %d: %w", d.ID, d.Owner, ErrUnknown)
 		}
 	}
-	return add(tx, d.Home, deviceAdded, deviceFact{d, Hash(token)})
+	return add(tx, d.Home, deviceAdded, deviceFact{d, credentialFact{d.ID, p.hash, p.kind, void}, from})
 }
 
 // Describe records what a device said of itself at its birth, if that is news. changed reports
@@ -221,46 +234,63 @@ func Alarms(tx *store.Tx, home device.HomeID) ([]device.ID, error) {
 		`SELECT id FROM device WHERE home = ? + 0 AND removed = 0 AND alarm = 1`, home)
 }
 
-// RemoveDevice removes a device: its credential is void from now on.
-func RemoveDevice(tx *store.Tx, id device.ID) error {
+// Removal is why a device was removed.
+type Removal string
+
+// The reasons.
+const (
+	ByOperator Removal = "operator"
+	ByReset    Removal = "reset"  // it was set back to how it left the factory
+	ByWipe     Removal = "wiped"  // it was told to forget everything, and has said that it did
+	ByEnd      Removal = "guest"  // a guest's time was over
+	ByAbsence  Removal = "absent" // it was admitted, and never logged in
+)
+
+type removalFact struct {
+	ID  device.ID `json:"id"`
+	Why Removal   `json:"why"`
+}
+
+// RemoveDevice removes a device: its credentials are void from now on, and its ID is never given
+// again.
+func RemoveDevice(tx *store.Tx, id device.ID, why Removal) error {
 	d, err := Device(tx, id)
 	if err != nil {
 		return err
 	}
-	return add(tx, d.Home, deviceRemoved, idFact[device.ID]{id})
+	if err := add(tx, d.Home, deviceRemoved, removalFact{id, why}); err != nil || d.Owner == device.Household {
+		return err
+	}
+	var leaves int
+	err = tx.QueryRow(`SELECT count(*) FROM person WHERE home = ? AND id = ? AND guest = 1 AND NOT EXISTS (SELECT 1 FROM device WHERE home = person.home AND owner = person.id AND removed = 0)`,
+		d.Home, d.Owner).Scan(&leaves)
+	if err != nil || leaves == 0 {
+		return err
+	}
+	return add(tx, d.Home, personRemoved, idFact[device.PersonID]{d.Owner})
 }
 
-// AddBrand registers a brand with the API key it will use.
-func AddBrand(tx *store.Tx, b Brand, key string) error {
-	if _, err := device.ParseBrandID(string(b.ID)); err != nil {
-		return fmt.Errorf("brand: %w: %w", ErrInvalid, err)
+// Due lists the devices whose time is over at now, with why: guests, and those that were admitted
+// and never logged in. next is when the next one's is; 0 if there is none.
+func Due(tx *store.Tx, now device.Instant) (due map[device.ID]Removal, next device.Instant, err error) {
+	due = map[device.ID]Removal{}
+	type row struct {
+		id  device.ID
+		at  device.Instant
+		why Removal
 	}
-	if err := checkName("brand", b.Name, 64); err != nil {
-		return err
+	rows, err := store.List(tx, func(scan scanner) (r row, err error) { err = scan(&r.id, &r.at, &r.why); return },
+		`SELECT id, until, 'guest' FROM device WHERE removed = 0 AND until > 0
+		UNION ALL SELECT device, until, 'absent' FROM credential c WHERE until > 0 AND state = 'pending'
+			AND NOT EXISTS (SELECT 1 FROM credential o WHERE o.device = c.device AND o.hash <> c.hash)`)
+	for _, r := range rows {
+		if r.at <= now {
+			due[r.id] = r.why
+		} else if next == 0 || r.at < next {
+			next = r.at
+		}
 	}
-	if len(b.Purposes) == 0 {
-		return fmt.Errorf("brand %s: %w: it declares no purpose", b.ID, ErrInvalid)
-	}
-	if b.Quota < 1 {
-		return fmt.Errorf("brand %s: %w: its quota of messages in force is less than 1", b.ID, ErrInvalid)
-	}
-	var taken int
-	if err := tx.QueryRow(`SELECT count(*) FROM brand WHERE id = ?`, b.ID).Scan(&taken); err != nil {
-		return err
-	}
-	if taken > 0 {
-		return fmt.Errorf("brand %s: %w", b.ID, ErrTaken)
-	}
-	return add(tx, device.Gateway, brandAdded, brandFact{b, Hash(key)})
-}
-
-// RemoveBrand removes a brand: its key is void from now on. Its messages in force are the
-// Desk's to withdraw.
-func RemoveBrand(tx *store.Tx, id device.BrandID) error {
-	if _, err := BrandByID(tx, id); err != nil {
-		return err
-	}
-	return add(tx, device.Gateway, brandRemoved, idFact[device.BrandID]{id})
+	return due, next, err
 }
 
 func next(tx *store.Tx, query string, args ...any) (int64, error) {
@@ -291,7 +321,7 @@ func Apply(tx *store.Apply, e store.Event) (mine bool, err error) {
 		return true, nil
 	case personAdded:
 		return true, store.With(e, func(p Person) error {
-			return tx.Exec(`INSERT INTO person (home, id, name) VALUES (?, ?, ?)`, e.Home, p.ID, p.Name)
+			return tx.Exec(`INSERT INTO person (home, id, name, guest) VALUES (?, ?, ?, ?)`, e.Home, p.ID, p.Name, p.Guest)
 		})
 	case personRemoved:
 		return true, store.With(e, func(f idFact[device.PersonID]) error {
@@ -306,12 +336,16 @@ func Apply(tx *store.Apply, e store.Event) (mine bool, err error) {
 		})
 	case deviceAdded:
 		return true, store.With(e, func(f deviceFact) error {
-			err := tx.Exec(`INSERT INTO device (id, home, class, name, room, owner, controller) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-				f.ID, e.Home, f.Class, f.Name, f.Room, f.Owner, f.Controller)
+			err := tx.Exec(`INSERT INTO device (id, home, class, name, room, owner, controller, until) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+				f.ID, e.Home, f.Class, f.Name, f.Room, f.Owner, f.Controller, f.Until)
 			if err != nil {
 				return err
 			}
-			return tx.Exec(`INSERT INTO credential (hash, kind, device) VALUES (?, ?, ?)`, f.Token, deviceToken, f.ID)
+			state := Active
+			if f.Credential.Until != 0 {
+				state = Pending
+			}
+			return tx.Exec(`INSERT INTO credential (hash, kind, device, state, at, until) VALUES (?, ?, ?, ?, ?, ?)`, f.Credential.Hash, f.Credential.Kind, f.ID, state, e.At, f.Credential.Until)
 		})
 	case deviceDescribed:
 		return true, store.With(e, func(f descriptionFact) error {
@@ -328,29 +362,11 @@ func Apply(tx *store.Apply, e store.Event) (mine bool, err error) {
 	case deviceAlarmed:
 		return true, store.With(e, func(f alarmFact) error { return tx.Exec(`UPDATE device SET alarm = ? WHERE id = ?`, f.On, f.ID) })
 	case deviceRemoved:
-		return true, store.With(e, func(f idFact[device.ID]) error {
+		return true, store.With(e, func(f removalFact) error {
 			if err := tx.Exec(`DELETE FROM credential WHERE device = ?`, f.ID); err != nil {
 				return err
 			}
 			return tx.Exec(`UPDATE device SET removed = 1 WHERE id = ?`, f.ID)
-		})
-	case brandAdded:
-		return true, store.With(e, func(f brandFact) error {
-			purposes, err := json.Marshal(f.Purposes)
-			if err != nil {
-				return err
-			}
-			if err := tx.Exec(`INSERT INTO brand (id, name, purposes, quota) VALUES (?, ?, ?, ?)`, f.ID, f.Name, string(purposes), f.Quota); err != nil {
-				return err
-			}
-			return tx.Exec(`INSERT INTO credential (hash, kind, brand) VALUES (?, ?, ?)`, f.Key, brandKey, f.ID)
-		})
-	case brandRemoved:
-		return true, store.With(e, func(f idFact[device.BrandID]) error {
-			if err := tx.Exec(`DELETE FROM credential WHERE brand = ?`, f.ID); err != nil {
-				return err
-			}
-			return tx.Exec(`UPDATE brand SET removed = 1 WHERE id = ?`, f.ID)
 		})
 	}
 	return false, nil

@@ -6,11 +6,6 @@
 package registry
 
 import (
-	"crypto/rand"
-	"crypto/sha256"
-	"crypto/subtle"
-	"database/sql"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,84 +33,15 @@ type Home struct {
 
 // Person is somebody who lives in a home.
 type Person struct {
-	ID   device.PersonID `json:"id"`
-	Name string          `json:"name"` // never in a log
+	ID    device.PersonID `json:"id"`
+	Name  string          `json:"name"`            // never in a log
+	Guest bool            `json:"guest,omitempty"` // came with a device that is here for a while, and leaves with it
 }
 
 // Room is a room of a home.
 type Room struct {
 	ID   device.RoomID `json:"id"`
 	Name string        `json:"name"`
-}
-
-// Brand is a sender of messages.
-type Brand struct {
-	ID       device.BrandID `json:"id"`
-	Name     string         `json:"name"`     // as people see it
-	Purposes []string       `json:"purposes"` // what it declared; nothing else is taken from it
-	Quota    int            `json:"quota"`    // messages in force at one time
-}
-
-// NewToken makes a device's token: 256 random bits in base64url, 43 characters. The first is no
-// hyphen, which a command line would take for a flag.
-func NewToken() string {
-	for {
-		var b [32]byte
-		rand.Read(b[:])
-		if s := base64.RawURLEncoding.EncodeToString(b[:]); s[0] != '-' {
-			return s
-		}
-	}
-}
-
-// NewKey makes a brand's API key: "plk_" and 256 random bits in base64url.
-func NewKey() string { return "plk_" + NewToken() }
-
-// Hash is what is kept of a token or key. A slow hash would add nothing at 256 random bits.
-func Hash(secret string) []byte {
-	h := sha256.Sum256([]byte(secret))
-	return h[:]
-}
-
-// The kinds of credential.
-const (
-	deviceToken = "device-token"
-	brandKey    = "brand-key"
-)
-
-// Authenticate returns the device that logs in with token and calls itself id. The credential
-// is looked up by its hash; that it belongs to id is compared in constant time. Every refusal
-// is the same ErrUnknown.
-func Authenticate(tx *store.Tx, id device.ID, token string) (device.Device, error) {
-	if token == "" {
-		return device.Device{}, fmt.Errorf("authenticate device: %w", ErrUnknown)
-	}
-	var owner string
-	err := tx.QueryRow(`SELECT device FROM credential WHERE hash = ? AND kind = ?`, Hash(token), deviceToken).Scan(&owner)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return device.Device{}, fmt.Errorf("authenticate device: %w", err)
-	}
-	if subtle.ConstantTimeCompare([]byte(owner), []byte(id)) != 1 {
-		return device.Device{}, fmt.Errorf("authenticate device: %w", ErrUnknown)
-	}
-	return Device(tx, id)
-}
-
-// AuthenticateBrand returns the brand whose API key this is, or ErrUnknown.
-func AuthenticateBrand(tx *store.Tx, key string) (Brand, error) {
-	var id device.BrandID
-	err := tx.QueryRow(`SELECT brand FROM credential WHERE hash = ? AND kind = ?`, Hash(key), brandKey).Scan(&id)
-	if err != nil {
-		return Brand{}, fmt.Errorf("authenticate brand: %w", unknown(err))
-	}
-	return BrandByID(tx, id)
-}
-
-func unknown(err error) error {
-	if errors.Is(err, sql.ErrNoRows) {
-		return ErrUnknown
-	}
-	return err
 }
 
 // HomeByName finds a home by the name the operator gave it.
@@ -146,8 +72,8 @@ func Homes(tx *store.Tx) ([]Home, error) {
 
 // People lists the people of a home by number.
 func People(tx *store.Tx, home device.HomeID) ([]Person, error) {
-	return store.List(tx, func(scan scanner) (p Person, err error) { err = scan(&p.ID, &p.Name); return },
-		`SELECT id, name FROM person WHERE home = ? ORDER BY id`, home)
+	return store.List(tx, func(scan scanner) (p Person, err error) { err = scan(&p.ID, &p.Name, &p.Guest); return },
+		`SELECT id, name, guest FROM person WHERE home = ? ORDER BY id`, home)
 }
 
 // Rooms lists the rooms of a home by number.
@@ -156,11 +82,11 @@ func Rooms(tx *store.Tx, home device.HomeID) ([]Room, error) {
 		`SELECT id, name FROM room WHERE home = ? ORDER BY id`, home)
 }
 
-const deviceColumns = `SELECT id, home, class, name, room, owner, controller, model, can FROM device `
+const deviceColumns = `SELECT id, home, class, name, room, owner, controller, until, model, can FROM device `
 
 func scanDevice(scan scanner) (d device.Device, err error) {
 	var model, can string
-	if err = scan(&d.ID, &d.Home, &d.Class, &d.Name, &d.Room, &d.Owner, &d.Controller, &model, &can); err != nil {
+	if err = scan(&d.ID, &d.Home, &d.Class, &d.Name, &d.Room, &d.Owner, &d.Controller, &d.Until, &model, &can); err != nil {
 		return d, err
 	}
 	if err = json.Unmarshal([]byte(model), &d.Model); err != nil {
@@ -184,33 +110,6 @@ func Device(tx *store.Tx, id device.ID) (device.Device, error) {
 // Devices lists the devices of a home by name.
 func Devices(tx *store.Tx, home device.HomeID) ([]device.Device, error) {
 	return store.List(tx, scanDevice, deviceColumns+`WHERE home = ? AND removed = 0 ORDER BY name, id`, home)
-}
-
-const brandColumns = `SELECT id, name, purposes, quota FROM brand `
-
-func scanBrand(scan scanner) (b Brand, err error) {
-	var purposes string
-	if err = scan(&b.ID, &b.Name, &purposes, &b.Quota); err != nil {
-		return b, err
-	}
-	if err = json.Unmarshal([]byte(purposes), &b.Purposes); err != nil {
-		return b, fmt.Errorf("purposes of brand %s: %w", b.ID, err)
-	}
-	return b, nil
-}
-
-// BrandByID finds a brand that has not been removed.
-func BrandByID(tx *store.Tx, id device.BrandID) (Brand, error) {
-	b, err := scanBrand(tx.QueryRow(brandColumns+`WHERE id = ? AND removed = 0`, id).Scan)
-	if err != nil {
-		return Brand{}, fmt.Errorf("brand %s: %w", id, unknown(err))
-	}
-	return b, nil
-}
-
-// Brands lists all brands by ID.
-func Brands(tx *store.Tx) ([]Brand, error) {
-	return store.List(tx, scanBrand, brandColumns+`WHERE removed = 0 ORDER BY id`)
 }
 
 type scanner = func(...any) error

@@ -84,7 +84,7 @@ func TestAddAndRefuse(t *testing.T) {
 		"zone of the machine":  {func(tx *store.Tx) error { _, err := AddHome(tx, "elm", "Local"); return err }, ErrInvalid},
 		"person taken":         {func(tx *store.Tx) error { _, err := AddPerson(tx, home.ID, "Anna"); return err }, ErrTaken},
 		"person not there":     {func(tx *store.Tx) error { return RemovePerson(tx, home.ID, 9) }, ErrUnknown},
-		"device not there":     {func(tx *store.Tx) error { return RemoveDevice(tx, "nobody") }, ErrUnknown},
+		"device not there":     {func(tx *store.Tx) error { return RemoveDevice(tx, "nobody", ByOperator) }, ErrUnknown},
 		"a good brand":         {brand(func(b *Brand) {}), nil},
 		"brand without aim":    {brand(func(b *Brand) { b.Purposes = nil }), ErrInvalid},
 		"brand without quota":  {brand(func(b *Brand) { b.Quota = 0 }), ErrInvalid},
@@ -121,7 +121,7 @@ func TestAuthenticate(t *testing.T) {
 	})
 	try := func(id device.ID, token string) (err error) {
 		return db.View(t.Context(), func(tx *store.Tx) error {
-			d, err := Authenticate(tx, id, token)
+			d, err := Authenticate(tx, id, Token(token))
 			if err == nil && d.ID != id {
 				t.Errorf("%s logged in as %s", id, d.ID)
 			}
@@ -152,7 +152,9 @@ func TestAuthenticate(t *testing.T) {
 		t.Errorf("a device's token as a key: %v, want ErrUnknown", err)
 	}
 	// Removed is removed, and an ID is never given again.
-	update(t, db, func(tx *store.Tx) error { return errors.Join(RemoveDevice(tx, "tv-oak"), RemoveBrand(tx, "grocer")) })
+	update(t, db, func(tx *store.Tx) error {
+		return errors.Join(RemoveDevice(tx, "tv-oak", ByOperator), RemoveBrand(tx, "grocer"))
+	})
 	if err := try("tv-oak", tokens["tv-oak"]); !errors.Is(err, ErrUnknown) {
 		t.Errorf("a removed device: %v, want ErrUnknown", err)
 	}

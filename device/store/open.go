@@ -449,13 +449,13 @@ func (db *DB) Events(ctx context.Context, home device.HomeID, after int64, f fun
 	for {
 		var events []Event
 		err := db.View(ctx, func(tx *Tx) error {
-			rows, err := tx.Query("SELECT seq, home, pos, at, kind, body FROM journal WHERE home = ? AND pos > ? ORDER BY pos LIMIT ?", home, after, page)
+			rows, err := tx.Query("SELECT seq, home, pos, at, actor, kind, body FROM journal WHERE home = ? AND pos > ? ORDER BY pos LIMIT ?", home, after, page)
 			if err != nil {
 				return err
 			}
 			for rows.Next() {
 				var e Event
-				if err := rows.Scan(&e.Seq, &e.Home, &e.Pos, &e.At, &e.Kind, &e.Body); err != nil {
+				if err := rows.Scan(&e.Seq, &e.Home, &e.Pos, &e.At, &e.Actor, &e.Kind, &e.Body); err != nil {
 					return err
 				}
 				events = append(events, e)

@@ -86,14 +86,14 @@ func replay(ctx context.Context, tx *Tx, into *Apply, project Projector, progres
 	if err := tx.QueryRow("SELECT count(*) FROM journal").Scan(&total); err != nil {
 		return nil, err
 	}
-	rows, err := tx.Query("SELECT seq, home, pos, at, kind, body FROM journal ORDER BY seq")
+	rows, err := tx.Query("SELECT seq, home, pos, at, actor, kind, body FROM journal ORDER BY seq")
 	if err != nil {
 		return nil, err
 	}
 	heads := make(map[device.HomeID]int64)
 	for rows.Next() {
 		var e Event
-		if err := rows.Scan(&e.Seq, &e.Home, &e.Pos, &e.At, &e.Kind, &e.Body); err != nil {
+		if err := rows.Scan(&e.Seq, &e.Home, &e.Pos, &e.At, &e.Actor, &e.Kind, &e.Body); err != nil {
 			return nil, err
 		}
 		if head := heads[e.Home]; e.Pos != head+1 {

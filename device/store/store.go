@@ -26,12 +26,13 @@ var (
 
 // Event is one entry of a home's journal: a durable fact or decision.
 type Event struct {
-	Seq  int64          // place among all events of this gateway, from 1; set by Append
-	Home device.HomeID  // whose book; device.Gateway for brands and messages
-	Pos  int64          // place in that book, from 1; set by Append
-	At   device.Instant // when it was taken in; set by Append to the transaction's Now
-	Kind string         // noun.past, as "consent.given"; the noun decides who projects it
-	Body []byte         // JSON, the noun's own
+	Seq   int64          // place among all events of this gateway, from 1; set by Append
+	Home  device.HomeID  // whose book; device.Gateway for brands and messages
+	Pos   int64          // place in that book, from 1; set by Append
+	At    device.Instant // when it was taken in; set by Append to the transaction's Now
+	Actor device.Actor   // who caused it; set by Append to the transaction's
+	Kind  string         // noun.past, as "consent.given"; the noun decides who projects it
+	Body  []byte         // JSON, the noun's own
 
 	fact any // while it is being appended: what Body was made of
 }

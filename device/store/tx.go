@@ -15,6 +15,8 @@ import (
 type Tx struct {
 	Now device.Instant // one instant for all of the unit
 
+	Actor device.Actor // who causes what is appended; may be set before the first Append
+
 	c       *conn
 	ctx     context.Context // of View, for the life of its closure; nil in Update
 	project Projector       // nil in View
@@ -142,7 +144,7 @@ func (tx *Tx) append(home device.HomeID, after int64, kind string, body any) (Ev
 			return Event{}, err
 		}
 	}
-	e := Event{Home: home, Pos: after + 1, At: tx.Now, Kind: kind, Body: b.raw, fact: b.value}
+	e := Event{Home: home, Pos: after + 1, At: tx.Now, Actor: tx.Actor, Kind: kind, Body: b.raw, fact: b.value}
 	if tx.failed = tx.write(&e); tx.failed != nil {
 		return Event{}, tx.failed
 	}
@@ -174,8 +176,8 @@ func (tx *Tx) write(e *Event) error {
 		}
 	}
 	e.Seq = tx.book.seq + 1
-	if err := tx.c.exec("INSERT INTO journal (seq, home, pos, at, kind, body) VALUES (?, ?, ?, ?, ?, ?)",
-		e.Seq, int64(e.Home), e.Pos, int64(e.At), e.Kind, e.Body); err != nil {
+	if err := tx.c.exec("INSERT INTO journal (seq, home, pos, at, actor, kind, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
+		e.Seq, int64(e.Home), e.Pos, int64(e.At), string(e.Actor), e.Kind, e.Body); err != nil {
 		return err
 	}
 	tx.book.seq, tx.book.heads[e.Home] = e.Seq, e.Pos

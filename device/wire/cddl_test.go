@@ -5,6 +5,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -51,6 +52,9 @@ func TestContractKeys(t *testing.T) {
 		"up-twin": Proposal{}, "up-bye": Bye{}, "present": Present{}, "response": Response{}, "cancel": Cancel{},
 		"dn-time": Time{}, "dn-twin": Twin{}, "doc": Document{}, "choice": BrandChoice{}, "quiet": QuietTime{},
 		"mute": Mute{}, "dn-err": Err{},
+		"apply": Apply{}, "reveal": Reveal{}, "challenge": Challenge{}, "admitted": Admitted{}, "turned-away": TurnedAway{},
+		"up-key": KeyRequest{}, "key-ask": KeyAsk{}, "key-issued": KeyIssued{}, "dn-cmd": Command{},
+		"up-join": Join{}, "dn-join": Window{}, "applicant": Applicant{}, "outcome": JoinOutcome{},
 	}
 	for rule, body := range contract {
 		if _, ok := types[rule]; !ok && strings.HasPrefix(body, "{") {
@@ -77,12 +81,15 @@ func TestContractKeys(t *testing.T) {
 			t.Errorf("contract.cddl: %s does not say that other keys are passed over", rule)
 		}
 	}
-	for leaf, rule := range map[Leaf]string{
-		UpBirth: "up-birth", UpCtx: "up-ctx", UpEvt: "up-evt", UpTwin: "up-twin", UpBye: "up-bye",
-		DnMsg: "dn-msg", DnTwin: "dn-twin", DnTime: "dn-time", DnErr: "dn-err",
-	} {
-		if contract[rule] == "" || strings.ReplaceAll(string(leaf), "/", "-") != rule {
+	for _, leaf := range leaves {
+		if rule := strings.ReplaceAll(string(leaf), "/", "-"); contract[rule] == "" {
 			t.Errorf("leaf %s has no rule %s", leaf, rule)
+		}
+	}
+	for rule := range contract {
+		leaf := Leaf(strings.Replace(rule, "-", "/", 1))
+		if (strings.HasPrefix(rule, "up-") || strings.HasPrefix(rule, "dn-")) && !slices.Contains(leaves, leaf) {
+			t.Errorf("rule %s has no leaf", rule)
 		}
 	}
 }
@@ -97,6 +104,15 @@ func fields(t reflect.Type) func(func(reflect.StructField) bool) {
 	}
 }
 
+var enrolNumbers = map[string]map[string]int{
+	"way": {"code": int(ByCode), "label": int(ByLabel), "home": int(ByHome)},
+	"why": {"closed": int(Closed), "rejected": int(Rejected), "tries": int(Tries), "late": int(Late), "unproven": int(Unproven),
+		"full": int(Full), "unusable": int(Unusable)},
+	"command": {"wipe": int(Wipe)},
+	"join-op": {"open": int(JoinOpen), "close": int(JoinClose), "admit": int(JoinAdmit), "reject": int(JoinReject)},
+	"result":  {"admitted": int(JoinAdmitted), "wrong": int(JoinWrong), "ended": int(JoinEnded)},
+}
+
 // TestContractNumbers holds the numbers in words to ours.
 func TestContractNumbers(t *testing.T) {
 	contract := rules(t)
@@ -109,6 +125,9 @@ func TestContractNumbers(t *testing.T) {
 		"reason": {"guard-failed": int(GuardFailed), "busy": int(Busy), "unsupported-form": int(UnsupportedForm), "driving": int(DrivingNow),
 			"user-dnd": int(UserDND), "too-large": int(TooLarge), "internal": int(Internal), "unknown-message": int(UnknownMessage), "stale": int(Stale)},
 	}
+	for rule, want := range enrolNumbers {
+		ours[rule] = want
+	}
 	for c := range device.Class(200) {
 		if c.Known() {
 			ours["class"][c.String()] = int(c)
@@ -117,6 +136,19 @@ func TestContractNumbers(t *testing.T) {
 	for f := range device.Form(200) {
 		if f.Known() {
 			ours["form"][f.String()] = int(f)
+		}
+	}
+	for rule, body := range contract {
+		if _, ok := ours[rule]; !ok && strings.HasPrefix(body, "&(") {
+			t.Errorf("contract.cddl: no numbers of ours for the rule %s", rule)
+		}
+	}
+	for frame, op := range map[string]uint8{
+		"present": opPresent, "cancel": opCancel, "apply": opApply, "reveal": opReveal, "challenge": opChallenge,
+		"admitted": opAdmitted, "turned-away": opTurnedAway, "key-ask": opKeyAsk, "key-issued": opKeyIssued,
+	} {
+		if got, _, _ := strings.Cut(strings.TrimSpace(strings.TrimPrefix(contract[frame], "{")), ","); got != fmt.Sprintf("0: %d", op) {
+			t.Errorf("rule %s begins %q, its op is %d", frame, got, op)
 		}
 	}
 	for rule, want := range ours {
@@ -148,6 +180,14 @@ func TestContractLimits(t *testing.T) {
 		fmt.Sprintf("8: [0*%d msg-id]", MaxHeld),
 		fmt.Sprintf("2: [0*%d msg-id], ; keep", MaxHeld),
 		fmt.Sprintf("At most %d bytes. doc = {", MaxTwin),
+		fmt.Sprintf("nonce = bstr .size %d hash = bstr .size %d ", NonceSize, HashSize),
+		fmt.Sprintf("request = bstr .size (1..%d) ", MaxRequest),
+		fmt.Sprintf("certificate = bstr .size (1..%d) ", MaxCertificate),
+		fmt.Sprintf("token = tstr .size (1..%d) ", MaxName),
+		fmt.Sprintf("4: [1*%d certificate], ; authorities", MaxCAs),
+		fmt.Sprintf("3: [1*%d certificate], ; authorities", MaxCAs),
+		fmt.Sprintf("? 3: tstr .size (0..%d), ; of admit: what was typed", MaxCode),
+		fmt.Sprintf("1: [0*%d applicant]", MaxApplicants),
 	} {
 		if !strings.Contains(words, want) {
 			t.Errorf("contract.cddl does not say %q", want)

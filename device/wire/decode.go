@@ -47,12 +47,7 @@ const undefined cbor.SimpleValue = 23
 func DecodeBirth(b []byte) (Birth, error) {
 	return decode(UpBirth, b, func(t *table, f *Birth) {
 		f.Seq = t.uint(0, "seq", required)
-		t.sub(1, "model", required, func(t *table) {
-			f.Model.Maker = t.text(0, "maker", required)
-			f.Model.Name = t.text(1, "name", required)
-			f.Model.Hardware = t.text(2, "hardware", optional)
-			f.Model.Serial = t.text(3, "serial", optional)
-		})
+		t.sub(1, "model", required, func(t *table) { readModel(t, &f.Model) })
 		f.Class = device.Class(t.known(2, "class", required))
 		t.sub(3, "caps", required, func(t *table) { readCapabilities(t, &f.Can) })
 		f.Attributes = t.texts(4, "attributes", required)
@@ -61,6 +56,13 @@ func DecodeBirth(b []byte) (Birth, error) {
 		f.Software = t.text(7, "software", optional)
 		f.Held = t.messages(8, "held", optional)
 	})
+}
+
+func readModel(t *table, m *Model) {
+	m.Maker = t.text(0, "maker", required)
+	m.Name = t.text(1, "name", required)
+	m.Hardware = t.text(2, "hardware", optional)
+	m.Serial = t.text(3, "serial", optional)
 }
 
 func readCapabilities(t *table, c *Capabilities) {
@@ -471,6 +473,30 @@ func (t *table) bool(key uint64, name string, must presence) bool {
 		t.fail(wrong(name, v, "true or false"))
 	}
 	return b
+}
+
+func (t *table) bytes(key uint64, name string, must presence) []byte {
+	v, ok := t.take(key, name, must)
+	if !ok {
+		return nil
+	}
+	b, ok := v.([]byte)
+	if !ok {
+		t.fail(wrong(name, v, "a byte string"))
+	}
+	return b
+}
+
+func (t *table) blobs(key uint64, name string, must presence) (list [][]byte) {
+	t.each(key, name, must, func(v any) error {
+		b, ok := v.([]byte)
+		if !ok {
+			return wrong("it", v, "a byte string")
+		}
+		list = append(list, b)
+		return nil
+	})
+	return list
 }
 
 func (t *table) message(key uint64, name string, must presence) (id device.MessageID) {

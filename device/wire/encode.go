@@ -3,6 +3,7 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -22,7 +23,7 @@ var encoding = func() cbor.EncMode {
 }()
 
 // Encode makes the bytes of a frame: one of this package's frame types or a pointer to one. It
-// sets the Op of a Present and a Cancel. It fails with [ErrFrame] where a decoder would, so a
+// sets the Op where a frame has a fixed one. It fails with [ErrFrame] where a decoder would, so a
 // frame that leaves is one that we would take.
 func Encode(frame any) ([]byte, error) {
 	switch f := frame.(type) {
@@ -51,26 +52,38 @@ func Encode(frame any) ([]byte, error) {
 			f.Text = strings.ToValidUTF8(f.Text[:MaxText], "")
 		}
 		return encode(DnErr, &f, f)
-	case *Birth:
-		return Encode(*f)
-	case *Context:
-		return Encode(*f)
-	case *Event:
-		return Encode(*f)
-	case *Proposal:
-		return Encode(*f)
-	case *Bye:
-		return Encode(*f)
-	case *Present:
-		return Encode(*f)
-	case *Cancel:
-		return Encode(*f)
-	case *Twin:
-		return Encode(*f)
-	case *Time:
-		return Encode(*f)
-	case *Err:
-		return Encode(*f)
+	case Apply:
+		f.Op = opApply
+		return encode(UpEnrol, &f, f)
+	case Reveal:
+		f.Op = opReveal
+		return encode(UpEnrol, &f, f)
+	case KeyRequest:
+		return encode(UpKey, &f, f)
+	case Join:
+		return encode(UpJoin, &f, f)
+	case Challenge:
+		f.Op = opChallenge
+		return encode(DnEnrol, &f, f)
+	case Admitted:
+		f.Op = opAdmitted
+		return encode(DnEnrol, &f, f)
+	case TurnedAway:
+		f.Op = opTurnedAway
+		return encode(DnEnrol, &f, f)
+	case KeyAsk:
+		f.Op = opKeyAsk
+		return encode(DnKey, &f, f)
+	case KeyIssued:
+		f.Op = opKeyIssued
+		return encode(DnKey, &f, f)
+	case Command:
+		return encode(DnCmd, &f, f)
+	case Window:
+		return encode(DnJoin, &f, f)
+	}
+	if p := reflect.ValueOf(frame); p.Kind() == reflect.Pointer && !p.IsNil() {
+		return Encode(p.Elem().Interface())
 	}
 	return nil, fmt.Errorf("encode %T: not a frame", frame)
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"porchlight/device"
 )
 
 // FuzzDecode gives any bytes to every decoder: it must not panic, its error must be an
@@ -79,6 +81,31 @@ func FuzzTopic(f *testing.F) {
 		}
 		if AllowBrandSubscribe("fresh-co", topic) && !strings.HasPrefix(topic, "pl/1/b/fresh-co/dn/") {
 			t.Errorf("%q was allowed", topic)
+		}
+	})
+}
+
+// FuzzBinding: a code has six digits and a client ID is an applicant's, whatever goes in, and how a
+// secret is spelled does not matter.
+func FuzzBinding(f *testing.F) {
+	f.Add(labelSecret, caCert, nonceD, nonceG)
+	f.Add("", []byte{}, speakerD, speakerG)
+	f.Add("\xff İ-K", firstCSR, nonceG, nonceD)
+	f.Fuzz(func(t *testing.T, secret string, keys, nonceD, nonceG []byte) {
+		b := Binding{NonceD: nonceD, NonceG: nonceG}
+		copy(b.Device[:], keys[copy(b.CA[:], keys):])
+		if code := b.Code(); len(code) != 6 || strings.Trim(code, "0123456789") != "" {
+			t.Errorf("code %q", code)
+		}
+		if id := ApplicantID(b.Device, Commitment(nonceD, b.Device)); !device.IsApplicant(id) {
+			t.Errorf("client ID %q", id)
+		}
+		plain := PlainSecret(secret)
+		if PlainSecret(plain) != plain || strings.ContainsAny(plain, "- ABCDEFGHIJKLMNOPQRSTUVWXYZ") {
+			t.Errorf("%q became %q, then %q", secret, plain, PlainSecret(plain))
+		}
+		if !bytes.Equal(b.Proof(secret), b.Proof(plain)) || !bytes.Equal(b.Proof(secret), b.Proof(" -"+secret)) {
+			t.Errorf("the proof hangs on how %q is spelled", secret)
 		}
 	})
 }

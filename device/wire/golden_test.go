@@ -108,6 +108,46 @@ var goldens = []golden{
 
 	{"error without a word", DnErr, Err{Seq: 5, Code: 0x99}},
 	{"error", DnErr, Err{Seq: 5, Code: 0x99, Leaf: "up/ctx", Text: `bad frame: up/ctx: values: "ux.driving" is 70 bytes long, at most 64`}},
+
+	{"fridge applies", UpEnrol, Apply{Op: 1, Commit: Commitment(nonceD, keyOf(firstCSR)), CSR: firstCSR, Model: Model{Maker: "Polar", Name: "F2"}, Class: device.Fridge, Way: ByCode}},
+	{"speaker applies for a token", UpEnrol, Apply{Op: 1, Commit: Commitment(speakerD, noKey), Model: Model{Maker: "Murmur", Name: "S1", Serial: "5f2c9e"}, Class: device.Speaker, Way: ByLabel}},
+	{"nonce", UpEnrol, Reveal{Op: 2, Nonce: nonceD}},
+	{"nonce with a proof", UpEnrol, Reveal{Op: 2, Nonce: speakerD, Proof: Binding{keyOf(caCert), noKey, speakerD, speakerG}.Proof(labelSecret)}},
+	{"challenge", DnEnrol, Challenge{Op: 1, Nonce: nonceG}},
+	{"admitted with a certificate", DnEnrol, Admitted{Op: 2, ID: me, Certificate: firstCert, CAs: [][]byte{caCert}, Name: "porchlight", Clock: 1_790_000_000_123}},
+	{"admitted with a token, two authorities", DnEnrol, Admitted{
+		Op: 2, ID: me, Token: "Zm9yLXRoZS1nb2xkZW4tZnJhbWVzLW9ubHktMDEyMzQ", CAs: [][]byte{caCert, caCert}, Name: "porchlight", Clock: 1_790_000_000_123,
+	}},
+	{"turned away without a word", DnEnrol, TurnedAway{Op: 3, Why: Late}},
+	{"turned away", DnEnrol, TurnedAway{Op: 3, Why: Unusable, Text: "bad certificate request: the key is not of the kind P-256"}},
+
+	{"request for a certificate", UpKey, KeyRequest{Seq: 12, CSR: secondCSR}},
+	{"request for a token", UpKey, KeyRequest{Seq: 12}},
+	{"asked for a key at once", DnKey, KeyAsk{Op: 1}},
+	{"asked for a key", DnKey, KeyAsk{Op: 1, Until: 1_821_536_000_000}},
+	{"new certificate", DnKey, KeyIssued{Op: 2, Certificate: secondCert, CAs: [][]byte{caCert}, Until: 1_842_617_600_000}},
+	{"new token", DnKey, KeyIssued{Op: 2, Token: "Zm9yLXRoZS1nb2xkZW4tZnJhbWVzLW9ubHktMDEyMzQ", CAs: [][]byte{caCert}}},
+	{"wipe", DnCmd, Command{Op: Wipe}},
+
+	{"open the window", UpJoin, Join{Seq: 3, Op: JoinOpen}},
+	{"close the window", UpJoin, Join{Seq: 4, Op: JoinClose}},
+	{"admit", UpJoin, Join{Seq: 5, Op: JoinAdmit, Applicant: "e-cdba0ae5fb05533b", Code: "712 264"}},
+	{"admit a guest's", UpJoin, Join{
+		Seq: 6, Op: JoinAdmit, Applicant: "e-cdba0ae5fb05533b", Code: "712264", Name: "Kühlschrank", Room: "Küche", Person: 2, Until: 1_790_604_800_000, Controller: true,
+	}},
+	{"reject", UpJoin, Join{Seq: 7, Op: JoinReject, Applicant: "e-cdba0ae5fb05533b"}},
+	{"window closed", DnJoin, Window{}},
+	{"window", DnJoin, Window{
+		Until: 1_790_000_900_000,
+		Applicants: []Applicant{
+			{ID: "e-cdba0ae5fb05533b", Class: device.Fridge, Model: Model{Maker: "Polar", Name: "F2"}, Way: ByCode, Tries: 2},
+			{ID: "e-7a3902274d3ea310", Class: device.Speaker, Model: Model{Maker: "Murmur", Name: "S1", Serial: "5f2c9e"}, Way: ByLabel, Tries: 3},
+		},
+		Outcome: &JoinOutcome{Applicant: "e-cdba0ae5fb05533b", Result: JoinWrong},
+	}},
+	{"window after one was admitted", DnJoin, Window{
+		Until: 1_790_000_900_000, Outcome: &JoinOutcome{Applicant: "e-cdba0ae5fb05533b", Result: JoinAdmitted, Device: me},
+	}},
 }
 
 // bytesOf encodes a golden value as its device or the gateway would.
@@ -138,26 +178,53 @@ func decodeAs(leaf Leaf, b []byte) (v any, err error) {
 		return DecodeBye(b)
 	case DnMsg:
 		p, c, err := DecodeMsg(b)
-		switch {
-		case p != nil && c != nil, (p == nil && c == nil) != (err != nil):
-			return nil, fmt.Errorf("DecodeMsg gave %v, %v, %v", p, c, err)
-		case p != nil:
-			return *p, err
-		case c != nil:
-			return *c, err
-		}
-		return nil, err
+		return one(err, p, c)
 	case DnTwin:
 		return DecodeTwin(b)
 	case DnTime:
 		return DecodeTime(b)
 	case DnErr:
 		return DecodeErr(b)
+	case UpEnrol:
+		a, r, err := DecodeEnrol(b)
+		return one(err, a, r)
+	case DnEnrol:
+		f, err := DecodeEnrolment(b)
+		return one(err, f.Challenge, f.Admitted, f.TurnedAway)
+	case UpKey:
+		return DecodeKeyRequest(b)
+	case DnKey:
+		a, k, err := DecodeKey(b)
+		return one(err, a, k)
+	case DnCmd:
+		return DecodeCommand(b)
+	case UpJoin:
+		return DecodeJoin(b)
+	case DnJoin:
+		return DecodeWindow(b)
 	}
 	return nil, fmt.Errorf("no frame travels on %s", leaf)
 }
 
-var leaves = []Leaf{UpBirth, UpCtx, UpEvt, UpTwin, UpBye, DnMsg, DnTwin, DnTime, DnErr}
+// one returns the frame that is not nil, if err says that there is one.
+func one(err error, frames ...any) (v any, _ error) {
+	n := 0
+	for _, f := range frames {
+		if p := reflect.ValueOf(f); !p.IsNil() {
+			v = p.Elem().Interface()
+			n++
+		}
+	}
+	if (n == 1) != (err == nil) || n > 1 {
+		return nil, fmt.Errorf("the decoder gave %d frames and the error %v", n, err)
+	}
+	return v, err
+}
+
+var leaves = []Leaf{
+	UpBirth, UpCtx, UpEvt, UpTwin, UpBye, UpKey, UpJoin, UpEnrol,
+	DnMsg, DnTwin, DnTime, DnErr, DnKey, DnJoin, DnCmd, DnEnrol,
+}
 
 func TestGolden(t *testing.T) {
 	if *update {

@@ -39,9 +39,33 @@ var seconds = map[string]struct {
 		Quiet: &[]QuietTime{{62, 1320, 420}}, Mutes: &[]Mute{},
 	}},
 	"bye": {leaf: UpBye, want: Bye{Seq: 11, Reason: "sleep", Until: 1_790_003_600_000}},
+	"apply": {leaf: UpEnrol, want: Apply{
+		Op: opApply, Commit: counting(1, 32), CSR: counting(0x30, 188), Model: Model{Maker: "Kältewerk", Name: "KW-200"}, Class: device.Fridge, Way: ByCode,
+	}},
+	"apply-backwards": {leaf: UpEnrol, want: Apply{
+		Op: opApply, Commit: counting(1, 32), Model: Model{Maker: "Murmur", Name: "S1", Serial: "5f2c9e"}, Class: device.Speaker, Way: ByLabel,
+	}},
+	"reveal":      {leaf: UpEnrol, want: Reveal{Op: opReveal, Nonce: counting(1, 16), Proof: counting(101, 32)}},
+	"reveal-text": {leaf: UpEnrol, err: `bad frame: up/enrol: nonce is the text "0102030405060708090a0b0c0d0e0f10", it must be a byte string`},
+	"key":         {leaf: UpKey, want: KeyRequest{Seq: 12, CSR: counting(0x30, 189)}},
+	"join": {leaf: UpJoin, want: Join{
+		Seq: 5, Op: JoinAdmit, Applicant: "e-0123456789abcdef", Code: "012 345", Room: "Küche", Person: 2, Until: 1_790_604_800_000,
+	}},
+	"admitted": {leaf: DnEnrol, want: Admitted{
+		Op: opAdmitted, ID: me, Certificate: counting(0x30, 422), CAs: [][]byte{counting(2, 452), counting(3, 452)}, Name: "porchlight", Clock: 1_790_000_000_123,
+	}},
 }
 
 var secondID = device.MessageID{0x01, 0x9a, 0x3b, 0x5c, 0x7d, 0x1e, 0x70, 0x00, 0x80, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77}
+
+// counting is n bytes that count up from first.
+func counting(first byte, n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = first + byte(i)
+	}
+	return b
+}
 
 func readSecond(t testing.TB) map[string][]byte {
 	t.Helper()

@@ -21,10 +21,21 @@ const (
 	UpEvt   Leaf = "up/evt"
 	UpTwin  Leaf = "up/twin"
 	UpBye   Leaf = "up/bye"
+	UpKey   Leaf = "up/key"
+	UpJoin  Leaf = "up/join"
 	DnMsg   Leaf = "dn/msg"
 	DnTwin  Leaf = "dn/twin"
 	DnTime  Leaf = "dn/time"
 	DnErr   Leaf = "dn/err"
+	DnKey   Leaf = "dn/key"
+	DnJoin  Leaf = "dn/join"
+	DnCmd   Leaf = "dn/cmd"
+)
+
+// The leaves of a device that asks to be let in.
+const (
+	UpEnrol Leaf = "up/enrol"
+	DnEnrol Leaf = "dn/enrol"
 )
 
 // The leaves of a brand.
@@ -56,7 +67,7 @@ func ParseTopic(topic string) (id device.ID, leaf Leaf, ok bool) {
 		return "", "", false
 	}
 	switch leaf = Leaf(rest); leaf {
-	case UpBirth, UpCtx, UpEvt, UpTwin, UpBye, DnMsg, DnTwin, DnTime, DnErr:
+	case UpBirth, UpCtx, UpEvt, UpTwin, UpBye, UpKey, UpJoin, UpEnrol, DnMsg, DnTwin, DnTime, DnErr, DnKey, DnJoin, DnCmd, DnEnrol:
 	default:
 		return "", "", false
 	}
@@ -99,8 +110,10 @@ func AllowSubscribe(id device.ID, filter string) bool {
 		return false
 	}
 	switch Leaf(rest) {
-	case "dn/#", DnMsg, DnTwin, DnTime, DnErr:
+	case "dn/#", DnMsg, DnTwin, DnTime, DnErr, DnKey, DnJoin, DnCmd:
 		return true
+	case DnEnrol:
+		return device.IsApplicant(name)
 	}
 	return false
 }

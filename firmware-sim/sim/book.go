@@ -19,8 +19,13 @@ type book struct {
 	Ledger []line    `json:"ledger"` // oldest first
 	Outbox []receipt `json:"outbox"` // not acknowledged yet, oldest first
 	Twin   wire.Twin `json:"twin"`
-	path   string    // "": memory, which the simulated power cut leaves alone
-	dirty  bool      // changed since the last save
+
+	Identity *identity    `json:"identity,omitempty"` // what the device knows of itself; nil: only what its Config says
+	Applying *application `json:"applying,omitempty"` // an enrolment that has begun
+	Forgot   device.ID    `json:"forgot,omitempty"`   // the ID of its Config, once that has been erased
+
+	path  string // "": memory, which the simulated power cut leaves alone
+	dirty bool   // changed since the last save
 }
 
 // line is a message that was once on the screen, with the last that became of it.
@@ -72,7 +77,7 @@ func (b *book) save() error {
 	if err != nil {
 		return fmt.Errorf("write the device's memory: %w", err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(b.path), filepath.Base(b.path)+".*")
+	f, err := os.CreateTemp(filepath.Dir(b.path), filepath.Base(b.path)+".*") // 0600
 	if err != nil {
 		return fmt.Errorf("write the device's memory: %w", err)
 	}
@@ -82,11 +87,22 @@ func (b *book) save() error {
 	if err == nil {
 		err = os.Rename(f.Name(), b.path)
 	}
+	if err == nil {
+		err = syncFolder(filepath.Dir(b.path)) // or the old one could be back after a power cut
+	}
 	if err != nil {
 		return fmt.Errorf("write the device's memory: %w", err)
 	}
 	b.dirty = false
 	return nil
+}
+
+func syncFolder(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // find returns the line of a message, nil if it was never on the screen.

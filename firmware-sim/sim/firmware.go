@@ -29,12 +29,24 @@ type firmware struct {
 	// What the end of a connection erases.
 	send     func(frame) // nil: no connection that has sent its birth
 	seq      uint64
-	beaconed bool // a beacon has come on this connection
-	twinned  bool // a document has come on this connection
-	waiting  bool // the first of the outbox is on its way
+	beaconed bool        // a beacon has come on this connection
+	twinned  bool        // a document has come on this connection
+	waiting  bool        // the first of the outbox is on its way
+	out      func(frame) // as send, also where there is no birth
+	wanted   *wanted     // the credential that was asked for
+	parted   bool        // erased: nothing that comes is for this device
+	window   wire.Window // for those who want to join, as last told
 	beat     time.Time
 	asked    map[uint64]wire.Proposal // what was proposed on this connection, by Seq
 	rebase   *wire.Proposal           // was refused for a document that has not come yet
+
+	// What is about the credential.
+	used      credential // what the connection was made with
+	reask     bool       // the new one was refused: ask for another
+	refusals  int        // in a row, since refusedAt
+	refusedAt time.Time
+	spent     bool   // the home's one-time code has been used
+	code      string // six digits that are shown, "" for none
 
 	births int
 	note   func(Event)
@@ -52,16 +64,17 @@ type held struct {
 
 // frame is one frame to be published; acked, if any, is called when the gateway has acknowledged it.
 type frame struct {
-	leaf    wire.Leaf
+	leaf    wire.Leaf // "" publishes nothing
 	payload []byte
 	qos     byte
 	acked   func()
+	last    bool // the connection ends with it
 }
 
 // boot brings the device up after a power cut. Whatever was on the screen is not there any more,
 // and the gateway learns that.
 func (fw *firmware) boot(now time.Time) {
-	fw.held, fw.clock = nil, 0
+	fw.held, fw.clock, fw.refusals = nil, 0, 0
 	for _, l := range fw.book.Ledger {
 		if l.Kind == wire.Presented {
 			l.Kind, l.Reason, l.At = wire.Failed, wire.Internal, now
@@ -70,9 +83,17 @@ func (fw *firmware) boot(now time.Time) {
 	}
 }
 
+// renew begins a connection with a certificate that has ended: it is for a new one only.
+func (fw *firmware) renew(now time.Time, send func(frame)) {
+	fw.lost()
+	fw.out, fw.seq = send, 0
+	fw.askKey(now)
+}
+
 // born begins a connection: birth, snapshot, then what is owed.
 func (fw *firmware) born(now time.Time, send func(frame)) {
-	fw.send, fw.seq, fw.beaconed, fw.twinned, fw.waiting = send, 0, false, false, false
+	fw.lost()
+	fw.out, fw.send, fw.seq, fw.twinned = send, send, 0, false
 	fw.asked, fw.rebase = make(map[uint64]wire.Proposal), nil
 	fw.births++
 	can := fw.cfg.Can
@@ -93,12 +114,17 @@ func (fw *firmware) born(now time.Time, send func(frame)) {
 	}
 	fw.publish(wire.UpBirth, 1, b, nil)
 	fw.report(now, 1)
+	if fw.reask {
+		fw.reask = false
+		fw.askKey(now)
+	}
 	fw.note(Event{Kind: Connected})
 }
 
 // lost ends a connection. What is on the screen stays until its lease is over.
 func (fw *firmware) lost() {
 	fw.send, fw.beaconed, fw.waiting = nil, false, false
+	fw.out, fw.wanted, fw.parted, fw.window = nil, nil, false, wire.Window{}
 }
 
 // publish sends a frame if there is a connection.
@@ -112,7 +138,7 @@ func (fw *firmware) publish(leaf wire.Leaf, qos byte, v any, acked func()) {
 		return
 	}
 	fw.seq++
-	fw.send(frame{leaf, payload, qos, acked})
+	fw.send(frame{leaf: leaf, payload: payload, qos: qos, acked: acked})
 }
 
 // report publishes a full snapshot of the context.
@@ -145,6 +171,9 @@ func (fw *firmware) heartbeat() time.Duration {
 
 // receive takes in one frame from the gateway.
 func (fw *firmware) receive(now time.Time, leaf wire.Leaf, payload []byte) {
+	if fw.parted {
+		return
+	}
 	var err error
 	switch leaf {
 	case wire.DnMsg:
@@ -171,6 +200,26 @@ func (fw *firmware) receive(now time.Time, leaf wire.Leaf, payload []byte) {
 		var e wire.Err
 		if e, err = wire.DecodeErr(payload); err == nil {
 			fw.complaint(now, e)
+		}
+	case wire.DnKey:
+		var a *wire.KeyAsk
+		var k *wire.KeyIssued
+		switch a, k, err = wire.DecodeKey(payload); {
+		case err != nil:
+		case a != nil:
+			fw.askKey(now)
+		default:
+			err = fw.issued(now, *k)
+		}
+	case wire.DnJoin:
+		var w wire.Window
+		if w, err = wire.DecodeWindow(payload); err == nil {
+			fw.joining(now, w)
+		}
+	case wire.DnCmd:
+		var c wire.Command
+		if c, err = wire.DecodeCommand(payload); err == nil {
+			err = fw.command(now, c)
 		}
 	}
 	if err != nil {
@@ -353,6 +402,7 @@ func (fw *firmware) beacon(now time.Time, t wire.Time) {
 	}
 	if !fw.beaconed {
 		fw.beaconed = true
+		fw.proven()
 		fw.note(Event{Kind: Ready})
 	}
 }
@@ -541,6 +591,9 @@ func (fw *firmware) pump(now time.Time) {
 
 // acked forgets the first of the outbox. Whoever calls it settles.
 func (fw *firmware) acked() {
+	if !fw.waiting {
+		return // for a device that has been erased since
+	}
 	fw.waiting = false
 	fw.book.Outbox = slices.Delete(fw.book.Outbox, 0, 1)
 	fw.book.dirty = true

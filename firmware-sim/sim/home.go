@@ -326,8 +326,8 @@ func (c *checker) step(at string, s Step, classes map[string]device.Class) {
 	if acts != 1 {
 		c.fault(at, "a step of the script does %d things: give it exactly one of do, press, dismiss, choose", acts)
 	}
-	if ok && class != 0 && s.Do != "" && !slices.Contains(Actions(class), s.Do) {
-		c.fault(at+".do", "%s: a %s has no action %q: use one of %s", s.Device, class, s.Do, strings.Join(Actions(class), ", "))
+	if ok && class != 0 && s.Do != "" && s.Do != FactoryReset && !slices.Contains(Actions(class), s.Do) {
+		c.fault(at+".do", "%s: a %s has no action %q: use one of %s, %s", s.Device, class, s.Do, strings.Join(Actions(class), ", "), FactoryReset)
 	}
 	if s.Wish != "" {
 		if _, err := ParseWish(s.Wish); err != nil {

@@ -56,6 +56,9 @@ type gateway struct {
 	props   []wire.Proposal
 	byes    []wire.Bye
 	last    wire.Context
+	applied []applied
+	keys    []wire.KeyRequest
+	joins   []wire.Join
 	bad     []error
 }
 
@@ -81,13 +84,19 @@ func (*everybody) OnACLCheck(*mochi.Client, string, bool) bool { return true }
 
 func newBroker(t *testing.T) (server *mochi.Server, tcp, ws string) {
 	t.Helper()
+	return newBrokerWith(t, new(everybody))
+}
+
+// newBrokerWith is a broker with its one hook, and listeners beside the plain ones.
+func newBrokerWith(t *testing.T, hook mochi.Hook, more ...listeners.Listener) (server *mochi.Server, tcp, ws string) {
+	t.Helper()
 	server = mochi.New(&mochi.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
-	if err := server.AddHook(new(everybody), nil); err != nil {
+	if err := server.AddHook(hook, nil); err != nil {
 		t.Fatal(err)
 	}
 	l := listeners.NewTCP(listeners.Config{ID: "tcp", Address: "127.0.0.1:0"})
 	w := listeners.NewWebsocket(listeners.Config{ID: "ws", Address: freePort(t)})
-	for _, l := range []listeners.Listener{l, w} {
+	for _, l := range append(more, l, w) {
 		if err := server.AddListener(l); err != nil {
 			t.Fatal(err)
 		}
@@ -101,8 +110,15 @@ func newBroker(t *testing.T) (server *mochi.Server, tcp, ws string) {
 
 func newGateway(t *testing.T) *gateway {
 	t.Helper()
+	server, tcp, _ := newBroker(t)
+	return newGatewayOf(t, server, tcp)
+}
+
+// newGatewayOf speaks for the gateway on a broker.
+func newGatewayOf(t *testing.T, server *mochi.Server, url string) *gateway {
+	t.Helper()
 	g := &gateway{t: t, changed: make(chan struct{}), epoch: 5, clock: &clock{now: time.Date(2030, 1, 2, 12, 0, 0, 0, time.UTC)}}
-	g.server, g.url, _ = newBroker(t)
+	g.server, g.url = server, url
 	g.client = mqtt.NewClient(mqtt.NewClientOptions().AddBroker(g.url).SetClientID("gateway").
 		SetProtocolVersion(4).SetAutoReconnect(false).SetDefaultPublishHandler(g.take))
 	g.must(g.client.Connect())
@@ -120,11 +136,26 @@ func (g *gateway) must(tok mqtt.Token) {
 
 // take keeps a frame of the device.
 func (g *gateway) take(_ mqtt.Client, m mqtt.Message) {
-	_, leaf, _ := wire.ParseTopic(m.Topic())
+	id, leaf, _ := wire.ParseTopic(m.Topic())
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var err error
+	if device.IsApplicant(string(id)) != (leaf == wire.UpEnrol) {
+		g.bad = append(g.bad, fmt.Errorf("topic %q", m.Topic()))
+	}
 	switch b := m.Payload(); leaf {
+	case wire.UpEnrol:
+		f := applied{id: id}
+		f.apply, f.reveal, err = wire.DecodeEnrol(b)
+		g.applied = append(g.applied, f)
+	case wire.UpKey:
+		var f wire.KeyRequest
+		f, err = wire.DecodeKeyRequest(b)
+		g.keys = append(g.keys, f)
+	case wire.UpJoin:
+		var f wire.Join
+		f, err = wire.DecodeJoin(b)
+		g.joins = append(g.joins, f)
 	case wire.UpBirth:
 		var f wire.Birth
 		f, err = wire.DecodeBirth(b)
@@ -215,11 +246,16 @@ func (g *gateway) want(e wire.Event, kind wire.EventKind, reason wire.Reason) {
 
 func (g *gateway) send(d *Device, leaf wire.Leaf, v any) {
 	g.t.Helper()
+	g.sendTo(d.ID(), leaf, v)
+}
+
+func (g *gateway) sendTo(id device.ID, leaf wire.Leaf, v any) {
+	g.t.Helper()
 	b, err := wire.Encode(v)
 	if err != nil {
 		g.t.Fatalf("encode %T: %v", v, err)
 	}
-	g.must(g.client.Publish(wire.Topic(d.ID(), leaf), 1, false, b))
+	g.must(g.client.Publish(wire.Topic(id, leaf), 1, false, b))
 }
 
 // beacon sends a beacon that keeps the messages named.

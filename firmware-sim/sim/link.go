@@ -13,6 +13,7 @@ import (
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"github.com/eclipse/paho.mqtt.golang/packets"
 
 	"porchlight/device"
 	"porchlight/device/wire"
@@ -83,10 +84,10 @@ func (d *Device) tell(over <-chan struct{}) {
 }
 
 func (d *Device) stayConnected(ctx context.Context) error {
-	pause := d.cfg.Retry
+	pause, hurry := d.cfg.Retry, true
 	for ctx.Err() == nil {
 		d.mu.Lock()
-		cut := d.cut
+		cut, id := d.cut, d.fw.who()
 		d.mu.Unlock()
 		if cut {
 			select {
@@ -95,15 +96,28 @@ func (d *Device) stayConnected(ctx context.Context) error {
 			}
 			continue
 		}
-		ready, err := d.session(ctx)
+		var end ending
+		var err error
+		switch {
+		case id.ID != "":
+			end, err = d.session(ctx, id)
+		case d.cfg.Enrol != nil:
+			end, err = d.tryToEnrol(ctx)
+		default:
+			return nil // it has been erased
+		}
 		if errors.Is(err, errConfig) {
 			return fmt.Errorf("connect %s: %w", d.cfg.Name, err)
 		}
 		if ctx.Err() != nil {
 			return nil
 		}
-		if ready {
-			pause = d.cfg.Retry
+		if end.ready {
+			pause, hurry = d.cfg.Retry, true
+		}
+		if end.anew && hurry {
+			hurry = false // not twice without anything between
+			continue
 		}
 		timer := time.NewTimer(pause/2 + rand.N(pause/2+1))
 		select {
@@ -120,21 +134,48 @@ func (d *Device) stayConnected(ctx context.Context) error {
 // errConfig means that connecting again would fail again.
 var errConfig = errors.New("bad gateway address")
 
-// session is one connection from its beginning to its end; ready is whether a beacon came.
-func (d *Device) session(ctx context.Context) (ready bool, err error) {
-	l, err := d.open(ctx)
+// ending is how a connection ended.
+type ending struct {
+	ready bool // a beacon had come
+	anew  bool // on purpose: the next is to follow at once
+}
+
+// tryToEnrol asks once to be let in.
+func (d *Device) tryToEnrol(ctx context.Context) (ending, error) {
+	err := d.enrol(ctx)
 	if err == nil {
-		err = d.begin(l)
+		return ending{anew: true}, nil
+	}
+	d.with(func(time.Time) error {
+		d.fw.note(Event{Kind: TurnedAway, Why: err.Error()})
+		return nil
+	})
+	return ending{}, err
+}
+
+// session is one connection from its beginning to its end.
+func (d *Device) session(ctx context.Context, id identity) (end ending, err error) {
+	l, used, err := d.logIn(ctx, id)
+	if err == nil {
+		err = d.begin(l, used)
 	}
 	if err == nil {
 		watchdog := time.AfterFunc(d.cfg.AckWait, func() {
-			if !d.State().Ready {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			switch {
+			case d.link != l || d.fw.parted || d.fw.beaconed:
+			case d.fw.send == nil:
+				l.abort(errors.New("no new key has come"))
+			default:
 				l.abort(errors.New("no beacon has come"))
 			}
 		})
 		select {
 		case <-ctx.Done():
 			d.goodbye(l)
+		case <-l.over:
+			end.anew = true
 		case <-l.lost:
 			err = l.why
 		}
@@ -147,7 +188,10 @@ func (d *Device) session(ctx context.Context) (ready bool, err error) {
 		if d.link != l {
 			return nil // a power cut or a pulled cable: said already
 		}
-		ready = d.fw.beaconed
+		end.ready = d.fw.beaconed
+		if d.fw.parted {
+			end.anew, err = true, nil // whoever hung up first
+		}
 		d.link = nil
 		d.fw.lost()
 		if err != nil {
@@ -155,28 +199,89 @@ func (d *Device) session(ctx context.Context) (ready bool, err error) {
 		}
 		return nil
 	})
-	return ready, err
+	return end, err
 }
 
-// begin subscribes and sends the birth.
-func (d *Device) begin(l *link) error {
+// logIn connects with the first of id's credentials that the gateway takes.
+func (d *Device) logIn(ctx context.Context, id identity) (*link, credential, error) {
 	d.mu.Lock()
-	if d.cut {
+	roots := d.fw.roots(id)
+	d.mu.Unlock()
+	var first error
+	unknown := true
+	for i, c := range id.Keys {
+		in := login{id: id.ID, user: string(id.ID), token: c.Token, secure: &tls.Config{
+			RootCAs: roots, ServerName: id.Name, MinVersion: tls.VersionTLS12, Time: d.cfg.Now,
+		}}
+		if c.Key != nil {
+			pair, err := c.pair()
+			if err != nil {
+				return nil, c, err
+			}
+			in.secure.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
+		}
+		l, err := d.open(ctx, in, d.receive)
+		if err == nil {
+			d.with(func(time.Time) error {
+				d.fw.refusals = 0
+				if i > 0 {
+					d.fw.fellBack(c)
+				}
+				return nil
+			})
+			return l, c, nil
+		}
+		if first == nil {
+			first = err
+		}
+		var no refusedError
+		unknown = unknown && errors.As(err, &no) && no.unknown()
+		if !errors.As(err, &no) {
+			unknown = false
+			break
+		}
+	}
+	if unknown {
+		d.with(func(now time.Time) error {
+			if err := d.fw.refused(now); err != nil {
+				d.fw.note(Event{Kind: Trouble, Why: err.Error()})
+			}
+			return nil
+		})
+	}
+	return nil, credential{}, first
+}
+
+// begin subscribes and sends the birth. A device whose certificate has ended does neither: to it
+// the gateway gives a new one and nothing else.
+func (d *Device) begin(l *link, used credential) error {
+	d.mu.Lock()
+	if d.cut || d.fw.who().ID != l.id() {
 		d.mu.Unlock()
-		return errors.New("the cable was pulled")
+		return errors.New("the connection is not wanted any more")
 	}
 	d.link = l
+	ended := used.ended(d.cfg.Now())
 	d.mu.Unlock()
-	topic := "pl/1/" + string(d.cfg.ID) + "/dn/#"
-	t := l.client.Subscribe(topic, 1, nil)
-	if err := l.wait(t, d.cfg.AckWait); err != nil {
-		return fmt.Errorf("subscribe: %w", err)
+	if !ended {
+		err := d.subscribe(l, "dn/#")
+		if err != nil && !(errors.Is(err, errNotYours) && used.Key != nil) {
+			return err
+		}
+		ended = err != nil // by the gateway's clock
 	}
-	if got := t.(*mqtt.SubscribeToken).Result()[topic]; got > 1 {
-		return fmt.Errorf("subscribe: the gateway refused %s", topic)
+	if ended {
+		if err := d.subscribe(l, wire.DnKey); err != nil {
+			return err
+		}
 	}
 	return d.with(func(now time.Time) error {
-		if d.link == l {
+		if d.link != l {
+			return nil
+		}
+		if d.fw.used = used; ended {
+			d.fw.renew(now, l.send)
+		} else {
 			d.fw.born(now, l.send)
 		}
 		return nil
@@ -185,15 +290,19 @@ func (d *Device) begin(l *link) error {
 
 // goodbye tells the gateway that the device leaves on purpose.
 func (d *Device) goodbye(l *link) {
-	said := make(chan struct{})
+	said := false
 	d.with(func(time.Time) error {
-		if d.link == l {
-			d.fw.publish(wire.UpBye, 1, wire.Bye{Seq: d.fw.seq, Reason: "off"}, func() { close(said) })
+		if d.link == l && d.fw.send != nil {
+			d.fw.bye("off")
+			said = true
 		}
 		return nil
 	})
+	if !said {
+		return
+	}
 	select {
-	case <-said:
+	case <-l.over:
 	case <-l.lost:
 	case <-time.After(time.Second):
 	}
@@ -203,7 +312,7 @@ func (d *Device) goodbye(l *link) {
 // it returns.
 func (d *Device) receive(l *link, topic string, payload []byte) {
 	id, leaf, ok := wire.ParseTopic(topic)
-	if !ok || id != d.cfg.ID {
+	if !ok || id != l.id() {
 		return
 	}
 	d.with(func(now time.Time) error {
@@ -227,13 +336,35 @@ type link struct {
 	once sync.Once
 	lost chan struct{} // closed when the connection has ended without our wish
 	why  error         // before lost is closed
+	ends sync.Once
+	over chan struct{} // closed when our last frame has been acknowledged
 
-	mu   sync.Mutex
-	conn net.Conn
+	mu      sync.Mutex
+	conn    net.Conn
+	reached bool // there was a connection
 }
 
-// open connects to the gateway.
-func (d *Device) open(ctx context.Context) (*link, error) {
+// login is what a connection is opened with.
+type login struct {
+	id          device.ID // client ID
+	user, token string
+	secure      *tls.Config // for tls and wss; its ServerName may be empty
+}
+
+// refusedError is a gateway that is there, and does not let the device in.
+type refusedError struct {
+	code byte // of the CONNACK; 0: it said nothing
+	err  error
+}
+
+func (r refusedError) Error() string { return r.err.Error() }
+func (r refusedError) Unwrap() error { return r.err }
+
+// unknown reports whether the gateway does not know who it is.
+func (r refusedError) unknown() bool { return r.code == packets.ErrRefusedNotAuthorised }
+
+// open connects to the gateway. take is called for each frame that comes, in order.
+func (d *Device) open(ctx context.Context, in login, take func(l *link, topic string, payload []byte)) (*link, error) {
 	u, err := url.Parse(d.cfg.Gateway)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errConfig, err)
@@ -244,7 +375,7 @@ func (d *Device) open(ctx context.Context) (*link, error) {
 		return nil, fmt.Errorf("%w: %q begins with none of tcp://, tls://, ws://, wss://", errConfig, d.cfg.Gateway)
 	}
 	l := &link{
-		ackW: d.cfg.AckWait, out: make(chan frame, 256), done: make(chan struct{}), lost: make(chan struct{}),
+		ackW: d.cfg.AckWait, out: make(chan frame, 256), done: make(chan struct{}), lost: make(chan struct{}), over: make(chan struct{}),
 		locked: func(l *link, f func()) {
 			d.with(func(time.Time) error {
 				if d.link == l {
@@ -254,16 +385,19 @@ func (d *Device) open(ctx context.Context) (*link, error) {
 			})
 		},
 	}
+	if in.secure.ServerName == "" {
+		in.secure.ServerName = u.Hostname()
+	}
 	keepAlive := time.Minute
 	if d.cfg.Class == device.Car {
 		keepAlive = 30 * time.Second
 	}
 	o := mqtt.NewClientOptions().AddBroker(d.cfg.Gateway).
-		SetClientID(string(d.cfg.ID)).SetUsername(string(d.cfg.ID)).SetPassword(d.cfg.Token).
+		SetClientID(string(in.id)).SetUsername(in.user).SetPassword(in.token).
 		SetCleanSession(true).SetProtocolVersion(4).SetAutoReconnect(false).SetOrderMatters(true).
 		SetKeepAlive(keepAlive).SetConnectTimeout(10 * time.Second).SetWriteTimeout(2 * time.Second).
-		SetTLSConfig(&tls.Config{RootCAs: d.cfg.Roots, ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}).
-		SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { d.receive(l, m.Topic(), m.Payload()) }).
+		SetTLSConfig(in.secure).
+		SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { take(l, m.Topic(), m.Payload()) }).
 		SetConnectionLostHandler(func(_ mqtt.Client, err error) { l.abort(err) }).
 		SetCustomOpenConnectionFn(func(u *url.URL, o mqtt.ClientOptions) (net.Conn, error) { return l.dial(ctx, u, o) })
 	l.client = mqtt.NewClient(o)
@@ -275,7 +409,14 @@ func (d *Device) open(ctx context.Context) (*link, error) {
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
-		return nil, fmt.Errorf("connect: %w", err)
+		err = fmt.Errorf("connect: %w", err)
+		if code := t.(*mqtt.ConnectToken).ReturnCode(); code <= packets.ErrRefusedNotAuthorised {
+			return nil, refusedError{code, err}
+		}
+		if op := (*net.OpError)(nil); l.wasReached() || errors.As(err, &op) && op.Op == "remote error" { // an alert of TLS
+			return nil, refusedError{0, err}
+		}
+		return nil, err
 	}
 	l.wg.Go(l.write)
 	return l, nil
@@ -302,6 +443,12 @@ func (l *link) dial(ctx context.Context, u *url.URL, o mqtt.ClientOptions) (net.
 	return conn, nil
 }
 
+func (l *link) wasReached() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.reached
+}
+
 // hangUp closes the socket, if there is one, and keeps next in its place.
 func (l *link) hangUp(next net.Conn) {
 	l.mu.Lock()
@@ -310,6 +457,7 @@ func (l *link) hangUp(next net.Conn) {
 		l.conn.Close()
 	}
 	l.conn = next
+	l.reached = l.reached || next != nil
 }
 
 // send hands a frame to the connection; one that does not keep up is cut. It never blocks.
@@ -330,12 +478,18 @@ func (l *link) write() {
 		case <-l.lost:
 			return
 		case f := <-l.out:
+			if f.leaf == "" {
+				l.end()
+				continue
+			}
 			t := l.client.Publish(wire.Topic(l.id(), f.leaf), f.qos, false, f.payload)
 			if f.qos == 0 {
 				continue
 			}
 			l.wg.Go(func() {
-				if err := l.wait(t, l.ackW); err != nil {
+				if err := l.wait(t, l.ackW); f.last {
+					l.end()
+				} else if err != nil {
 					l.abort(fmt.Errorf("%s: %w", f.leaf, err))
 				} else if f.acked != nil {
 					l.locked(l, f.acked)
@@ -344,6 +498,9 @@ func (l *link) write() {
 		}
 	}
 }
+
+// end ends the connection with a DISCONNECT.
+func (l *link) end() { l.ends.Do(func() { close(l.over) }) }
 
 func (l *link) id() device.ID {
 	r := l.client.OptionsReader()

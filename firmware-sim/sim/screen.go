@@ -50,6 +50,9 @@ func (s State) Picture(width int) string {
 	}
 	rule("┌", " "+clip(s.Name+", "+s.mood(), inner-2)+" ", "┐")
 	switch sc := s.Screen; {
+	case s.Code != "":
+		row("Code " + s.Code[:3] + " " + s.Code[3:])
+		row(clip("Type it on a device of the home", inner))
 	case !sc.Showing:
 		row("")
 	default:
@@ -107,7 +110,9 @@ func (s State) mood() string {
 			words = append(words, strings.TrimSuffix(name, ".active"))
 		}
 	}
-	if !s.Connected {
+	if s.ID == "" {
+		words = append(words, "not enrolled")
+	} else if !s.Connected {
 		words = append(words, "off line")
 	}
 	return strings.Join(words, ", ")

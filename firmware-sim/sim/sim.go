@@ -2,7 +2,7 @@
 // with a screen, a person who presses buttons, and firmware that keeps the device contract.
 //
 // In: a home file, what people do, frames from a gateway over MQTT. Out: frames to the gateway,
-// what each screen shows. Never: anything about the gateway that does not come over the wire.
+// what each screen shows, on request a memory of who the device is. Never: anything about the gateway that does not come over the wire.
 package sim
 
 import (
@@ -20,9 +20,9 @@ import (
 
 // Config says which device is simulated and where its gateway is.
 type Config struct {
-	ID    device.ID // client ID and user name
+	ID    device.ID // client ID and user name; "": see Enrol
 	Token string    // password
-	Name  string    // for people
+	Name  string    // for people; "": the ID, or the class
 	Class device.Class
 	Model device.Model
 	Can   device.Capabilities
@@ -32,6 +32,11 @@ type Config struct {
 	Roots    *x509.CertPool // for tls and wss; nil means the system's
 	Software string         // version, for the birth
 	Memory   string         // file that survives a power cut; "" keeps it in memory
+
+	// Enrol is how the device gets an identity if it has none: neither ID nor one in its memory.
+	// Such a device then trusts the gateway that enrolled it, not Roots. Without Enrol, a device
+	// that is erased ends, and one that is refused keeps trying.
+	Enrol *Enrolment
 
 	// Retry is the pause before the second attempt to connect; it doubles up to MaxRetry, and a
 	// part of it is left to chance. 0 means 500 ms and 30 s.
@@ -64,6 +69,13 @@ const (
 	Conflict  Kind = "conflict"  // a choice met another one: Why says what became of it
 	Complaint Kind = "complaint" // the gateway found a frame bad: Why
 	Trouble   Kind = "trouble"   // something is broken: Why
+
+	Enrolling  Kind = "enrolling"   // the device, which has no identity, asks for one: Why says how far it is
+	TurnedAway Kind = "turned away" // it did not get one, and will ask again: Why
+	Enrolled   Kind = "enrolled"    // it has one: Why is the ID
+	Rekeyed    Kind = "rekeyed"     // something has become of its key: Why
+	Erased     Kind = "erased"      // it has forgotten everything, also who it is: Why
+	Joining    Kind = "joining"     // somebody wants to join the home, on a device that lets others in: Why
 )
 
 // Event is one thing that happened on a device.
@@ -82,6 +94,7 @@ type Event struct {
 
 // State is what a device looks like at one moment.
 type State struct {
+	ID        device.ID // "": it is not enrolled
 	Name      string
 	Class     device.Class
 	Connected bool // birth is sent
@@ -92,6 +105,9 @@ type State struct {
 	Twin      wire.Twin      // what the home has chosen, as last told
 	Fence     uint64
 	Owed      int // receipts and proposals that are not acknowledged yet
+
+	Code   string      // six digits that a person has to type on a device of the home; "": none
+	Window wire.Window // who asks to join, on a device whose window is open
 }
 
 // Device is one simulated device. All methods may be called from any goroutine, before, during and
@@ -111,8 +127,8 @@ type Device struct {
 	dial chan struct{} // cap 1: the cable is back
 }
 
-// New makes a device that is not connected yet. It fails if a start action is impossible or its
-// memory cannot be read.
+// New makes a device that is not connected yet. It fails if a start action is impossible, its
+// memory cannot be read, or it can neither connect nor enrol.
 func New(cfg Config) (*Device, error) {
 	if cfg.Retry == 0 {
 		cfg.Retry = 500 * time.Millisecond
@@ -129,11 +145,21 @@ func New(cfg Config) (*Device, error) {
 	if cfg.Name == "" {
 		cfg.Name = string(cfg.ID)
 	}
+	if cfg.Name == "" {
+		cfg.Name = cfg.Class.String()
+	}
 	d := &Device{
 		cfg: cfg, changed: make(chan struct{}),
 		due: make(chan struct{}, 1), told: make(chan struct{}, 1), dial: make(chan struct{}, 1),
 	}
 	b, err := readBook(cfg.Memory)
+	switch {
+	case err != nil:
+	case cfg.Enrol != nil:
+		err = cfg.Enrol.check(cfg.Gateway)
+	case cfg.ID == "" && b.Identity == nil:
+		err = errors.New("it has no ID, and no way to enrol")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("simulate %s: %w", cfg.Name, err)
 	}
@@ -153,14 +179,22 @@ func New(cfg Config) (*Device, error) {
 // Name is the device's name.
 func (d *Device) Name() string { return d.cfg.Name }
 
-// ID is the device's name on the wire.
-func (d *Device) ID() device.ID { return d.cfg.ID }
+// ID is the device's name on the wire, "" if it is not enrolled.
+func (d *Device) ID() device.ID {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.fw.who().ID
+}
 
 // Class is what kind of device it is.
 func (d *Device) Class() device.Class { return d.cfg.Class }
 
-// Do carries out one of the [Actions] of the device's class, as a person or the world would.
+// Do carries out one of the [Actions] of the device's class, or [FactoryReset], as a person or the
+// world would.
 func (d *Device) Do(name string) error {
+	if name == FactoryReset {
+		return d.Reset()
+	}
 	return d.with(func(now time.Time) error {
 		if err := d.fw.do(now, name); err != nil {
 			return fmt.Errorf("%q on %s: %w", name, d.cfg.Name, err)
@@ -253,6 +287,27 @@ func (d *Device) Reboot() error {
 	})
 }
 
+// FactoryReset is what [Device.Do] does on every class: it is [Device.Reset].
+const FactoryReset = "reset"
+
+// Reset makes the device what it was in the factory: its screen is dark, everything is forgotten,
+// and the gateway is told if it is connected. The device then enrols anew if it can; else Run ends.
+func (d *Device) Reset() error {
+	return d.with(func(now time.Time) error {
+		connected := d.fw.send != nil
+		if err := d.fw.erase(now, "factory reset"); err != nil {
+			return fmt.Errorf("reset %s: %w", d.cfg.Name, err)
+		}
+		if connected {
+			d.fw.part("reset")
+		} else {
+			d.drop()
+		}
+		signal(d.dial)
+		return nil
+	})
+}
+
 // Unplug pulls the network cable: the device goes on by itself until Plug.
 func (d *Device) Unplug() {
 	d.with(func(time.Time) error {
@@ -275,7 +330,7 @@ func (d *Device) Plug() {
 // drop ends the connection without a word. The lock is held.
 func (d *Device) drop() {
 	if d.link != nil {
-		d.link.abort(errors.New("the cable was pulled"))
+		d.link.abort(errors.New("the connection was cut"))
 		d.link = nil
 	}
 	d.fw.lost()
@@ -293,6 +348,7 @@ func (d *Device) State() State {
 
 func (d *Device) state() State {
 	return State{
+		ID: d.fw.who().ID, Code: d.fw.code, Window: d.fw.window,
 		Name: d.cfg.Name, Class: d.cfg.Class, Connected: d.fw.send != nil, Ready: d.fw.beaconed,
 		Births: d.fw.births, Screen: d.fw.screen(d.cfg.Now()), Values: d.fw.machine.snapshot(),
 		Twin: d.fw.book.Twin, Fence: d.fw.book.Fence, Owed: len(d.fw.book.Outbox),

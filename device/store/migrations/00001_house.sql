@@ -7,6 +7,7 @@ CREATE TABLE journal (
   home INTEGER NOT NULL,
   pos  INTEGER NOT NULL CHECK (pos > 0),
   at   INTEGER NOT NULL,               -- ms since the Unix epoch, UTC
+  actor TEXT   NOT NULL DEFAULT '',    -- who caused it, from where; '': the gateway itself
   kind TEXT    NOT NULL,
   body BLOB    NOT NULL,               -- JSON
   UNIQUE (home, pos)
@@ -25,6 +26,7 @@ CREATE TABLE person (
   home INTEGER NOT NULL REFERENCES home (id),
   id   INTEGER NOT NULL,
   name TEXT NOT NULL,
+  guest INTEGER NOT NULL DEFAULT 0,    -- leaves with their last device
   PRIMARY KEY (home, id),
   UNIQUE (home, name)
 ) STRICT;
@@ -45,28 +47,59 @@ CREATE TABLE device (
   room       INTEGER NOT NULL DEFAULT 0,   -- 0: none
   owner      INTEGER NOT NULL DEFAULT 0,   -- 0: shared
   controller INTEGER NOT NULL,
+  until      INTEGER NOT NULL DEFAULT 0,   -- ms: a guest's, which is removed then; 0: it stays
   alarm      INTEGER NOT NULL DEFAULT 0,   -- it last said that its alarm is on: only its own word, or its removal, ends that
   removed    INTEGER NOT NULL DEFAULT 0,   -- a removed device keeps its row: its ID is never given again
   model      TEXT NOT NULL DEFAULT '{}',   -- JSON, from its last birth
   can        TEXT NOT NULL DEFAULT '{}'    -- JSON, from its last birth
 ) STRICT;
 CREATE INDEX device_home ON device (home) WHERE removed = 0;
+CREATE INDEX device_until ON device (until) WHERE removed = 0 AND until > 0;
 
--- Who may log in with what: looked up by the credential, never by a name.
+-- Who may log in with what: looked up by the credential, never by a name. A device has two slots,
+-- so that a new credential can be tried before the old one goes: what is pending becomes active at
+-- its first log-in, and what was active then retires.
 CREATE TABLE credential (
-  hash   BLOB PRIMARY KEY,              -- SHA-256 of a token (later also of a public key)
-  kind   TEXT NOT NULL,                 -- device-token, brand-key (later: x509)
+  hash   BLOB PRIMARY KEY,              -- SHA-256 of a token, an API key, or a public key as X.509 writes it
+  kind   TEXT NOT NULL,                 -- device-token, device-key, brand-key
   device TEXT REFERENCES device (id),
-  brand  TEXT REFERENCES brand (id)
+  brand  TEXT REFERENCES brand (id),
+  state  TEXT NOT NULL,                 -- pending, active, retiring
+  at     INTEGER NOT NULL,              -- ms: when it was issued
+  until  INTEGER NOT NULL DEFAULT 0     -- ms: void from then on; 0: no end
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX credential_device ON credential (device);
+CREATE INDEX credential_until ON credential (until) WHERE until > 0;
 
 CREATE TABLE brand (
   id       TEXT PRIMARY KEY,
   name     TEXT NOT NULL,               -- as people see it
+  legal    TEXT NOT NULL DEFAULT '',    -- the firm behind it
+  contact  TEXT NOT NULL DEFAULT '',    -- e-mail address or URL
+  domain   TEXT NOT NULL DEFAULT '',
+  country  TEXT NOT NULL DEFAULT '',    -- ISO 3166-1, two letters
   purposes TEXT NOT NULL,               -- JSON array: what it declared; nothing else is taken from it
   quota    INTEGER NOT NULL,            -- messages in force at one time
+  stopped  INTEGER NOT NULL DEFAULT 0,  -- ms: nothing is taken from it since then; 0: it may send
+  reason   TEXT NOT NULL DEFAULT '',    -- why it was stopped, in the operator's words
+  cleared  INTEGER NOT NULL DEFAULT 0,  -- position in the gateway's book of the last stop: what was accepted before it is never in force again
   removed  INTEGER NOT NULL DEFAULT 0
 ) STRICT;
+
+-- The keys that brands sign messages with. A revoked one keeps its row: what it signed before can
+-- still be verified, and neither its ID nor the key itself is taken again.
+CREATE TABLE brand_key (
+  brand       TEXT NOT NULL REFERENCES brand (id),
+  kid         TEXT NOT NULL,
+  alg         TEXT NOT NULL,              -- ES256, EdDSA
+  key         BLOB NOT NULL,              -- public, as X.509 writes it
+  added       INTEGER NOT NULL,           -- ms
+  revoked     INTEGER NOT NULL DEFAULT 0, -- ms, 0: in force
+  added_pos   INTEGER NOT NULL,           -- the same as positions in the gateway's book, which no clock can move
+  revoked_pos INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (brand, kid)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX brand_key_key ON brand_key (key);
 
 -- What brands want said; the words themselves are in the journal, once.
 CREATE TABLE message (

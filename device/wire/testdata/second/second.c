@@ -35,6 +35,17 @@ static cbor_item_t *id(bool split) {
   return s;
 }
 
+/* n bytes that count up from first, in pieces of at most size, as a buffer is drained; whole if size is 0. */
+static cbor_item_t *bytes(unsigned first, size_t n, size_t size) {
+  unsigned char b[1024];
+  for (size_t i = 0; i < n; i++) b[i] = (unsigned char)(first + i);
+  if (!size) return cbor_build_bytestring(b, n);
+  cbor_item_t *s = cbor_new_indefinite_bytestring();
+  for (size_t at = 0; at < n; at += size)
+    cbor_bytestring_add_chunk(s, cbor_move(cbor_build_bytestring(b + at, n - at < size ? n - at : size)));
+  return s;
+}
+
 static void put(cbor_item_t *map, cbor_item_t *key, cbor_item_t *value) {
   if (!cbor_map_add(map, (struct cbor_pair){.key = cbor_move(key), .value = cbor_move(value)})) abort();
 }
@@ -169,6 +180,73 @@ static void make(void) {
   put(bye, u8(1), pieces("sl", "eep"));
   put(bye, u8(2), u64(1790003600000ull));
   save("bye", bye);
+
+  /* Asking to be let in: streamed, the request straight from the buffer that it was made in. */
+  cbor_item_t *apply = cbor_new_indefinite_map();
+  put(apply, u8(0), u64(1));
+  put(apply, u8(1), bytes(1, 32, 20));
+  put(apply, u8(2), bytes(0x30, 188, 64));
+  model = cbor_new_indefinite_map();
+  put(model, u8(0), pieces("Kälte", "werk"));
+  put(model, u8(1), text("KW-200"));
+  put(model, u8(9), text("of a later version"));
+  put(apply, u8(3), model);
+  put(apply, u8(4), u64(5));
+  put(apply, u8(5), cbor_build_uint32(1));
+  cbor_item_t *evidence = cbor_new_definite_map(1);
+  put(evidence, u8(0), bytes(7, 3, 0));
+  put(apply, u8(20), evidence);
+  save("apply", apply);
+
+  /* The same without a key, backwards. */
+  apply = cbor_new_definite_map(5);
+  put(apply, u8(5), u8(2));
+  put(apply, u8(4), cbor_build_uint16(2));
+  model = cbor_new_definite_map(3);
+  put(model, u8(3), text("5f2c9e")); put(model, u8(1), text("S1")); put(model, u8(0), text("Murmur"));
+  put(apply, u8(3), model);
+  put(apply, u8(1), bytes(1, 32, 0));
+  put(apply, u8(0), cbor_build_uint32(1));
+  save("apply-backwards", apply);
+
+  cbor_item_t *reveal = cbor_new_definite_map(3);
+  put(reveal, u8(2), bytes(101, 32, 32));
+  put(reveal, u8(1), bytes(1, 16, 1));
+  put(reveal, u8(0), cbor_build_uint16(2));
+  save("reveal", reveal);
+
+  /* A slip: the nonce as hexadecimal text. */
+  reveal = cbor_new_definite_map(2);
+  put(reveal, u8(0), u8(2));
+  put(reveal, u8(1), text("0102030405060708090a0b0c0d0e0f10"));
+  save("reveal-text", reveal);
+
+  cbor_item_t *key = cbor_new_indefinite_map();
+  put(key, u64(0), u64(12));
+  put(key, u64(1), bytes(0x30, 189, 100));
+  save("key", key);
+
+  cbor_item_t *join = cbor_new_indefinite_map();
+  put(join, u8(0), u64(5));
+  put(join, u8(1), u64(3));
+  put(join, u8(2), pieces("e-", "0123456789abcdef"));
+  put(join, u8(3), text("012 345"));
+  put(join, u8(5), pieces("Kü", "che"));
+  put(join, u8(6), u64(2));
+  put(join, u8(7), u64(1790604800000ull));
+  put(join, u8(8), cbor_build_bool(false));
+  save("join", join);
+
+  /* What a gateway with this library would answer. */
+  cbor_item_t *admitted = cbor_new_indefinite_map(), *cas = cbor_new_indefinite_array();
+  push(cas, bytes(2, 452, 200)); push(cas, bytes(3, 452, 0));
+  put(admitted, u8(6), cbor_build_uint64(1790000000123ull));
+  put(admitted, u8(5), pieces("porch", "light"));
+  put(admitted, u8(4), cas);
+  put(admitted, u8(2), bytes(0x30, 422, 128));
+  put(admitted, u8(1), pieces("k3v7q2mz", "x5nat4bd"));
+  put(admitted, u8(0), cbor_build_uint64(2));
+  save("admitted", admitted);
 }
 
 /* Every dn/ frame must be one map with integer keys, and must serialise to the same bytes. */

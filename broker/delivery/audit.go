@@ -1,0 +1,165 @@
+package delivery
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"porchlight/device"
+	"porchlight/device/registry"
+	"porchlight/device/store"
+)
+
+// The facts of doors and of the authority: for the audit alone.
+const (
+	doorRefused       = "door.refused"
+	authorityRotated  = "authority.rotated"
+	authorityRetired  = "authority.retired"
+	authorityExported = "authority.exported"
+)
+
+// Refusal is something that a door did not let somebody do, once or several times.
+type Refusal struct {
+	Peer  string        `json:"peer,omitempty"` // device ID, "b-" and a brand's, or what a stranger called itself; "": nothing
+	Home  device.HomeID `json:"-"`              // a device's; 0: not a device's
+	From  string        `json:"from,omitempty"` // address without its port
+	What  string        `json:"what"`
+	Count int           `json:"count"`
+}
+
+// Refused writes down what a door has refused.
+func (d *Desk) Refused(all []Refusal) error {
+	return d.update(func(tx *store.Tx) error {
+		for _, r := range all {
+			home := r.Home
+			if home != device.Gateway {
+				if _, err := registry.HomeByID(tx, home); err != nil {
+					home = device.Gateway // removed meanwhile
+				}
+			}
+			if _, err := tx.Add(home, doorRefused, r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// AuthorityChanged writes down that the certificate authority was rotated, retired or exported.
+func (d *Desk) AuthorityChanged(what string) error {
+	return d.update(func(tx *store.Tx) error {
+		_, err := tx.Add(device.Gateway, "authority."+what, struct{}{})
+		return err
+	})
+}
+
+// applyNothing projects the facts that are for the audit alone.
+func applyNothing(_ *store.Apply, e store.Event) (mine bool, err error) {
+	switch e.Kind {
+	case doorRefused, authorityRotated, authorityRetired, authorityExported:
+		return true, nil
+	}
+	return false, nil
+}
+
+// AuditAsked says which facts are wanted.
+type AuditAsked struct {
+	Home   string         `json:"home,omitempty"`  // by name; "": all, and the gateway's own
+	About  string         `json:"about,omitempty"` // an ID that occurs in the fact, or in who caused it
+	Since  device.Instant `json:"since,omitempty"`
+	Limit  int            `json:"limit,omitempty"`  // the newest so many; 0: 1,000
+	Screen bool           `json:"screen,omitempty"` // deliveries and messages too
+}
+
+// AuditEntry is one fact, as an operator reads it.
+type AuditEntry struct {
+	Seq   int64           `json:"seq"` // place among all facts of this gateway
+	At    device.Instant  `json:"at"`
+	Home  string          `json:"home,omitempty"` // by name; "": the gateway's own book
+	Actor device.Actor    `json:"actor"`          // who, and from where; "gateway": by itself
+	Kind  string          `json:"kind"`
+	Fact  json.RawMessage `json:"fact"`
+}
+
+const mostAudit = 10_000
+
+// Audit lists who did what, when and from where, the oldest first. Nothing can take an entry away.
+func (d *Desk) Audit(ctx context.Context, ask AuditAsked) (all []AuditEntry, err error) {
+	limit := min(ask.Limit, mostAudit)
+	if limit <= 0 {
+		limit = 1000
+	}
+	err = d.db.View(ctx, func(tx *store.Tx) error {
+		only := int64(-1)
+		names := map[device.HomeID]string{}
+		homes, err := registry.Homes(tx)
+		if err != nil {
+			return err
+		}
+		for _, h := range homes {
+			names[h.ID] = h.Name
+		}
+		if ask.Home != "" {
+			h, err := registry.HomeByName(tx, ask.Home)
+			if err != nil {
+				return err
+			}
+			only = int64(h.ID)
+		}
+		all, err = store.List(tx, func(scan func(...any) error) (e AuditEntry, err error) {
+			var home device.HomeID
+			var body []byte
+			if err = scan(&e.Seq, &e.At, &home, &e.Actor, &e.Kind, &body); err != nil {
+				return e, err
+			}
+			if e.Fact = body; e.Actor == "" {
+				e.Actor = "gateway"
+			}
+			if e.Home = names[home]; e.Home == "" && home != device.Gateway {
+				e.Home = fmt.Sprintf("removed (%d)", home)
+			}
+			return e, nil
+		}, `SELECT seq, at, home, actor, kind, body FROM journal
+			WHERE at >= ? AND (? < 0 OR home = ?) AND (? OR kind NOT LIKE 'delivery.%' AND kind NOT LIKE 'message.%')
+			AND (? = '' OR instr(body, ?) > 0 OR instr(actor, ?) > 0) ORDER BY seq DESC LIMIT ?`,
+			ask.Since, only, only, ask.Screen, ask.About, []byte(ask.About), ask.About, limit)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("audit: %w", err)
+	}
+	slices.Reverse(all)
+	return all, nil
+}
+
+// Words is what the fact says, in a line: the fields that tell who and what, and no secret.
+func (e AuditEntry) Words() string {
+	var body map[string]any
+	if json.Unmarshal(e.Fact, &body) != nil {
+		return ""
+	}
+	var words []string
+	var put func(body map[string]any)
+	put = func(body map[string]any) {
+		for _, key := range []string{"id", "device", "peer", "applicant", "from", "what", "why", "class", "brand", "kid", "purpose", "choice", "subject", "method", "kind", "way", "wrong", "count", "until", "reason", "on"} {
+			switch v := body[key].(type) {
+			case nil, map[string]any, []any:
+			case float64:
+				if key == "until" {
+					words = append(words, key+" "+device.Instant(v).String())
+				} else {
+					words = append(words, fmt.Sprintf("%s %g", key, v))
+				}
+			default:
+				words = append(words, fmt.Sprintf("%s %v", key, v))
+			}
+		}
+	}
+	put(body)
+	if o, ok := body["origin"].(map[string]any); ok {
+		put(o)
+	}
+	return strings.Join(words, ", ")
+}

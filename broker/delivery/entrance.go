@@ -1,0 +1,740 @@
+package delivery
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"encoding/base32"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"porchlight/device"
+	"porchlight/device/authority"
+	"porchlight/device/registry"
+	"porchlight/device/store"
+	"porchlight/device/wire"
+)
+
+// What doors branch on when a device asks to be let in.
+var (
+	ErrClosed = errors.New("nobody is adding a device just now")
+	ErrFull   = errors.New("too many devices ask to be let in just now")
+	ErrCode   = errors.New("that is not its code")
+)
+
+const (
+	windowOpen   = 15 * time.Minute // a window, and a home's one-time code
+	pendingFor   = 10 * time.Minute // what was admitted may take so long to log in
+	rotatingFor  = 7 * 24 * time.Hour
+	revealWithin = 30 * time.Second // from the log-in of an applicant
+	maxTries     = 3
+	maxCodes     = 64 // one-time codes of homes at one time
+)
+
+// entrance is where devices ask to be let in. All of it is in memory: an application does not
+// outlive the gateway, what comes of it is in the journal.
+type entrance struct {
+	mu         sync.Mutex // taken with a home's lock held, never the reverse
+	windows    map[device.HomeID]*joining
+	codes      []homeCode
+	applicants map[string]*applicant // by client ID
+	answers    map[string]answered   // the same, for those whose answer may be lost
+	asked      map[device.ID]time.Time
+}
+
+// joining is a window: a person of this home is adding a device.
+type joining struct {
+	home  device.HomeID
+	until time.Time
+	from  string    // where the person is; "": at the gateway itself
+	link  Link      // of the device on which it was opened; nil: the operator's
+	owner device.ID // that device
+}
+
+// homeCode lets the first trusted device of a home in.
+type homeCode struct {
+	home   device.HomeID
+	secret string
+	until  time.Time
+}
+
+// applicant is a device that asks to be let in.
+type applicant struct {
+	id       string
+	link     Link
+	from     string
+	came     time.Time
+	apply    *wire.Apply // nil: not yet
+	spki     []byte      // nil: it wants a token
+	binding  wire.Binding
+	revealed bool
+	proof    []byte
+	wrong    int  // codes that were typed for it
+	deciding bool // it is being admitted
+}
+
+type answered struct {
+	frame  wire.Admitted
+	key    [wire.HashSize]byte
+	commit []byte
+	until  time.Time
+}
+
+// sees reports whether a person at w may know of a device that asks from there: on a gateway of
+// many homes, those who ask from elsewhere are somebody else's.
+func (w *joining) sees(from string) bool {
+	if w.from == "" || w.from == from {
+		return true
+	}
+	a, errA := netip.ParseAddr(w.from)
+	b, errB := netip.ParseAddr(from)
+	near := func(ip netip.Addr) bool { return ip.IsPrivate() || ip.IsLoopback() || ip.IsLinkLocalUnicast() }
+	return errA == nil && errB == nil && near(a.Unmap()) && near(b.Unmap())
+}
+
+// Applied takes in that a device without an identity has logged in, to ask for one. id is its
+// client ID. It fails with ErrClosed or ErrFull.
+func (d *Desk) Applied(id string, link Link) error {
+	e := &d.entrance
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := time.Now()
+	e.lapse(now)
+	if d.o.Authority == nil {
+		return ErrClosed
+	}
+	from := link.From()
+	_, again := e.answers[id]
+	if len(e.codes) == 0 && len(e.seeing(from)) == 0 && !again {
+		return ErrClosed
+	}
+	if before := e.applicants[id]; before != nil {
+		before.link.Close(TakenOver)
+		delete(e.applicants, id)
+	}
+	if !e.room(from) && !again {
+		return ErrFull
+	}
+	e.applicants[id] = &applicant{id: id, link: link, from: from, came: now}
+	return nil
+}
+
+// room reports whether there is a place for one more applicant from there.
+func (e *entrance) room(from string) bool {
+	for _, w := range e.seeing(from) {
+		n := 0
+		for _, a := range e.applicants {
+			if w.sees(a.from) {
+				n++
+			}
+		}
+		if n < wire.MaxApplicants {
+			return true
+		}
+	}
+	return len(e.applicants) < wire.MaxApplicants*len(e.codes)
+}
+
+// seeing lists the windows at which a device that asks from there is seen.
+func (e *entrance) seeing(from string) (all []*joining) {
+	for _, w := range e.windows {
+		if w.sees(from) {
+			all = append(all, w)
+		}
+	}
+	return all
+}
+
+// Departed takes in that an applicant's connection has ended.
+func (d *Desk) Departed(id string, link Link) {
+	e := &d.entrance
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if a := e.applicants[id]; a != nil && a.link == link {
+		delete(e.applicants, id)
+		e.tell(a.from, nil)
+	}
+}
+
+// Apply takes in the first frame of an applicant.
+func (d *Desk) Apply(id string, link Link, f wire.Apply) error {
+	e := &d.entrance
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	a := e.applicants[id]
+	if a == nil || a.link != link {
+		return fmt.Errorf("applicant %s: %w", id, ErrAway)
+	}
+	if a.apply != nil {
+		return fmt.Errorf("%w: up/enrol: it has applied already on this connection", wire.ErrFrame)
+	}
+	if f.CSR != nil {
+		key, spki, err := authority.ParseRequest(f.CSR)
+		if err != nil {
+			e.end(a, wire.Unusable, err.Error())
+			return nil
+		}
+		a.binding.Device, a.spki = key, spki
+	}
+	if id != wire.ApplicantID(a.binding.Device, f.Commit) {
+		return fmt.Errorf("%w: up/enrol: the client ID is not the one of this key or commitment", wire.ErrFrame)
+	}
+	_, again := e.answers[id]
+	if f.Way == wire.ByHome && len(e.codes) == 0 && !again || f.Way != wire.ByHome && len(e.seeing(a.from)) == 0 && !again {
+		e.end(a, wire.Closed, "")
+		return nil
+	}
+	a.apply = &f
+	a.binding.CA = d.o.Authority.Key()
+	a.binding.NonceG = make([]byte, wire.NonceSize)
+	rand.Read(a.binding.NonceG)
+	return a.send(wire.Challenge{Nonce: a.binding.NonceG})
+}
+
+// Reveal takes in the second frame of an applicant.
+func (d *Desk) Reveal(id string, link Link, f wire.Reveal) error {
+	e := &d.entrance
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	a := e.applicants[id]
+	switch {
+	case a == nil || a.link != link:
+		return fmt.Errorf("applicant %s: %w", id, ErrAway)
+	case a.apply == nil || a.revealed:
+		return fmt.Errorf("%w: up/enrol: a nonce is revealed once, after the challenge", wire.ErrFrame)
+	case !hmac.Equal(wire.Commitment(f.Nonce, a.binding.Device), a.apply.Commit):
+		e.end(a, wire.Unproven, "the nonce and key are not those of the commitment")
+		return nil
+	}
+	a.revealed, a.proof, a.binding.NonceD = true, f.Proof, f.Nonce
+	if was, ok := e.answers[id]; ok && was.key == a.binding.Device && (a.spki != nil || hmac.Equal(was.commit, a.apply.Commit)) {
+		e.admit(a, was.frame) // the answer was lost
+		return nil
+	}
+	if a.apply.Way != wire.ByHome {
+		e.tell(a.from, nil)
+		return nil
+	}
+	for i, c := range e.codes {
+		if !hmac.Equal(a.proof, a.binding.Proof(c.secret)) {
+			continue
+		}
+		e.codes = slices.Delete(e.codes, i, i+1) // one use
+		a.deciding = true
+		// Not under this lock: the home's comes before it.
+		go d.admitFirst(a, c)
+		return nil
+	}
+	e.end(a, wire.Unproven, "the home's code is wrong or over, or somebody stands between")
+	return nil
+}
+
+// admitFirst lets in the device on which a home's one-time code was typed.
+func (d *Desk) admitFirst(a *applicant, c homeCode) {
+	by := d.As(device.Actor(strings.TrimSpace("code of the home " + a.from)))
+	err := by.in(c.home, func(h *home) error {
+		_, err := by.admitted(h, a, Admission{Controller: true})
+		return err
+	})
+	if err == nil {
+		return
+	}
+	d.log.Error("the first device of a home could not be let in", "home", c.home, "err", err)
+	e := &d.entrance
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.codes = append(e.codes, c)
+	e.end(a, wire.Late, "the gateway could not write it down: try again")
+}
+
+// send hands a frame to an applicant.
+func (a *applicant) send(frame any) error {
+	raw, err := wire.Encode(frame)
+	if err != nil {
+		return err
+	}
+	return a.link.Send(Frame{Leaf: wire.DnEnrol, Payload: raw})
+}
+
+// end turns an applicant away. The caller holds e.mu.
+func (e *entrance) end(a *applicant, why wire.Why, text string) {
+	if len(text) > 200 {
+		text = strings.ToValidUTF8(text[:200], "")
+	}
+	_ = a.send(wire.TurnedAway{Why: why, Text: text}) // it may be gone already
+	a.link.Close(Done)
+	if e.applicants[a.id] == a {
+		delete(e.applicants, a.id)
+	}
+	e.tell(a.from, nil)
+}
+
+// admit answers an applicant. The caller holds e.mu.
+func (e *entrance) admit(a *applicant, f wire.Admitted) {
+	_ = a.send(f) // if it is lost, the device asks again
+	a.link.Close(Done)
+	if e.applicants[a.id] == a {
+		delete(e.applicants, a.id)
+	}
+}
+
+// tell tells those who have a window open what is in it. The caller holds e.mu.
+func (e *entrance) tell(from string, outcome *wire.JoinOutcome) {
+	for _, w := range e.seeing(from) {
+		e.show(w, outcome)
+	}
+}
+
+func (e *entrance) show(w *joining, outcome *wire.JoinOutcome) {
+	if w.link == nil {
+		return
+	}
+	f := wire.Window{Until: uint64(w.until.UnixMilli()), Applicants: e.list(w), Outcome: outcome}
+	if raw, err := wire.Encode(f); err == nil {
+		_ = w.link.Send(Frame{Leaf: wire.DnJoin, Payload: raw}) // whoever is away asks again
+	}
+}
+
+// list is who can be let in at w, the earliest first.
+func (e *entrance) list(w *joining) []wire.Applicant {
+	var all []*applicant
+	for _, a := range e.applicants {
+		if a.revealed && !a.deciding && a.apply.Way != wire.ByHome && w.sees(a.from) {
+			all = append(all, a)
+		}
+	}
+	slices.SortFunc(all, func(a, b *applicant) int { return a.came.Compare(b.came) })
+	list := []wire.Applicant{}
+	for _, a := range all[:min(len(all), wire.MaxApplicants)] {
+		list = append(list, wire.Applicant{ID: a.id, Class: a.apply.Class, Model: a.apply.Model, Way: a.apply.Way, Tries: uint8(maxTries - a.wrong)})
+	}
+	return list
+}
+
+// lapse ends what is over. The caller holds e.mu.
+func (e *entrance) lapse(now time.Time) {
+	for id, w := range e.windows {
+		if now.After(w.until) {
+			delete(e.windows, id)
+			e.closed(w)
+		}
+	}
+	e.codes = slices.DeleteFunc(e.codes, func(c homeCode) bool { return now.After(c.until) })
+	for id, was := range e.answers {
+		if now.After(was.until) {
+			delete(e.answers, id)
+		}
+	}
+	for id, at := range e.asked {
+		if now.Sub(at) > rekeyEvery {
+			delete(e.asked, id)
+		}
+	}
+	for _, a := range e.applicants {
+		switch {
+		case a.deciding:
+		case !a.revealed && now.Sub(a.came) > revealWithin:
+			e.end(a, wire.Late, "no nonce was revealed in time")
+		case a.revealed && a.apply.Way != wire.ByHome && len(e.seeing(a.from)) == 0:
+			e.end(a, wire.Late, "the window has closed")
+		}
+	}
+}
+
+// closed tells the device on which a window was opened that it is over. The caller holds e.mu.
+func (e *entrance) closed(w *joining) {
+	if w.link == nil {
+		return
+	}
+	if raw, err := wire.Encode(wire.Window{Applicants: []wire.Applicant{}}); err == nil {
+		_ = w.link.Send(Frame{Leaf: wire.DnJoin, Payload: raw})
+	}
+}
+
+// Admission is what a person says of a device that is let in.
+type Admission struct {
+	Name       string          `json:"name,omitempty"`  // "": its class
+	Room       string          `json:"room,omitempty"`  // made if it is not there
+	Owner      device.PersonID `json:"owner,omitempty"` // 0: everybody's
+	Until      device.Instant  `json:"until,omitempty"` // a guest's, which is removed then
+	Controller bool            `json:"controller"`      // it may widen what the home permits, and let others in
+}
+
+// find finds an applicant at a window. The caller holds e.mu.
+func (e *entrance) find(home device.HomeID, id string) (*applicant, error) {
+	w, a := e.windows[home], e.applicants[id]
+	if w == nil || a == nil || !a.revealed || a.deciding || a.apply.Way == wire.ByHome || !w.sees(a.from) {
+		return nil, fmt.Errorf("applicant %.40s: %w", id, registry.ErrUnknown)
+	}
+	return a, nil
+}
+
+// letIn lets an applicant in if the code that was typed is its. The caller holds h.mu.
+func (d *Desk) letIn(h *home, id, code string, say Admission) (device.ID, error) {
+	e := &d.entrance
+	e.mu.Lock()
+	e.lapse(time.Now())
+	a, err := e.find(h.id, id)
+	if err != nil {
+		e.mu.Unlock()
+		return "", err
+	}
+	right := false
+	switch code = wire.PlainSecret(code); a.apply.Way {
+	case wire.ByCode:
+		right = hmac.Equal([]byte(code), []byte(a.binding.Code()))
+	case wire.ByLabel:
+		right = len(code) >= 16 && hmac.Equal(a.proof, a.binding.Proof(code))
+	}
+	if !right {
+		if a.wrong++; a.wrong >= maxTries {
+			e.end(a, wire.Tries, "")
+			err = fmt.Errorf("applicant %s: %w, for the third time: it must begin again", id, ErrCode)
+		} else {
+			e.tell(a.from, nil)
+			err = fmt.Errorf("applicant %s: %w", id, ErrCode)
+		}
+		e.mu.Unlock()
+		d.note(h.id, registry.Rejection{Applicant: a.id, From: a.from, Why: "wrong code"})
+		return "", err
+	}
+	a.deciding = true
+	e.mu.Unlock()
+	dev, err := d.admitted(h, a, say)
+	if err != nil {
+		e.mu.Lock()
+		a.deciding = false
+		e.mu.Unlock()
+	}
+	return dev, err
+}
+
+// note writes down that an applicant was not let in. It is not worth failing for.
+func (d *Desk) note(home device.HomeID, r registry.Rejection) {
+	if err := d.update(func(tx *store.Tx) error { return registry.Reject(tx, home, r) }); err != nil {
+		d.log.Error("a rejection could not be written down", "home", home, "err", err)
+	}
+}
+
+// admitted writes down that a device was let in, and answers it. The caller holds h.mu.
+func (d *Desk) admitted(h *home, a *applicant, say Admission) (device.ID, error) {
+	dev := device.Device{
+		ID: device.NewID(), Home: h.id, Class: a.apply.Class, Name: say.Name, Owner: say.Owner, Until: say.Until, Controller: say.Controller,
+		Model: device.Model{Maker: a.apply.Model.Maker, Name: a.apply.Model.Name, Hardware: a.apply.Model.Hardware},
+	}
+	if dev.Name == "" {
+		dev.Name = dev.Class.String()
+	}
+	answer := wire.Admitted{ID: dev.ID, CAs: d.o.Authority.CAs(), Name: authority.ServerName, Clock: uint64(d.o.Now())}
+	var proof registry.Proof
+	if a.spki != nil {
+		proof = registry.Key(a.binding.Device)
+		var err error
+		if answer.Certificate, _, err = d.o.Authority.Issue(dev.ID, a.spki, time.Now()); err != nil {
+			return "", fmt.Errorf("let a device in: %w", err)
+		}
+	} else {
+		answer.Token = registry.NewToken()
+		proof = registry.Token(answer.Token)
+	}
+	origin := registry.Origin{Applicant: a.id, From: a.from, Way: int(a.apply.Way), Wrong: a.wrong}
+	err := d.record(h, func(tx *store.Tx) (err error) {
+		if say.Room != "" {
+			r, err := registry.AddRoom(tx, h.id, say.Room)
+			if err != nil {
+				return err
+			}
+			dev.Room = r.ID
+		}
+		if dev.Until != 0 && dev.Owner == device.Household {
+			if dev.Owner, err = registry.AddGuest(tx, h.id, dev.Name); err != nil {
+				return err
+			}
+		}
+		if dev.Name, err = registry.FreeName(tx, h.id, dev.Name); err != nil {
+			return err
+		}
+		return registry.Admit(tx, dev, proof, tx.Now.Add(pendingFor), &origin)
+	})
+	if err != nil {
+		return "", fmt.Errorf("let a device in: %w", err)
+	}
+	d.due.Store(0) // it is to log in soon
+	e := &d.entrance
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.answers[a.id] = answered{answer, a.binding.Device, a.apply.Commit, time.Now().Add(pendingFor)}
+	e.admit(a, answer)
+	e.tell(a.from, &wire.JoinOutcome{Applicant: a.id, Result: wire.JoinAdmitted, Device: dev.ID})
+	return dev.ID, nil
+}
+
+// openWindow opens the window of a home, or keeps it open. The caller holds h.mu.
+func (d *Desk) openWindow(h *home, w joining) (*joining, error) {
+	if d.o.Authority == nil {
+		return nil, fmt.Errorf("open the window: %w: this gateway has no certificate authority", ErrClosed)
+	}
+	e := &d.entrance
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.lapse(time.Now())
+	now := e.windows[h.id]
+	if now == nil {
+		if err := d.update(func(tx *store.Tx) error { return registry.Open(tx, h.id) }); err != nil {
+			return nil, err
+		}
+	}
+	w.home, w.until = h.id, time.Now().Add(windowOpen)
+	e.windows[h.id] = &w
+	return &w, nil
+}
+
+// Join takes in what a person does on a trusted device to let another in. It fails with
+// ErrForbidden on a device that is not trusted, and with what is wrong with an admission; a wrong
+// code is no error of the device that it was typed on, and is told on dn/join.
+func (d *Desk) Join(dev device.ID, link Link, f wire.Join) error {
+	return d.on(dev, link, func(d *Desk, h *home, s *screen) error {
+		if !s.Controller {
+			return fmt.Errorf("up/join: %w", ErrForbidden)
+		}
+		e := &d.entrance
+		outcome := &wire.JoinOutcome{Applicant: f.Applicant, Result: wire.JoinEnded}
+		switch f.Op {
+		case wire.JoinClose:
+			e.shut(h.id)
+			return nil
+		case wire.JoinOpen:
+			if _, err := d.openWindow(h, joining{from: link.From(), link: link, owner: dev}); err != nil {
+				return err
+			}
+			outcome = nil
+		case wire.JoinReject:
+			d.reject(h.id, f.Applicant)
+		case wire.JoinAdmit:
+			say := Admission{Name: f.Name, Room: f.Room, Owner: device.PersonID(f.Person), Until: device.Instant(f.Until), Controller: f.Controller}
+			_, err := d.letIn(h, f.Applicant, f.Code, say)
+			switch {
+			case err == nil:
+				return nil // admitted has told
+			case errors.Is(err, ErrCode):
+				outcome.Result = wire.JoinWrong
+			case errors.Is(err, registry.ErrUnknown):
+			default:
+				return fmt.Errorf("up/join: %w", err)
+			}
+		}
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if w := e.windows[h.id]; w != nil {
+			if w.owner == dev {
+				w.link = link // it may have come back
+			}
+			e.show(w, outcome)
+		}
+		return nil
+	})
+}
+
+// shut closes a home's window.
+func (e *entrance) shut(home device.HomeID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if w := e.windows[home]; w != nil {
+		delete(e.windows, home)
+		e.closed(w)
+		e.lapse(time.Now())
+	}
+}
+
+// reject turns an applicant away, as a person wants.
+func (d *Desk) reject(home device.HomeID, id string) error {
+	e := &d.entrance
+	e.mu.Lock()
+	a, err := e.find(home, id)
+	if err == nil {
+		e.end(a, wire.Rejected, "")
+	}
+	e.mu.Unlock()
+	if err == nil {
+		d.note(home, registry.Rejection{Applicant: a.id, From: a.from, Why: "rejected"})
+	}
+	return err
+}
+
+// HomeCode is the one-time code with which the first trusted device of a home is let in.
+type HomeCode struct {
+	Home    registry.Home  `json:"home"`
+	Code    string         `json:"code"` // 16 characters in groups of four
+	CA      string         `json:"ca"`   // SHA-256 of the authority's public key, as hexadecimal digits
+	Expires device.Instant `json:"expires"`
+}
+
+// NewHomeCode makes a code for a home; one that it had before is void.
+func (d *Desk) NewHomeCode(ctx context.Context, homeName string) (c HomeCode, err error) {
+	if d.o.Authority == nil {
+		return c, fmt.Errorf("make a code: %w: this gateway has no certificate authority", ErrClosed)
+	}
+	err = d.db.View(ctx, func(tx *store.Tx) error { c.Home, err = registry.HomeByName(tx, homeName); return err })
+	if err != nil {
+		return c, err
+	}
+	if err := d.update(func(tx *store.Tx) error { return registry.Coded(tx, c.Home.ID) }); err != nil {
+		return c, err
+	}
+	var b [10]byte
+	rand.Read(b[:])
+	secret := strings.ToLower(base32.StdEncoding.EncodeToString(b[:])) // 80 bits, 16 characters
+	e := &d.entrance
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.lapse(time.Now())
+	e.codes = slices.DeleteFunc(e.codes, func(old homeCode) bool { return old.home == c.Home.ID })
+	if len(e.codes) >= maxCodes {
+		return c, fmt.Errorf("make a code: %w: %d homes have one", ErrFull, maxCodes)
+	}
+	e.codes = append(e.codes, homeCode{c.Home.ID, secret, time.Now().Add(windowOpen)})
+	key := d.o.Authority.Key()
+	c.Code = secret[:4] + "-" + secret[4:8] + "-" + secret[8:12] + "-" + secret[12:]
+	c.CA, c.Expires = fmt.Sprintf("%x", key), d.o.Now().Add(windowOpen)
+	return c, nil
+}
+
+// WindowState is a window as an operator sees it.
+type WindowState struct {
+	Open       bool             `json:"open"`
+	Expires    device.Instant   `json:"expires,omitempty"`
+	Applicants []ApplicantState `json:"applicants"`
+}
+
+// ApplicantState is a device that asks to be let in, as an operator sees it.
+type ApplicantState struct {
+	ID    string       `json:"id"`
+	Class device.Class `json:"class"`
+	Maker string       `json:"maker,omitempty"`
+	Model string       `json:"model,omitempty"`
+	From  string       `json:"from,omitempty"`
+	Label bool         `json:"label"` // the secret of its label is to be typed, not six digits
+	Tries int          `json:"tries"` // that are left
+}
+
+// OpenWindow opens a home's window for the operator, or keeps it open.
+func (d *Desk) OpenWindow(ctx context.Context, homeName string) error {
+	id, err := d.homeID(ctx, homeName)
+	if err != nil {
+		return err
+	}
+	return d.in(id, func(h *home) error { _, err := d.openWindow(h, joining{}); return err })
+}
+
+// CloseWindow closes it.
+func (d *Desk) CloseWindow(ctx context.Context, homeName string) error {
+	id, err := d.homeID(ctx, homeName)
+	if err == nil {
+		d.entrance.shut(id)
+	}
+	return err
+}
+
+// Window tells who asks to be let in.
+func (d *Desk) Window(ctx context.Context, homeName string) (s WindowState, err error) {
+	id, err := d.homeID(ctx, homeName)
+	if err != nil {
+		return s, err
+	}
+	e := &d.entrance
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.lapse(time.Now())
+	s.Applicants = []ApplicantState{}
+	w := e.windows[id]
+	if w == nil {
+		return s, nil
+	}
+	s.Open, s.Expires = true, d.o.Now().Add(time.Until(w.until))
+	for _, a := range e.list(w) {
+		s.Applicants = append(s.Applicants, ApplicantState{a.ID, a.Class, a.Model.Maker, a.Model.Name, e.applicants[a.ID].from, a.Way == wire.ByLabel, int(a.Tries)})
+	}
+	return s, nil
+}
+
+// LetIn lets a device in whose code the operator was told. It fails with ErrCode, or with
+// registry.ErrUnknown if it does not ask at this home.
+func (d *Desk) LetIn(ctx context.Context, homeName, applicant, code, owner string, say Admission) (dev device.ID, err error) {
+	id, err := d.homeID(ctx, homeName)
+	if err != nil {
+		return "", err
+	}
+	err = d.in(id, func(h *home) error {
+		if owner != "" {
+			err := d.db.View(ctx, func(tx *store.Tx) error {
+				p, err := personByName(tx, h.id, owner)
+				say.Owner = p.ID
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+		dev, err = d.letIn(h, applicant, code, say)
+		return err
+	})
+	return dev, err
+}
+
+// TurnAway turns a device away that asks to be let in.
+func (d *Desk) TurnAway(ctx context.Context, homeName, applicant string) error {
+	id, err := d.homeID(ctx, homeName)
+	if err != nil {
+		return err
+	}
+	return d.reject(id, applicant)
+}
+
+const rekeyEvery = 10 * time.Second // a device may ask for a new credential
+
+// ErrOften means that something is asked too often.
+var ErrOften = errors.New("that is too often")
+
+// Rekey gives a device a new credential beside the one that it has logged in with. The one before
+// retires when the new one is used. from is where the device is.
+func (d *Desk) Rekey(dev device.ID, from string, f wire.KeyRequest) (wire.KeyIssued, error) {
+	d = d.As(deviceAt(dev, from))
+	if d.o.Authority == nil {
+		return wire.KeyIssued{}, fmt.Errorf("up/key: %w", ErrForbidden)
+	}
+	e := &d.entrance
+	e.mu.Lock()
+	e.lapse(time.Now())
+	_, often := e.asked[dev]
+	e.asked[dev] = time.Now()
+	e.mu.Unlock()
+	if often {
+		return wire.KeyIssued{}, fmt.Errorf("up/key: %w: wait %s", ErrOften, rekeyEvery)
+	}
+	k := wire.KeyIssued{CAs: d.o.Authority.CAs()}
+	var proof registry.Proof
+	if f.CSR != nil {
+		key, spki, err := authority.ParseRequest(f.CSR)
+		if err != nil {
+			return k, fmt.Errorf("%w: up/key: %w", wire.ErrFrame, err)
+		}
+		var until time.Time
+		if k.Certificate, until, err = d.o.Authority.Issue(dev, spki, time.Now()); err != nil {
+			return k, fmt.Errorf("issue a certificate for %s: %w", dev, err)
+		}
+		k.Until, proof = uint64(until.UnixMilli()), registry.Key(key)
+	} else {
+		k.Token = registry.NewToken()
+		proof = registry.Token(k.Token)
+	}
+	err := d.update(func(tx *store.Tx) error { return registry.Issue(tx, dev, proof, tx.Now.Add(rotatingFor)) })
+	if errors.Is(err, registry.ErrTaken) {
+		err = fmt.Errorf("%w: up/key: that key has been used already: make a new one", wire.ErrFrame)
+	}
+	return k, err
+}

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"rsc.io/qr"
+
+	"porchlight/broker/api"
+	"porchlight/broker/delivery"
+	"porchlight/device"
+)
+
+type homeInitCmd struct {
+	Name string `arg:"" help:"The home's name."`
+	JSON bool   `help:"Print JSON."`
+}
+
+// Run prints a one-time code.
+func (c *homeInitCmd) Run(e *env) error {
+	code, err := ask[delivery.HomeCode](e, "home/init", api.Named{Name: c.Name})
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(e.out, code)
+	}
+	// Capital letters make a smaller picture.
+	picture, err := qr.Encode(strings.ToUpper(fmt.Sprintf("PORCHLIGHT:1:%s:%s", strings.ReplaceAll(code.Code, "-", ""), code.CA)), qr.L)
+	if err != nil {
+		return fmt.Errorf("draw the code: %w", err)
+	}
+	draw(e.out, picture)
+	t := table(e.out)
+	fmt.Fprintf(t, "code\t%s\n", code.Code)
+	fmt.Fprintf(t, "gateway\t%s\n", code.CA)
+	fmt.Fprintf(t, "until\t%s\n", code.Expires.Time().Format(time.RFC3339))
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(e.out, "Type it on a device, or let the device scan it: it becomes the first that may let others in. It works once.\n")
+	return nil
+}
+
+// draw prints a QR code, two rows in a line, with the quiet zone around it. It is drawn in the
+// colours of the terminal, the light modules in the letters' colour, which a dark terminal needs.
+func draw(w io.Writer, c *qr.Code) {
+	const quiet = 2
+	light := func(x, y int) bool { return !c.Black(x, y) }
+	for y := -quiet; y < c.Size+quiet; y += 2 {
+		var line strings.Builder
+		for x := -quiet; x < c.Size+quiet; x++ {
+			switch above, below := light(x, y), light(x, y+1) && y+1 < c.Size+quiet; {
+			case above && below:
+				line.WriteRune('█')
+			case above:
+				line.WriteRune('▀')
+			case below:
+				line.WriteRune('▄')
+			default:
+				line.WriteRune(' ')
+			}
+		}
+		fmt.Fprintln(w, line.String())
+	}
+}
+
+type enrolCmd struct {
+	Open   enrolOpenCmd   `cmd:"" help:"Open a home's window for 15 minutes: devices may ask to be let in."`
+	List   enrolListCmd   `cmd:"" help:"List the devices that ask."`
+	Admit  enrolAdmitCmd  `cmd:"" help:"Let a device in: type the six digits that it shows, or the secret on its label."`
+	Reject enrolRejectCmd `cmd:"" help:"Turn a device away."`
+	Close  enrolCloseCmd  `cmd:"" help:"Close the window."`
+}
+
+type enrolOpenCmd struct {
+	Home string `required:"" help:"The home's name." placeholder:"HOME"`
+	JSON bool   `help:"Print JSON."`
+}
+
+// Run opens the window.
+func (c *enrolOpenCmd) Run(e *env) error { return window(e, "enrol/open", c.Home, c.JSON) }
+
+type enrolListCmd struct {
+	Home string `required:"" help:"The home's name." placeholder:"HOME"`
+	JSON bool   `help:"Print JSON."`
+}
+
+// Run lists applicants.
+func (c *enrolListCmd) Run(e *env) error { return window(e, "enrol/list", c.Home, c.JSON) }
+
+func window(e *env, verb, home string, asJSON bool) error {
+	w, err := ask[delivery.WindowState](e, verb, api.Named{Name: home})
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return printJSON(e.out, w)
+	}
+	if !w.Open {
+		fmt.Fprintf(e.out, "The window of %s is closed: porchlight enrol open --home %s\n", home, home)
+		return nil
+	}
+	fmt.Fprintf(e.out, "The window of %s is open until %s.\n", home, w.Expires.Time().Format(time.RFC3339))
+	t := table(e.out)
+	fmt.Fprintln(t, "APPLICANT\tCLASS\tMAKER\tMODEL\tFROM\tTYPE\tTRIES")
+	for _, a := range w.Applicants {
+		code := "its six digits"
+		if a.Label {
+			code = "the secret on its label"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\n", a.ID, a.Class, dash(a.Maker), dash(a.Model), dash(a.From), code, a.Tries)
+	}
+	return t.Flush()
+}
+
+type enrolAdmitCmd struct {
+	Home       string     `required:"" help:"The home's name." placeholder:"HOME"`
+	Applicant  string     `arg:"" help:"Which device, as enrol list names it."`
+	Code       string     `arg:"" help:"The six digits that it shows or speaks, or the secret on its label."`
+	Name       string     `help:"What people call it; default its class." placeholder:"NAME"`
+	Room       string     `help:"Where it stands." placeholder:"ROOM"`
+	Owner      string     `help:"The person it belongs to; default everybody." placeholder:"PERSON"`
+	Until      *time.Time `help:"A guest's device: it is removed then, as 2026-12-24T18:00:00Z." placeholder:"TIME"`
+	Controller bool       `help:"It may widen what the home permits, and let others in."`
+	JSON       bool       `help:"Print JSON."`
+}
+
+// Run lets a device in.
+func (c *enrolAdmitCmd) Run(e *env) error {
+	dev, err := ask[api.DeviceRef](e, "enrol/admit", api.Admit{Home: c.Home, Applicant: c.Applicant, Code: c.Code, Owner: c.Owner, Admission: delivery.Admission{
+		Name: c.Name, Room: c.Room, Until: instant(c.Until), Controller: c.Controller,
+	}})
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(e.out, dev)
+	}
+	fmt.Fprintln(e.out, dev.ID)
+	return nil
+}
+
+type enrolRejectCmd struct {
+	Home      string `required:"" help:"The home's name." placeholder:"HOME"`
+	Applicant string `arg:"" help:"Which device, as enrol list names it."`
+}
+
+// Run turns a device away.
+func (c *enrolRejectCmd) Run(e *env) error {
+	_, err := ask[api.None](e, "enrol/reject", api.InHome{Home: c.Home, Name: c.Applicant})
+	return err
+}
+
+type enrolCloseCmd struct {
+	Home string `required:"" help:"The home's name." placeholder:"HOME"`
+}
+
+// Run closes the window.
+func (c *enrolCloseCmd) Run(e *env) error {
+	_, err := ask[api.None](e, "enrol/close", api.Named{Name: c.Home})
+	return err
+}
+
+type deviceWipeCmd struct {
+	ID string `arg:"" help:"The device's ID."`
+}
+
+// Run wipes a device.
+func (c *deviceWipeCmd) Run(e *env) error {
+	done, err := ask[api.Wiped](e, "device/wipe", api.DeviceRef{ID: device.ID(c.ID)})
+	switch {
+	case err != nil:
+		return err
+	case done.Confirmed:
+		fmt.Fprintln(e.out, "wiped and removed")
+	default:
+		fmt.Fprintln(e.out, "removed; not confirmed: the device is away, or did not say that it has forgotten everything")
+	}
+	return nil
+}
+
+type deviceTokenCmd struct {
+	ID   string `arg:"" help:"The device's ID."`
+	JSON bool   `help:"Print JSON."`
+}
+
+// Run prints a device's new token.
+func (c *deviceTokenCmd) Run(e *env) error {
+	d, err := ask[delivery.Enrolled](e, "device/token", api.DeviceRef{ID: device.ID(c.ID)})
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(e.out, d)
+	}
+	fmt.Fprintln(e.out, d.Token)
+	return nil
+}

@@ -1,0 +1,214 @@
+package registry
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"database/sql"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"time"
+
+	"porchlight/device"
+	"porchlight/device/store"
+)
+
+// NewToken makes a device's token: 256 random bits in base64url, 43 characters. The first is no
+// hyphen, which a command line would take for a flag.
+func NewToken() string {
+	for {
+		var b [32]byte
+		rand.Read(b[:])
+		if s := base64.RawURLEncoding.EncodeToString(b[:]); s[0] != '-' {
+			return s
+		}
+	}
+}
+
+// NewKey makes a brand's API key: "plk_" and 256 random bits in base64url.
+func NewKey() string { return "plk_" + NewToken() }
+
+// Hash is what is kept of a token or key. A slow hash would add nothing at 256 random bits.
+func Hash(secret string) []byte {
+	h := sha256.Sum256([]byte(secret))
+	return h[:]
+}
+
+// The kinds of credential.
+const (
+	deviceToken = "device-token"
+	deviceKey   = "device-key"
+	brandKey    = "brand-key"
+)
+
+// Proof is what a device shows to be let in: that it knows a token, or that it has a key.
+type Proof struct {
+	kind string
+	hash []byte
+}
+
+// Token is the proof of a device that knows a token.
+func Token(token string) Proof { return Proof{deviceToken, Hash(token)} }
+
+// Key is the proof of a device that has the private half of a public key, which the TLS
+// handshake has shown. key is the SHA-256 of its SubjectPublicKeyInfo.
+func Key(key [32]byte) Proof { return Proof{deviceKey, key[:]} }
+
+// State is where a credential is in its life.
+type State string
+
+// The states. What is not among a device's credentials is void.
+const (
+	Pending  State = "pending"  // issued and not used yet: void after a while
+	Active   State = "active"   //
+	Retiring State = "retiring" // another has become active: void after Grace
+)
+
+// Grace is how long a credential stands after another has become active in its place.
+const Grace = 24 * time.Hour
+
+// Login is a device that has shown a credential.
+type Login struct {
+	device.Device
+	State  State          // of the credential
+	Issued device.Instant // when it was
+}
+
+// Authenticate returns the device that shows p and calls itself id. The credential is looked up by
+// its hash; that it belongs to id is compared in constant time. Every refusal is the same
+// ErrUnknown.
+func Authenticate(tx *store.Tx, id device.ID, p Proof) (l Login, err error) {
+	no := fmt.Errorf("authenticate device: %w", ErrUnknown)
+	var owner string
+	var until device.Instant
+	err = tx.QueryRow(`SELECT device, state, at, until FROM credential WHERE hash = ? AND kind = ?`, p.hash, p.kind).Scan(&owner, &l.State, &l.Issued, &until)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return l, fmt.Errorf("authenticate device: %w", err)
+	}
+	if subtle.ConstantTimeCompare([]byte(owner), []byte(id)) != 1 || until != 0 && tx.Now >= until {
+		return Login{}, no
+	}
+	l.Device, err = Device(tx, id)
+	if err == nil && l.Until != 0 && tx.Now >= l.Until {
+		return Login{}, no
+	}
+	return l, err
+}
+
+// AuthenticateBrand returns the brand whose API key this is, or ErrUnknown.
+func AuthenticateBrand(tx *store.Tx, key string) (Brand, error) {
+	var id device.BrandID
+	var until device.Instant
+	err := tx.QueryRow(`SELECT brand, until FROM credential WHERE hash = ? AND kind = ?`, Hash(key), brandKey).Scan(&id, &until)
+	if err == nil && until != 0 && tx.Now >= until {
+		err = ErrUnknown
+	}
+	if err != nil {
+		return Brand{}, fmt.Errorf("authenticate brand: %w", unknown(err))
+	}
+	return BrandByID(tx, id)
+}
+
+func unknown(err error) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return ErrUnknown
+	}
+	return err
+}
+
+// The facts of devices' credentials, as the journal spells them.
+const (
+	credentialIssued    = "credential.issued"    // into the second slot
+	credentialActivated = "credential.activated" // it was used: the one before retires
+	credentialReplaced  = "credential.replaced"  // by the operator: every other is void
+)
+
+type credentialFact struct {
+	Device device.ID      `json:"device"`
+	Hash   []byte         `json:"hash"` // SHA-256
+	Kind   string         `json:"kind"`
+	Until  device.Instant `json:"until,omitempty"` // issued: void from then on; activated: the one before is
+}
+
+// Issue puts p into a device's second slot, in place of what waited there: it becomes active
+// when it is used, and is void if that has not happened before until. ErrTaken if somebody has
+// that credential already.
+func Issue(tx *store.Tx, id device.ID, p Proof, until device.Instant) error {
+	return credential(tx, credentialIssued, id, p, until)
+}
+
+// Activate takes in that a pending credential was used.
+func Activate(tx *store.Tx, id device.ID, p Proof) error {
+	return noted(tx, credentialActivated, id, p, tx.Now.Add(Grace))
+}
+
+// Replace makes p the one credential of a device, at once.
+func Replace(tx *store.Tx, id device.ID, p Proof) error {
+	return credential(tx, credentialReplaced, id, p, 0)
+}
+
+func credential(tx *store.Tx, kind string, id device.ID, p Proof, until device.Instant) error {
+	if err := free(tx, id, p); err != nil {
+		return err
+	}
+	return noted(tx, kind, id, p, until)
+}
+
+func noted(tx *store.Tx, kind string, id device.ID, p Proof, until device.Instant) error {
+	d, err := Device(tx, id)
+	if err != nil {
+		return err
+	}
+	return add(tx, d.Home, kind, credentialFact{id, p.hash, p.kind, until})
+}
+
+// free fails with ErrTaken if p is a credential already.
+func free(tx *store.Tx, id device.ID, p Proof) error {
+	var taken int
+	if err := tx.QueryRow(`SELECT count(*) FROM credential WHERE hash = ?`, p.hash).Scan(&taken); err != nil {
+		return err
+	}
+	if taken > 0 {
+		return fmt.Errorf("credential of device %s: %w", id, ErrTaken)
+	}
+	return nil
+}
+
+// ApplyCredential projects the facts of credentials; mine is false for those of others.
+func ApplyCredential(tx *store.Apply, e store.Event) (mine bool, err error) {
+	const insert = `INSERT INTO credential (hash, kind, device, state, at, until) VALUES (?, ?, ?, ?, ?, ?)`
+	switch e.Kind {
+	case credentialIssued:
+		return true, store.With(e, func(f credentialFact) error {
+			if err := tx.Exec(`DELETE FROM credential WHERE device = ? AND state = 'pending'`, f.Device); err != nil {
+				return err
+			}
+			return tx.Exec(insert, f.Hash, f.Kind, f.Device, Pending, e.At, f.Until)
+		})
+	case credentialActivated:
+		return true, store.With(e, func(f credentialFact) error {
+			for _, stmt := range []struct {
+				sql  string
+				args []any
+			}{
+				{`DELETE FROM credential WHERE device = ? AND hash <> ? AND state <> 'active'`, []any{f.Device, f.Hash}},
+				{`UPDATE credential SET state = 'retiring', until = ? WHERE device = ? AND hash <> ?`, []any{f.Until, f.Device, f.Hash}},
+				{`UPDATE credential SET state = 'active', until = 0 WHERE hash = ?`, []any{f.Hash}},
+			} {
+				if err := tx.Exec(stmt.sql, stmt.args...); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	case credentialReplaced:
+		return true, store.With(e, func(f credentialFact) error {
+			if err := tx.Exec(`DELETE FROM credential WHERE device = ?`, f.Device); err != nil {
+				return err
+			}
+			return tx.Exec(insert, f.Hash, f.Kind, f.Device, Active, e.At, 0)
+		})
+	}
+	return false, nil
+}

@@ -1,0 +1,105 @@
+package registry
+
+import (
+	"fmt"
+
+	"porchlight/device"
+	"porchlight/device/store"
+)
+
+// The facts of letting devices in that leave nothing in the tables: they are for the audit.
+const (
+	enrolmentOpened   = "enrolment.opened"   // somebody is adding a device
+	enrolmentCoded    = "enrolment.coded"    // a one-time code of the home was made
+	enrolmentRejected = "enrolment.rejected" // an applicant was not let in
+)
+
+// Origin is how a device came to be let in.
+type Origin struct {
+	Applicant string `json:"applicant"`       // client ID it asked with
+	From      string `json:"from,omitempty"`  // address without its port
+	Way       int    `json:"way"`             // as on the wire: 1 code, 2 label, 3 one-time code of the home
+	Wrong     int    `json:"wrong,omitempty"` // codes that were typed wrongly before
+}
+
+// Rejection is why an applicant was not let in.
+type Rejection struct {
+	Applicant string `json:"applicant"`
+	From      string `json:"from,omitempty"`
+	Why       string `json:"why"`
+}
+
+// Open writes down that somebody in a home is adding a device.
+func Open(tx *store.Tx, home device.HomeID) error {
+	return add(tx, home, enrolmentOpened, struct{}{})
+}
+
+// Coded writes down that a one-time code was made for a home.
+func Coded(tx *store.Tx, home device.HomeID) error {
+	return add(tx, home, enrolmentCoded, struct{}{})
+}
+
+// Reject writes down that an applicant was not let in.
+func Reject(tx *store.Tx, home device.HomeID, r Rejection) error {
+	return add(tx, home, enrolmentRejected, r)
+}
+
+// ApplyEnrolment projects nothing; mine is false for the facts of others.
+func ApplyEnrolment(_ *store.Apply, e store.Event) (mine bool, err error) {
+	switch e.Kind {
+	case enrolmentOpened, enrolmentCoded, enrolmentRejected:
+		return true, nil
+	}
+	return false, nil
+}
+
+// AddGuest adds the person whose a guest's device is: nobody has chosen anything for them. They
+// leave with their last device.
+func AddGuest(tx *store.Tx, home device.HomeID, name string) (device.PersonID, error) {
+	name, err := numbered("Guest "+name, func() ([]string, error) {
+		people, err := People(tx, home)
+		names := make([]string, len(people))
+		for i, p := range people {
+			names[i] = p.Name
+		}
+		return names, err
+	})
+	if err != nil {
+		return 0, err
+	}
+	p, err := addPerson(tx, home, name, true)
+	return p.ID, err
+}
+
+// FreeName is name, or name with a number behind it if a device of the home has that already.
+func FreeName(tx *store.Tx, home device.HomeID, name string) (string, error) {
+	return numbered(name, func() ([]string, error) {
+		devices, err := Devices(tx, home)
+		names := make([]string, len(devices))
+		for i, d := range devices {
+			names[i] = d.Name
+		}
+		return names, err
+	})
+}
+
+// numbered numbers name so that it is not among those that are taken.
+func numbered(name string, taken func() ([]string, error)) (string, error) {
+	all, err := taken()
+	if err != nil {
+		return "", err
+	}
+	used := map[string]bool{}
+	for _, n := range all {
+		used[n] = true
+	}
+	for i, try := 2, name; ; i++ {
+		if !used[try] {
+			return try, nil
+		}
+		if len(name) > 56 {
+			name = name[:56]
+		}
+		try = fmt.Sprintf("%s %d", name, i)
+	}
+}
