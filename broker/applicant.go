@@ -40,11 +40,11 @@ const applicantUser = "enrol"
 // nothing but ask for a new one. It speaks on one leaf and listens on one.
 type applicant struct {
 	place
-	id      string // of its topics
-	up, dn  wire.Leaf
-	take    func(payload []byte) (seq uint64, err error)
-	left    func()
-	listens bool // to dn; reading goroutine only
+	id     string // of its topics
+	up, dn wire.Leaf
+	take   func(payload []byte) (seq uint64, err error)
+	left   func()
+	greet  func() // when it listens; nil: nothing is said
 }
 
 // admitApplicant lets a device in that asks for an identity: its key is in none of our books, so
@@ -98,6 +98,11 @@ func (h *hook) admitEnded(c *conn, cl *mqtt.Client, id device.ID) error {
 	}
 	a := &applicant{place: d.newPlace(c, cl), id: string(id), up: wire.UpKey, dn: wire.DnKey}
 	a.take = func(payload []byte) (uint64, error) { return d.rekey(id, a, payload) }
+	a.greet = func() { // a device without a clock learns here that its certificate has ended
+		if raw, err := wire.Encode(wire.KeyAsk{Until: uint64(c.identity.NotAfter.UnixMilli())}); err == nil {
+			_ = a.Send(delivery.Frame{Leaf: wire.DnKey, Payload: raw}) // it may be gone
+		}
+	}
 	if err := a.claim(); err != nil {
 		return err
 	}
@@ -170,8 +175,8 @@ func (a *applicant) allow(filter string, _ byte) (bool, string) {
 
 func (a *applicant) processed(subscribe bool, filters []string) {
 	for _, f := range filters {
-		if ok, _ := a.allow(f, 1); ok {
-			a.listens = subscribe
+		if ok, _ := a.allow(f, 1); ok && a.greet != nil && subscribe {
+			a.greet()
 		}
 	}
 }

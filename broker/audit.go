@@ -42,8 +42,8 @@ func (r *refusals) refuse(peer string, home device.HomeID, from, what string) {
 	k := refusal{peer, from, what, home}
 	t := r.all[k]
 	if t == nil {
-		if len(r.all) >= knownRefusals {
-			return // the metrics have it
+		if len(r.all) >= knownRefusals || home == device.Gateway && len(r.all) >= knownRefusals/2 {
+			return // the metrics have it; strangers leave room for what devices do
 		}
 		t = new(tally)
 		r.all[k] = t

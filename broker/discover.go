@@ -114,11 +114,15 @@ func (d *Discovery) Run(ctx context.Context) error {
 				}
 			}
 		}
-		if text := leftOut(out); len(chosen) == 0 && text != left {
-			left = text
-			d.log.Info("the gateway is not announced on any network now", "left_out", text)
-		} else if len(chosen) > 0 {
-			left = "-"
+		last := left
+		switch left = leftOut(out); {
+		case len(chosen) > 0 && (left == "" || len(d.o.Interfaces) == 0):
+			left = "-" // as it should be
+		case left == last:
+		case len(chosen) == 0:
+			d.log.Info("the gateway is not announced on any network now", "left_out", left)
+		default:
+			d.log.Info("the gateway is not announced on every interface that was named", "left_out", left)
 		}
 		for at, s := range chosen {
 			if voices[at] == nil {

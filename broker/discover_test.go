@@ -322,14 +322,15 @@ func goodbye(m dnsmessage.Message) bool {
 
 // announcing is a Discovery that runs.
 type announcing struct {
+	*Discovery
 	t     *testing.T
 	lines chan string // the log
-	log   []string    // all of it; after stop
+	kept  []string    // all of it; after stop
 	stop  func()      // ends it and waits; may be called twice
 }
 
 func (a *announcing) Write(b []byte) (int, error) {
-	a.log = append(a.log, string(b))
+	a.kept = append(a.kept, string(b))
 	a.lines <- string(b)
 	return len(b), nil
 }
@@ -350,6 +351,15 @@ func (a *announcing) awaitLog(text string) string {
 	}
 }
 
+// awaitLooks returns when it has looked at the interfaces some more times.
+func (a *announcing) awaitLooks() {
+	for range 4 {
+		for last := a.own.Load(); a.own.Load() == last; {
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
 func announce(t *testing.T, listener string, interfaces ...string) *announcing {
 	t.Helper()
 	a := &announcing{t: t, lines: make(chan string, 4096)}
@@ -362,6 +372,7 @@ func announce(t *testing.T, listener string, interfaces ...string) *announcing {
 		t.Fatal(err)
 	}
 	d.every = 50 * time.Millisecond
+	a.Discovery = d
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- d.Run(ctx); close(ended) }()
@@ -627,8 +638,10 @@ func TestDiscoveryIsSilentInPublic(t *testing.T) {
 	for range 2 {
 		four.await("an announcement", announces)
 	}
+	all := everything("A 192.168.77.1")
+	four.askUntil(ask("_porchlight._tcp.local.", dnsmessage.TypePTR), all[1:]...)
 	outside.send(ask("_services._dns-sd._udp.local.", dnsmessage.TypePTR)) // every socket of the group gets it, before the next one
-	four.askUntil(ask("_porchlight._tcp.local.", dnsmessage.TypePTR), everything("A 192.168.77.1")[1:]...)
+	four.askUntil(ask("porchlight-k7m2p9qx.local.", dnsmessage.TypeA), all[4])
 	a.stop()
 	four.await("a goodbye", goodbye)
 	for _, m := range four.all() {
@@ -668,6 +681,7 @@ func TestDiscoveryFollowsTheNetwork(t *testing.T) {
 	n := newNeighbour(t)
 	a := announce(t, "[::]:8883")
 	a.awaitLog(nowhere)
+	a.awaitLooks()
 
 	// The network comes after the gateway.
 	n.cable("home0", "far0", []string{"192.168.77.1/24"}, []string{"192.168.77.2/24"})
@@ -706,7 +720,7 @@ func TestDiscoveryFollowsTheNetwork(t *testing.T) {
 	a.awaitLog(nowhere)
 	a.stop()
 	last := ""
-	for _, l := range a.log {
+	for _, l := range a.kept {
 		if _, l, _ = strings.Cut(l, "level="); l == last && strings.Contains(l, nowhere) {
 			t.Errorf("logged twice: %s", l)
 		}
@@ -785,7 +799,8 @@ func TestDiscoveryOnLoopback(t *testing.T) {
 		}
 	}
 	here := listenAt(t, "udp4", "lo")
-	announce(t, "127.0.0.1:8883", "lo")
+	a := announce(t, "127.0.0.1:8883", "lo", "home0", "home1")
+	a.awaitLog(`not announced on every interface that was named" left_out="home0: the gateway does not listen there; home1: is not there"`)
 	here.await("an announcement on loopback, which was named", telling("A 127.0.0.1"))
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -50,6 +51,7 @@ type guard struct {
 	connected bool // a CONNECT has gone through
 	open      bool // the peer has logged in; set by the session on the reading goroutine
 	v5        bool
+	aliases   uint16 // topic aliases that have been set, as bits
 }
 
 // Read hands on checked packets. It stops after CONNECT, so that what follows is checked after
@@ -112,11 +114,16 @@ func (g *guard) scan(b []byte) (whole int, err error) {
 		if !ok {
 			return whole, nil
 		}
-		if err := g.check(first, b[whole+head:whole+head+body]); err != nil {
+		err = g.check(first, b[whole+head:whole+head+body])
+		if err == nil && g.v5 && head > 2 && b[whole+head-1] == 0 {
+			err = malformed("length with a needless byte")
+		}
+		if err != nil {
 			return whole, err
 		}
 		whole += head + body
 		if first>>4 == packets.Connect {
+			g.connected = true
 			return whole, nil
 		}
 	}
@@ -194,35 +201,19 @@ func (g *guard) check(first byte, body []byte) error {
 	case packets.Connect:
 		return g.checkConnect(&r)
 	case packets.Publish:
-		topic := r.text()
-		if first&0x06 != 0 && r.number() == 0 {
+		return g.checkPublish(&r, first&0x06 != 0)
+	case packets.Puback:
+		if r.number() == 0 {
 			r.bad = true
 		}
-		g.properties(&r)
-		if r.bad {
-			return malformed("PUBLISH")
-		}
-		return checkTopic(topic)
-	case packets.Puback:
-		r.number()
-		if g.v5 && len(r.b) > 0 {
-			r.byte()
-			if len(r.b) > 0 {
-				g.properties(&r)
-			}
-		}
+		g.reason(&r, pubackCodes, ofPuback)
 		return r.end("PUBACK")
 	case packets.Subscribe, packets.Unsubscribe:
 		return g.checkFilters(&r, first>>4 == packets.Subscribe)
 	case packets.Pingreq:
 		return r.end("PINGREQ")
 	case packets.Disconnect:
-		if g.v5 && len(r.b) > 0 {
-			r.byte()
-			if len(r.b) > 0 {
-				g.properties(&r)
-			}
-		}
+		g.reason(&r, disconnectCodes, ofDisconnect)
 		return r.end("DISCONNECT")
 	}
 	return protocol("packet type that a client does not send")
@@ -235,12 +226,15 @@ func (g *guard) checkConnect(r *reader) error {
 	}
 	g.v5 = level == 5
 	r.number() // keep-alive
-	g.properties(r)
+	const data, method = 1 << packets.PropAuthenticationData, 1 << packets.PropAuthenticationMethod
+	if seen, _ := g.properties(r, ofConnect); seen&data != 0 && seen&method == 0 {
+		r.fail(protocol("authentication data without a method"))
+	}
 	r.text() // client ID
 	if flags&0x04 != 0 {
-		g.properties(r)
+		g.properties(r, ofWill)
 		r.text()
-		r.text()
+		r.blob()
 	} else if flags&0x38 != 0 {
 		r.bad = true
 	}
@@ -248,31 +242,65 @@ func (g *guard) checkConnect(r *reader) error {
 		r.text()
 	}
 	if flags&0x40 != 0 {
-		r.text()
+		r.blob()
 	}
 	if flags&0x01 != 0 || flags&0x18 == 0x18 {
 		r.bad = true
 	}
-	if err := r.end("CONNECT"); err != nil {
-		return err
+	return r.end("CONNECT")
+}
+
+func (g *guard) checkPublish(r *reader, numbered bool) error {
+	topic := r.text()
+	if numbered && r.number() == 0 {
+		r.bad = true
 	}
-	g.connected = true
-	return nil
+	seen, alias := g.properties(r, ofPublish)
+	if r.bad {
+		return r.end("PUBLISH")
+	}
+	if bytes.ContainsAny(topic, "+#") {
+		return protocol("topic with a wildcard")
+	}
+	aliased := seen&(1<<packets.PropTopicAlias) != 0
+	switch {
+	case aliased && (alias == 0 || alias > aliasMaximum):
+		return &violation{packets.ErrTopicAliasInvalid, "topic alias out of range"}
+	case len(topic) == 0 && g.aliases>>alias&1 == 0:
+		return protocol("no topic, nor an alias that was set")
+	case aliased:
+		g.aliases |= 1 << alias
+	}
+	return checkTopic(topic)
 }
 
 func (g *guard) checkFilters(r *reader, subscribe bool) error {
+	in := ofUnsubscribe
+	if subscribe {
+		in = ofSubscribe
+	}
 	if r.number() == 0 {
 		r.bad = true
 	}
-	g.properties(r)
+	g.properties(r, in)
 	for n := 0; len(r.b) > 0 && !r.bad; n++ {
 		filter := r.text()
+		shared := g.v5 && bytes.HasPrefix(filter, []byte("$share/"))
 		if subscribe {
-			if options := r.byte(); options&0x03 == 3 || !g.v5 && options > 2 || options&0xc0 != 0 || options&0x30 == 0x30 {
-				r.bad = true
+			switch options := r.byte(); {
+			case !g.v5 && options > 2, options&0xc0 != 0:
+				r.fail(malformed("options of a filter"))
+			case options&0x03 == 3, options&0x30 == 0x30, shared && options&0x04 != 0:
+				r.fail(protocol("options of a filter"))
 			}
 		}
-		if err := checkTopic(filter); err != nil && !r.bad {
+		if r.bad {
+			break
+		}
+		if !wellFormed(filter) || shared && !wellShared(filter) {
+			return malformed("filter")
+		}
+		if err := checkTopic(filter); err != nil {
 			return err
 		}
 		if n == maxFilters {
@@ -282,30 +310,158 @@ func (g *guard) checkFilters(r *reader, subscribe bool) error {
 	return r.end("SUBSCRIBE or UNSUBSCRIBE")
 }
 
-// properties passes over a block of properties: its length must fit.
-func (g *guard) properties(r *reader) {
-	if !g.v5 || r.bad {
-		return
-	}
-	n := 0
-	for i := range 4 {
-		c := r.byte()
-		n |= int(c&0x7f) << (7 * i)
-		if c < 0x80 {
-			r.skip(n)
-			return
+// wellFormed reports whether a filter is one: not empty, each wildcard a level of its own, and #
+// the last.
+func wellFormed(filter []byte) bool {
+	for i, c := range filter {
+		if c != '+' && c != '#' {
+			continue
+		}
+		last := i == len(filter)-1
+		if i > 0 && filter[i-1] != '/' || !last && (c == '#' || filter[i+1] != '/') {
+			return false
 		}
 	}
-	r.bad = true
+	return len(filter) > 0
+}
+
+// wellShared reports whether $share/ is followed by a name and a filter.
+func wellShared(filter []byte) bool {
+	name, rest, _ := bytes.Cut(filter[len("$share/"):], []byte("/"))
+	return len(name) > 0 && len(rest) > 0 && !bytes.ContainsAny(name, "+#")
+}
+
+// The reason codes that a client may send.
+const (
+	pubackCodes     = "\x00\x10\x80\x83\x87\x90\x91\x97\x99"
+	disconnectCodes = "\x00\x04\x80\x81\x82\x83\x90\x93\x94\x95\x96\x97\x98\x99"
+)
+
+// reason reads what MQTT 5 may add to a PUBACK or a DISCONNECT: a code, and properties.
+func (g *guard) reason(r *reader, codes string, in owner) {
+	if !g.v5 || len(r.b) == 0 {
+		return
+	}
+	if strings.IndexByte(codes, r.byte()) < 0 {
+		r.fail(protocol("reason code that a client does not send"))
+	}
+	if len(r.b) > 0 {
+		g.properties(r, in)
+	}
+}
+
+// owner is what a block of properties belongs to, as a bit.
+type owner byte
+
+const (
+	ofConnect owner = 1 << iota
+	ofWill
+	ofPublish
+	ofPuback
+	ofSubscribe
+	ofUnsubscribe
+	ofDisconnect
+	ofAll = 0xff
+)
+
+// spelling is how the value of a property is written.
+type spelling byte
+
+const (
+	asFlag   spelling = iota // one byte, 0 or 1
+	asTwo                    // bytes
+	asFour                   // bytes
+	asLength                 // one to four bytes
+	asText
+	asBlob
+	asPair // of texts; the one kind that may come more than once
+)
+
+// clientProperties are the properties that a client may send. positive ones are not 0.
+var clientProperties = [...]struct {
+	in       owner
+	as       spelling
+	positive bool
+}{
+	packets.PropPayloadFormat:          {in: ofPublish | ofWill, as: asFlag},
+	packets.PropMessageExpiryInterval:  {in: ofPublish | ofWill, as: asFour},
+	packets.PropContentType:            {in: ofPublish | ofWill, as: asText},
+	packets.PropResponseTopic:          {in: ofPublish | ofWill, as: asText},
+	packets.PropCorrelationData:        {in: ofPublish | ofWill, as: asBlob},
+	packets.PropSubscriptionIdentifier: {in: ofSubscribe | ofPublish, as: asLength, positive: true}, // in PUBLISH the library refuses it
+	packets.PropSessionExpiryInterval:  {in: ofConnect | ofDisconnect, as: asFour},
+	packets.PropAuthenticationMethod:   {in: ofConnect, as: asText},
+	packets.PropAuthenticationData:     {in: ofConnect, as: asBlob},
+	packets.PropRequestProblemInfo:     {in: ofConnect, as: asFlag},
+	packets.PropWillDelayInterval:      {in: ofWill, as: asFour},
+	packets.PropRequestResponseInfo:    {in: ofConnect, as: asFlag},
+	packets.PropServerReference:        {in: ofDisconnect, as: asText},
+	packets.PropReasonString:           {in: ofPuback | ofDisconnect, as: asText},
+	packets.PropReceiveMaximum:         {in: ofConnect, as: asTwo, positive: true},
+	packets.PropTopicAliasMaximum:      {in: ofConnect, as: asTwo},
+	packets.PropTopicAlias:             {in: ofPublish, as: asTwo},
+	packets.PropUser:                   {in: ofAll, as: asPair},
+	packets.PropMaximumPacketSize:      {in: ofConnect, as: asFour, positive: true},
+}
+
+// properties reads a block of properties that belongs to in. It returns which there were, as
+// bits, and the topic alias, if that was one of them.
+func (g *guard) properties(r *reader, in owner) (seen uint64, alias int) {
+	if !g.v5 || r.bad {
+		return 0, 0
+	}
+	b := reader{b: r.skip(r.length())}
+	for len(b.b) > 0 && !b.bad {
+		id := b.length()
+		if id >= len(clientProperties) || clientProperties[id].in&in == 0 {
+			b.fail(malformed("property that does not belong there"))
+			break
+		}
+		p := &clientProperties[id]
+		if seen&(1<<id) != 0 && p.as != asPair {
+			b.fail(protocol("property that comes twice"))
+			break
+		}
+		seen |= 1 << id
+		value := 1
+		switch p.as {
+		case asFlag:
+			if value = int(b.byte()); value > 1 {
+				b.fail(protocol("property that is neither 0 nor 1"))
+			}
+		case asTwo:
+			value = b.number()
+		case asFour:
+			value = b.number()<<16 | b.number()
+		case asLength:
+			value = b.length()
+		case asText:
+			if text := b.text(); id == int(packets.PropResponseTopic) && bytes.ContainsAny(text, "+#") {
+				b.fail(protocol("response topic with a wildcard"))
+			}
+		case asBlob:
+			b.blob()
+		case asPair:
+			b.text()
+			b.text()
+		}
+		if p.positive && value == 0 {
+			b.fail(protocol("property that must not be 0"))
+		}
+		if id == int(packets.PropTopicAlias) {
+			alias = value
+		}
+	}
+	if b.bad {
+		r.fail(b.err)
+	}
+	return seen, alias
 }
 
 // checkTopic bounds what the library would walk level by level.
 func checkTopic(topic []byte) error {
 	if len(topic) > maxTopic || bytes.Count(topic, []byte{'/'}) >= maxLevels {
 		return &violation{packets.ErrTopicNameInvalid, "topic longer than 128 bytes or 8 levels"}
-	}
-	if !utf8.Valid(topic) {
-		return malformed("topic that is not UTF-8")
 	}
 	return nil
 }
@@ -315,11 +471,19 @@ func checkTopic(topic []byte) error {
 type reader struct {
 	b   []byte
 	bad bool
+	err error // why, if there is more to say than that it is malformed
+}
+
+// fail makes r bad; the first reason stays.
+func (r *reader) fail(err error) {
+	if !r.bad {
+		r.b, r.bad, r.err = nil, true, err
+	}
 }
 
 func (r *reader) skip(n int) []byte {
 	if r.bad || n > len(r.b) {
-		r.b, r.bad = nil, true
+		r.fail(nil)
 		return nil
 	}
 	got := r.b[:n]
@@ -341,10 +505,38 @@ func (r *reader) number() int {
 	return 0
 }
 
-func (r *reader) text() []byte { return r.skip(r.number()) }
+// length is a number of one to four bytes, and no more of them than it needs.
+func (r *reader) length() (n int) {
+	for i := range 4 {
+		c := r.byte()
+		n |= int(c&0x7f) << (7 * i)
+		if c < 0x80 {
+			if c == 0 && i > 0 {
+				r.fail(malformed("length with a needless byte"))
+			}
+			return n
+		}
+	}
+	r.fail(malformed("length of more than four bytes"))
+	return 0
+}
+
+func (r *reader) blob() []byte { return r.skip(r.number()) }
+
+// text is what must be UTF-8, without U+0000.
+func (r *reader) text() []byte {
+	got := r.blob()
+	if !utf8.Valid(got) || bytes.IndexByte(got, 0) >= 0 {
+		r.fail(malformed("text that is not UTF-8, or has a zero in it"))
+	}
+	return got
+}
 
 func (r *reader) end(packet string) error {
-	if r.bad || len(r.b) > 0 {
+	switch {
+	case r.err != nil:
+		return r.err
+	case r.bad || len(r.b) > 0:
 		return malformed(packet)
 	}
 	return nil

@@ -534,7 +534,7 @@ func BenchmarkAccept(b *testing.B) {
 
 func BenchmarkMeter(b *testing.B) {
 	d := &Door{o: Options{Limits: Limits{Frames: 1 << 30, Bytes: 1 << 40}.orDefault()}}
-	m := d.newMeter()
+	m := newMeter(d.o.Frames, d.o.Bytes)
 	b.ReportAllocs()
 	for b.Loop() {
 		if m.spend(1, 100) != "" {

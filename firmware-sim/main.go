@@ -1,4 +1,5 @@
-// Command firmware-sim runs the devices of a home against a gateway and shows their screens.
+// Command firmware-sim runs the devices of a home, or one new device, against a gateway and shows
+// their screens.
 //
 // In: a home file, the credentials that the gateway wrote for it, a script, a keyboard, a recording.
 // Out: a timeline of what each device does and shows. Never: anything that a real device could not
@@ -13,6 +14,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -20,12 +23,14 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"porchlight/device"
+	"porchlight/device/wire"
 	"porchlight/firmware-sim/sim"
 )
 
 // flags is the command line.
 type flags struct {
-	Home        string `required:"" placeholder:"FILE" help:"The home file, such as configs/homes/family.yaml."`
+	Home        string `placeholder:"FILE" help:"The home file, such as configs/homes/family.yaml."`
 	Credentials string `placeholder:"FILE" help:"What the gateway wrote for the home. Default: porchlight-data/credentials/<home>.yaml."`
 	Gateway     string `placeholder:"URL" help:"tls://, tcp://, ws:// or wss://host:port; overrides the credentials."`
 	CA          string `name:"ca" placeholder:"FILE" help:"Certificate that the gateway's must come from; overrides the credentials."`
@@ -38,7 +43,29 @@ type flags struct {
 	From       string  `placeholder:"DATE" help:"Begin the recording here, as 2006-01-02."`
 	Days       int     `help:"Play so many days of it; 0 plays all."`
 	ReplayZone string  `placeholder:"ZONE" help:"Time zone of the recording. Default: the home's."`
+
+	Enrol bool `group:"One new device, instead of --home:" help:"Ask the gateway of --gateway, tls:// or wss://, to be let in."`
+	newDevice
 }
+
+// newDevice is what --enrol needs to know.
+type newDevice struct {
+	Class    string `group:"One new device, instead of --home:" placeholder:"CLASS" help:"What it is: tv, fridge, ..."`
+	Name     string `group:"One new device, instead of --home:" placeholder:"NAME" help:"What it is called here, and its file in --memory. Default: its class."`
+	Model    string `group:"One new device, instead of --home:" placeholder:"'MAKER NAME'" help:"What it calls itself to the home. Default: Porchlight simulator."`
+	Label    string `group:"One new device, instead of --home:" placeholder:"SECRET" help:"It shows no six digits: this secret is on its label, 16 to 32 characters of a-z and 2-7."`
+	HomeCode string `group:"One new device, instead of --home:" placeholder:"CODE" help:"It becomes the first trusted device of the home whose one-time code this is."`
+	Token    bool   `group:"One new device, instead of --home:" help:"It makes no key, and asks for a token."`
+}
+
+const description = `Runs the devices of a home against a gateway and shows their screens.
+
+With --home: the devices of a home file that was registered with porchlight home add.
+
+With --enrol: one device that belongs to no home yet. It makes a key and shows six digits; somebody types them on a trusted device
+of the home (on the keyboard of another simulator: @) or gives them to porchlight enrol admit, and it gets its identity. With --label its
+secret is typed instead. With --home-code, of porchlight home init, nobody types more. --memory keeps its identity for the next time; without
+it, it is new each time. It starts anew when the home removes it, or on a factory reset (on the keyboard: ^).`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -73,7 +100,7 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) (err e
 	}()
 	var f flags
 	p, err := kong.New(&f, kong.Name("firmware-sim"), kong.Writers(out, out),
-		kong.Description("Runs the devices of a home against a gateway and shows their screens."),
+		kong.Description(description),
 		kong.Exit(func(int) { panic(done{}) }))
 	if err != nil {
 		return err
@@ -81,36 +108,26 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) (err e
 	if _, err := p.Parse(args); err != nil {
 		return usageError{err}
 	}
-	home, err := sim.ReadHome(f.Home)
-	if err != nil {
-		return err
-	}
-	moves, err := f.moves(home)
-	if err != nil {
-		return err
-	}
-	if f.Credentials == "" {
-		f.Credentials = filepath.Join("porchlight-data", "credentials", home.Name+".yaml")
-	}
-	creds, err := sim.ReadCredentials(f.Credentials)
-	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%w\nregister the home with the running gateway first: porchlight home add --file %s", err, f.Home)
-	}
-	if err != nil {
-		return err
-	}
-	if f.CA != "" {
-		creds.CA = f.CA
+	show := newTimeline(out)
+	base := sim.Config{Gateway: f.Gateway, Memory: f.Memory, Software: "firmware-sim", Notify: show.note}
+	if err := f.check(); err != nil {
+		return usageError{err}
 	}
 	if f.Memory != "" {
 		if err := os.MkdirAll(f.Memory, 0o700); err != nil {
 			return fmt.Errorf("make the devices' memory: %w", err)
 		}
 	}
-	show := newTimeline(out)
-	devices, err := sim.Devices(home, creds, sim.Config{
-		Gateway: f.Gateway, Memory: f.Memory, Software: "firmware-sim", Notify: show.note,
-	})
+	var home sim.Home
+	var moves []sim.Move
+	var devices []*sim.Device
+	if f.Enrol {
+		var d *sim.Device
+		d, err = f.newDevice.make(base)
+		devices = []*sim.Device{d}
+	} else {
+		home, moves, devices, err = f.home(base)
+	}
 	if err != nil {
 		return err
 	}
@@ -165,8 +182,94 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) (err e
 	}
 }
 
-// moves reads the recording, nil if there is none.
-func (f *flags) moves(home sim.Home) ([]sim.Move, error) {
+// check is about flags that do not go together.
+func (f *flags) check() error {
+	switch {
+	case !f.Enrol && f.Home == "":
+		return errors.New("--home FILE is missing (or --enrol, for one new device)")
+	case !f.Enrol && f.newDevice != newDevice{}:
+		return errors.New("--class, --name, --model, --label, --home-code and --token go with --enrol")
+	case !f.Enrol:
+		return nil
+	case f.Home != "" || f.Credentials != "" || f.Script || f.Replay != "":
+		return errors.New("--enrol is one new device: --home, --credentials, --script and --replay do not go with it")
+	case f.CA != "":
+		return errors.New("--enrol learns which gateway it can trust when it is let in: leave --ca out")
+	case f.Gateway == "" || f.Class == "":
+		return errors.New("--enrol needs --gateway tls://HOST:PORT and --class")
+	case f.Label != "" && f.HomeCode != "":
+		return errors.New("--label and --home-code are two ways to be let in: use one")
+	case strings.ContainsAny(f.Name, `/\`):
+		return fmt.Errorf("--name %q would not do as a file's name", f.Name)
+	}
+	return nil
+}
+
+// make is the new device.
+func (n newDevice) make(cfg sim.Config) (*sim.Device, error) {
+	class, err := device.ParseClass(n.Class)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--class: %w", err)}
+	}
+	cfg.Name, cfg.Class = n.Name, class
+	if cfg.Name == "" {
+		cfg.Name = class.String()
+	}
+	if cfg.Memory != "" {
+		cfg.Memory = filepath.Join(cfg.Memory, cfg.Name+".json")
+	}
+	maker, model, _ := strings.Cut(n.Model, " ")
+	cfg.Model = device.Model{Maker: maker, Name: model}
+	if n.Model == "" {
+		cfg.Model = device.Model{Maker: "Porchlight", Name: "simulator"}
+	}
+	cfg.Can = device.Capabilities{
+		Forms: []device.Form{device.Toast, device.Panel}, MaxButtons: 3, Holds: 2, Languages: []string{"en"}, Inputs: device.Buttons,
+	}
+	if slices.Contains(sim.Actions(class), "turn on") {
+		cfg.Start = []string{"turn on"}
+	}
+	cfg.Enrol = &sim.Enrolment{Way: wire.ByCode, Token: n.Token}
+	switch {
+	case n.Label != "":
+		cfg.Enrol.Way, cfg.Enrol.Secret = wire.ByLabel, n.Label
+	case n.HomeCode != "":
+		cfg.Enrol.Way, cfg.Enrol.Secret = wire.ByHome, n.HomeCode
+	}
+	d, err := sim.New(cfg)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return d, nil
+}
+
+// home makes the devices of the home file; moves is nil without a recording.
+func (f *flags) home(base sim.Config) (home sim.Home, moves []sim.Move, devices []*sim.Device, err error) {
+	if home, err = sim.ReadHome(f.Home); err != nil {
+		return home, nil, nil, err
+	}
+	if moves, err = f.recording(home); err != nil {
+		return home, nil, nil, err
+	}
+	if f.Credentials == "" {
+		f.Credentials = filepath.Join("porchlight-data", "credentials", home.Name+".yaml")
+	}
+	creds, err := sim.ReadCredentials(f.Credentials)
+	if errors.Is(err, os.ErrNotExist) {
+		err = fmt.Errorf("%w\nregister the home with the running gateway first: porchlight home add --file %s", err, f.Home)
+	}
+	if err != nil {
+		return home, nil, nil, err
+	}
+	if f.CA != "" {
+		creds.CA = f.CA
+	}
+	devices, err = sim.Devices(home, creds, base)
+	return home, moves, devices, err
+}
+
+// recording reads the one of --replay, nil if there is none.
+func (f *flags) recording(home sim.Home) ([]sim.Move, error) {
 	if f.Replay == "" {
 		return nil, nil
 	}

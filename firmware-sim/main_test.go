@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	mochi "github.com/mochi-mqtt/server/v2"
@@ -43,8 +44,15 @@ func broker(t *testing.T) (url string) {
 	if err := server.Serve(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { server.Close() })
+	t.Cleanup(func() { shut(server) })
 	return "tcp://" + l.Address()
+}
+
+// shut closes a broker. The library waits for its connections in a way that the race detector
+// minds, unless something else has put them in order before: this reading does.
+func shut(server *mochi.Server) {
+	_ = atomic.LoadInt64(&server.Info.ClientsConnected)
+	server.Close()
 }
 
 // credentials for the family, in a file.

@@ -6,10 +6,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"porchlight/device/wire"
 	"porchlight/firmware-sim/sim"
 )
 
@@ -91,13 +93,26 @@ func (t *timeline) note(e sim.Event) {
 		colour, text = red, "is told by the gateway: "+e.Why
 	case sim.Trouble:
 		colour, text = red, "has trouble: "+e.Why
+	case sim.Enrolling:
+		colour, text = dim, e.Why
+	case sim.TurnedAway:
+		colour, text = yellow, "is not let in: "+e.Why
+	case sim.Enrolled:
+		colour, text = green, "belongs to a home now, as "+e.Why
+	case sim.Rekeyed:
+		colour, text = dim, e.Why
+	case sim.Erased:
+		colour, text = yellow, "has forgotten everything: "+e.Why
+	case sim.Joining:
+		colour, text = cyan, "» "+e.Why
 	}
 	t.line(e.At, e.Device, colour, text)
-	if picture {
-		for _, d := range t.devices {
-			if d.Name() == e.Device {
-				t.block(d.State().Picture(44))
-			}
+	for _, d := range t.devices {
+		if d.Name() != e.Device {
+			continue
+		}
+		if s := d.State(); picture || e.Kind == sim.Enrolling && s.Code != "" {
+			t.block(s.Picture(44))
 		}
 	}
 }
@@ -117,6 +132,13 @@ func (t *timeline) block(text string) {
 	}
 }
 
+// raw prints what a person types.
+func (t *timeline) raw(text string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	io.WriteString(t.out, text)
+}
+
 // move prints what happens in the recorded home, at its own time.
 func (t *timeline) move(m sim.Move) {
 	t.line(time.Now(), "", cyan, m.At.Format("Mon 2 Jan 15:04:05")+"  "+m.What)
@@ -130,6 +152,15 @@ type keyboard struct {
 	show    *timeline
 	at      int          // the device that is selected
 	cut     map[int]bool // whose cable is out
+	adding  *adding      // nil: no device is being added
+}
+
+// adding is a person who adds a device to the home, on one that it trusts.
+type adding struct {
+	on         *sim.Device
+	typed      []byte
+	applicant  string // who is meant; "": the first
+	controller bool   // the new device may add others too
 }
 
 const keyHelp = `A-Z select a device   a-z do one of its actions   0-9 press a button on its screen
@@ -137,6 +168,12 @@ const keyHelp = `A-Z select a device   a-z do one of its actions   0-9 press a b
 +   say yes to all brands          *   say no to all brands
 #   pull or plug the cable         %   cut the power for a moment
 =   show screens and choices       ?   this help            .   the end
+@   add a device to the home       ^   factory reset
+`
+
+const addHelp = `type the six digits that it shows, or the secret on its label, and Enter
+Tab the next device   ! say no to it   + it may add others too
+@   close the window  Esc back, the window stays open
 `
 
 // run acts on every key until ctx ends or there is none left. It reports whether the person asked
@@ -160,6 +197,9 @@ func (k *keyboard) run(ctx context.Context, in io.Reader) (end bool) {
 }
 
 func (k *keyboard) press(c byte) error {
+	if k.adding != nil {
+		return k.add(c)
+	}
 	d := k.devices[k.at]
 	switch {
 	case c == ' ' || c == '\n' || c == '\r' || c == '\t':
@@ -199,6 +239,14 @@ func (k *keyboard) press(c byte) error {
 		}
 	case c == '%':
 		return d.Reboot()
+	case c == '^':
+		return d.Reset()
+	case c == '@':
+		if err := d.OpenWindow(); err != nil {
+			return err
+		}
+		k.adding = &adding{on: d}
+		k.show.block("adding a device on " + d.Name() + ":\n" + addHelp)
 	case c == '=':
 		for _, d := range k.devices {
 			k.show.block(d.State().Picture(44))
@@ -206,6 +254,50 @@ func (k *keyboard) press(c byte) error {
 		k.show.block(sim.Print(d.State().Twin))
 	default:
 		return fmt.Errorf("key %q does nothing: press ? for the list", c)
+	}
+	return nil
+}
+
+// add acts on a key while a device is being added.
+func (k *keyboard) add(c byte) error {
+	a := k.adding
+	asking := a.on.State().Window.Applicants
+	at := max(slices.IndexFunc(asking, func(w wire.Applicant) bool { return w.ID == a.applicant }), 0)
+	switch {
+	case c == 0x1b:
+		k.adding = nil
+		k.help()
+	case c == '@':
+		k.adding = nil
+		return a.on.CloseWindow()
+	case c == '?':
+		k.show.block(addHelp)
+	case c == '+':
+		a.controller = !a.controller
+		k.show.block(map[bool]string{true: "it may add others too\n", false: "it may not add others\n"}[a.controller])
+	case c == '\b' || c == 0x7f:
+		a.typed = a.typed[:max(len(a.typed)-1, 0)]
+		k.show.block("typed: " + string(a.typed) + "\n")
+	case c == '-' || c == ' ' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z':
+		a.typed = append(a.typed, c)
+		k.show.raw(string(c))
+	case (c == '\r' || c == '\n') && len(a.typed) == 0:
+	case len(asking) == 0 && (c == '\r' || c == '\n' || c == '\t' || c == '!'):
+		a.typed = nil
+		return fmt.Errorf("nobody asks to join %s's home: start the new device with --enrol", a.on.Name())
+	case c == '\t':
+		at = (at + 1) % len(asking)
+		a.applicant = asking[at].ID
+		k.show.block(sim.Describe(asking[at]) + " is meant\n")
+	case c == '!':
+		return a.on.Reject(asking[at].ID)
+	case c == '\r' || c == '\n':
+		code := string(a.typed)
+		a.typed = nil
+		k.show.raw("\n")
+		return a.on.Admit(asking[at].ID, code, sim.Admission{Controller: a.controller})
+	default:
+		return fmt.Errorf("key %q does nothing while a device is added: press ? for the list", c)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -332,4 +333,91 @@ func TestBrandsAreActors(t *testing.T) {
 			t.Errorf("the journal says\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 	})
+}
+
+// slow is a connection on which one message takes its time to be handed over: until stop has
+// returned, which it must not, or long enough for that to have come about.
+type slow struct {
+	desk    *Desk
+	dev     device.ID
+	once    sync.Once
+	began   chan struct{} // closed when the message is being handed over
+	stopped chan struct{} // closed when stop has returned
+	late    atomic.Bool   // the message was handed over after that
+}
+
+func (s *slow) From() string { return "" }
+func (s *slow) Close(Reason) {}
+func (s *slow) Send(f Frame) error {
+	if present, _, err := wire.DecodeMsg(f.Payload); f.Leaf == wire.DnMsg && err == nil && present != nil {
+		s.once.Do(func() { close(s.began) })
+		select {
+		case <-s.stopped:
+			s.late.Store(true)
+		case <-time.After(300 * time.Millisecond):
+		}
+	}
+	if f.QoS == 1 {
+		go s.desk.Acked(s.dev, s)
+	}
+	return nil
+}
+
+// A message that is being handed over while its brand is stopped has left before stop returns.
+func TestStopWaitsForAHandover(t *testing.T) {
+	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "p.db"), store.Options{Project: Project})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	d, err := NewDesk(db, Options{}, quietLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- NewCourier(d).Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	b := registry.Brand{ID: "grocer", Name: "Grocer", Purposes: []string{"marketing"}, Quota: 5}
+	_, err = d.AddBrand(ctx, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, devices, err := d.AddHome(ctx, HomeSpec{Name: "oak", Zone: "UTC", Caps: []policy.Cap{}, Devices: []DeviceSpec{{Class: device.TV}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Choose(ctx, "oak", "", "grocer", policy.Marketing, policy.Given); err != nil {
+		t.Fatal(err)
+	}
+	tv := devices[0].ID
+	s := &slow{desk: d, dev: tv, began: make(chan struct{}), stopped: make(chan struct{})}
+	err = errors.Join(d.Connected(tv, h.ID, s), d.Subscribed(tv, s),
+		d.Birth(tv, s, wire.Birth{Class: device.TV, Attributes: []string{"state"}, Can: wire.Capabilities{Forms: []device.Form{device.Toast}, Languages: []string{"en"}}}),
+		d.Context(tv, s, wire.Context{Values: calm[device.TV]}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = d.Accept(ctx, b, "k", Submission{Purpose: policy.Marketing, Texts: []SubmissionText{{Language: "en", Body: "x"}}, NotAfter: time.Now().Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-s.began:
+	case <-time.After(30 * time.Second):
+		t.Fatal("the message was never handed over")
+	}
+	if _, err := d.StopBrand(ctx, "grocer", ""); err != nil {
+		t.Fatal(err)
+	}
+	close(s.stopped)
+	d.Gone(tv, s) // waits for the home
+	if s.late.Load() {
+		t.Error("stop returned while a message was being handed over")
+	}
 }

@@ -28,12 +28,13 @@ var (
 )
 
 const (
-	windowOpen   = 15 * time.Minute // a window, and a home's one-time code
-	pendingFor   = 10 * time.Minute // what was admitted may take so long to log in
-	rotatingFor  = 7 * 24 * time.Hour
-	revealWithin = 30 * time.Second // from the log-in of an applicant
-	maxTries     = 3
-	maxCodes     = 64 // one-time codes of homes at one time
+	windowOpen    = 15 * time.Minute // a window, and a home's one-time code
+	pendingFor    = 10 * time.Minute // what was admitted may take so long to log in
+	rotatingFor   = 7 * 24 * time.Hour
+	revealWithin  = 30 * time.Second // from the log-in of an applicant
+	maxTries      = 3
+	maxChallenges = 30 // of one window
+	maxCodes      = 64 // one-time codes of homes at one time
 )
 
 // entrance is where devices ask to be let in. All of it is in memory: an application does not
@@ -54,6 +55,8 @@ type joining struct {
 	from  string    // where the person is; "": at the gateway itself
 	link  Link      // of the device on which it was opened; nil: the operator's
 	owner device.ID // that device
+
+	challenges int // that were made
 }
 
 // homeCode lets the first trusted device of a home in.
@@ -82,6 +85,7 @@ type answered struct {
 	frame  wire.Admitted
 	key    [wire.HashSize]byte
 	commit []byte
+	nonce  []byte // the gateway's
 	until  time.Time
 }
 
@@ -140,6 +144,18 @@ func (e *entrance) room(from string) bool {
 	return len(e.applicants) < wire.MaxApplicants*len(e.codes)
 }
 
+// challenge counts a challenge; ok is false when there have been too many. Whoever stands between a
+// device and the gateway knows the code on its screen, and could ask again and again until the
+// gateway's is the same.
+func (e *entrance) challenge(from string) (ok bool) {
+	for _, w := range e.seeing(from) {
+		if w.challenges++; w.challenges <= maxChallenges {
+			ok = true
+		}
+	}
+	return ok
+}
+
 // seeing lists the windows at which a device that asks from there is seen.
 func (e *entrance) seeing(from string) (all []*joining) {
 	for _, w := range e.windows {
@@ -191,6 +207,14 @@ func (d *Desk) Apply(id string, link Link, f wire.Apply) error {
 	}
 	a.apply = &f
 	a.binding.CA = d.o.Authority.Key()
+	if was, ok := e.answers[id]; ok && hmac.Equal(was.commit, f.Commit) {
+		a.binding.NonceG = was.nonce // whoever asks again for an answer that was lost is asked the same
+		return a.send(wire.Challenge{Nonce: a.binding.NonceG})
+	}
+	if f.Way != wire.ByHome && !e.challenge(a.from) {
+		e.end(a, wire.Full, "too many devices have asked at this window: close it and open it again")
+		return nil
+	}
 	a.binding.NonceG = make([]byte, wire.NonceSize)
 	rand.Read(a.binding.NonceG)
 	return a.send(wire.Challenge{Nonce: a.binding.NonceG})
@@ -468,7 +492,7 @@ func (d *Desk) admitted(h *home, a *applicant, say Admission) (device.ID, error)
 	e := &d.entrance
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.answers[a.id] = answered{answer, a.binding.Device, a.apply.Commit, time.Now().Add(pendingFor)}
+	e.answers[a.id] = answered{answer, a.binding.Device, a.apply.Commit, a.binding.NonceG, time.Now().Add(pendingFor)}
 	e.admit(a, answer)
 	e.tell(a.from, &wire.JoinOutcome{Applicant: a.id, Result: wire.JoinAdmitted, Device: dev.ID})
 	return dev.ID, nil
@@ -490,6 +514,9 @@ func (d *Desk) openWindow(h *home, w joining) (*joining, error) {
 		}
 	}
 	w.home, w.until = h.id, time.Now().Add(windowOpen)
+	if now != nil {
+		w.challenges = now.challenges
+	}
 	e.windows[h.id] = &w
 	return &w, nil
 }

@@ -258,6 +258,50 @@ func TestEntranceOnADevice(t *testing.T) {
 	})
 }
 
+// Whoever tries one commitment after the other until the code comes out right is stopped long
+// before.
+func TestEntranceGrinding(t *testing.T) {
+	inEntrance(t, func(w *world) {
+		w.home()
+		w.must(w.desk.OpenWindow(w.t.Context(), "oak"))
+		got := 0
+		for range 3 * maxChallenges {
+			s := w.stranger(wire.ByCode, "")
+			w.must(w.desk.Applied(s.id, s.up))
+			w.must(w.desk.Apply(s.id, s.up, s.apply))
+			if e := s.heard(); e.Challenge != nil {
+				got++
+			} else if e.TurnedAway.Why != wire.Full {
+				t.Errorf("turned away: %+v", e.TurnedAway)
+			}
+			w.desk.Departed(s.id, s.up)
+			w.must(w.desk.OpenWindow(w.t.Context(), "oak")) // whoever looks on keeps it open
+		}
+		if got != maxChallenges {
+			t.Errorf("%d challenges were made in one window, want %d", got, maxChallenges)
+		}
+	})
+}
+
+// A device that lost the answer and asks again is asked the same, and nobody else is.
+func TestEntranceSameChallenge(t *testing.T) {
+	inEntrance(t, func(w *world) {
+		w.home()
+		w.must(w.desk.OpenWindow(w.t.Context(), "oak"))
+		s := w.stranger(wire.ByCode, "")
+		w.must(s.ask(""))
+		_, err := w.desk.LetIn(w.t.Context(), "oak", s.id, s.binding.Code(), "", Admission{})
+		w.must(err)
+		first := s.heard().Admitted
+		was := s.binding.NonceG
+		s.up = &plug{frames: make(chan Frame, 16), done: make(chan struct{})}
+		w.must(s.ask(""))
+		if again := s.heard().Admitted; again == nil || again.ID != first.ID || string(s.binding.NonceG) != string(was) {
+			t.Errorf("asked again: %+v, the same challenge %t", again, string(s.binding.NonceG) == string(was))
+		}
+	})
+}
+
 // A guest's device has nobody's consent, and is gone at its end, with the guest.
 func TestGuest(t *testing.T) {
 	inEntrance(t, func(w *world) {

@@ -448,6 +448,14 @@ func TestRevokedAtOnce(t *testing.T) {
 		}
 		for range results {
 		}
+		// One that was verified before the key was revoked, and comes to be written down after.
+		s, err := ParseSigned([]byte(p.write(t, p.header("late"), w.payload())))
+		w.must(err)
+		var bad *SignatureError
+		err = w.db.View(w.t.Context(), func(tx *store.Tx) error { return w.desk.mayAccept(tx, w.brand, s) })
+		if !errors.As(err, &bad) || bad.Rule != "revoked" {
+			t.Errorf("verified just before: %v, want a SignatureError", err)
+		}
 		var kept, pos, end int
 		w.must(w.db.View(w.t.Context(), func(tx *store.Tx) error {
 			return tx.QueryRow(`SELECT (SELECT count(*) FROM message), (SELECT max(seq) FROM message), (SELECT revoked_pos FROM brand_key)`).Scan(&kept, &pos, &end)

@@ -17,12 +17,13 @@ import (
 type Config struct {
 	Data string `yaml:"-"` // folder of the database, the certificates and the socket; a flag, because every command needs it
 
-	MQTT     MQTTConfig     `yaml:"mqtt"`
-	HTTP     HTTPConfig     `yaml:"http"`
-	TLS      TLSConfig      `yaml:"tls"`
-	Delivery DeliveryConfig `yaml:"delivery"`
-	Brands   BrandsConfig   `yaml:"brands"`
-	Log      LogConfig      `yaml:"log"`
+	MQTT      MQTTConfig      `yaml:"mqtt"`
+	HTTP      HTTPConfig      `yaml:"http"`
+	TLS       TLSConfig       `yaml:"tls"`
+	Discovery DiscoveryConfig `yaml:"discovery"`
+	Delivery  DeliveryConfig  `yaml:"delivery"`
+	Brands    BrandsConfig    `yaml:"brands"`
+	Log       LogConfig       `yaml:"log"`
 }
 
 // MQTTConfig is about the door for devices, and for brands that speak MQTT.
@@ -64,6 +65,12 @@ type TLSConfig struct {
 	Names []string `yaml:"names"` // by which clients reach this machine, beside localhost and its host name
 }
 
+// DiscoveryConfig is about how devices on the home's network find the gateway.
+type DiscoveryConfig struct {
+	On         bool     `yaml:"on"`         // default true
+	Interfaces []string `yaml:"interfaces"` // empty: networks with private addresses only
+}
+
 // DeliveryConfig is about screens.
 type DeliveryConfig struct {
 	Lease           time.Duration `yaml:"lease"`           // how long a device may keep a message without hearing from us; default 10s
@@ -76,6 +83,8 @@ type DeliveryConfig struct {
 type BrandsConfig struct {
 	Rate  float64 `yaml:"rate"`  // requests a second in the long run; default 50
 	Burst int     `yaml:"burst"` // requests at once; default 100
+
+	SignedOnly bool `yaml:"signed_only"` // also brands without a registered key must sign; default false
 }
 
 // LogConfig is about the log, on standard error.
@@ -92,11 +101,12 @@ func DefaultConfig() Config {
 			ConnectionsPerAddress: 1000, ConnectionsPerBrand: 50, ConnectionsPerHome: 250, ConnectionsBeside: 8, FailedLogins: 60, Takeovers: 3,
 			BackOff: time.Second, BackOffMost: 5 * time.Minute, FramesPerSecond: 1000, BytesPerSecond: 1 << 20, HomeFramesPerSecond: 5000, HomeBytesPerSecond: 5 << 20, Outstanding: 16,
 		},
-		HTTP:     HTTPConfig{Plain: "127.0.0.1:8080", Metrics: "127.0.0.1:8081"},
-		TLS:      TLSConfig{Names: []string{}},
-		Delivery: DeliveryConfig{Lease: 10 * time.Second, Allowance: 2 * time.Second, Acknowledgement: 20 * time.Second, Workers: 64},
-		Brands:   BrandsConfig{Rate: 50, Burst: 100},
-		Log:      LogConfig{Format: "text", Level: "info"},
+		HTTP:      HTTPConfig{Plain: "127.0.0.1:8080", Metrics: "127.0.0.1:8081"},
+		TLS:       TLSConfig{Names: []string{}},
+		Discovery: DiscoveryConfig{On: true, Interfaces: []string{}},
+		Delivery:  DeliveryConfig{Lease: 10 * time.Second, Allowance: 2 * time.Second, Acknowledgement: 20 * time.Second, Workers: 64},
+		Brands:    BrandsConfig{Rate: 50, Burst: 100},
+		Log:       LogConfig{Format: "text", Level: "info"},
 	}
 }
 

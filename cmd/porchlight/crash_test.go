@@ -437,6 +437,13 @@ func (c *crash) ready(births []int) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), 2*crashPatience)
 	defer cancel()
+	go func(ended <-chan struct{}) {
+		select {
+		case <-ended: // it will let nobody in
+			cancel()
+		case <-ctx.Done():
+		}
+	}(c.ended)
 	for i, d := range c.devices {
 		if err := d.Await(ctx, func(s sim.State) bool { return s.Births > births[i] && s.Ready }); err != nil {
 			c.t.Errorf("%v", err)

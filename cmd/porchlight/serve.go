@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -76,7 +77,7 @@ func serve(ctx context.Context, cfg Config, clock func() device.Instant, log *sl
 	}
 
 	inHall := cfg.Delivery.options()
-	inHall.Now, inHall.Authority = clock, ca
+	inHall.Now, inHall.Authority, inHall.SignedOnly = clock, ca, cfg.Brands.SignedOnly
 	desk, err := delivery.NewDesk(db, inHall, log.With("part", "desk"))
 	if err != nil {
 		return err
@@ -116,7 +117,18 @@ func serve(ctx context.Context, cfg Config, clock func() device.Instant, log *sl
 	}
 	defer closing(log, "operators", operators)
 
+	find := func(context.Context) error { return nil }
+	if cfg.Discovery.On {
+		key := ca.Key()
+		d, err := broker.Discover(broker.DiscoveryOptions{Listener: mqtt.Addr("mqtts"), ID: hex.EncodeToString(key[:4]), Interfaces: cfg.Discovery.Interfaces}, log.With("part", "discovery"))
+		if err != nil {
+			return fmt.Errorf("discovery: %w", err)
+		}
+		find = d.Run
+	}
+
 	parts, ctx := errgroup.WithContext(ctx)
+	parts.Go(func() error { return find(ctx) })
 	parts.Go(func() error {
 		working.Store(true)
 		defer working.Store(false)

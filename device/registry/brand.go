@@ -277,6 +277,9 @@ func ApplyBrand(tx *store.Apply, e store.Event) (mine bool, err error) {
 		})
 	case brandKeyed:
 		return true, store.With(e, func(f SignKey) error {
+			if err := tx.Exec(`UPDATE brand SET signs = 1 WHERE id = ?`, f.Brand); err != nil {
+				return err
+			}
 			return tx.Exec(`INSERT INTO brand_key (brand, kid, alg, key, added, added_pos) VALUES (?, ?, ?, ?, ?, ?)`, f.Brand, f.ID, f.Alg, f.Public, e.At, e.Pos)
 		})
 	case brandUnkeyed:

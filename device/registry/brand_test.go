@@ -110,6 +110,7 @@ func TestBrandForm(t *testing.T) {
 		"contact is a script":  {func(b *Brand) { b.Contact = "javascript:alert(1)" }, false},
 		"contact with a login": {func(b *Brand) { b.Contact = "https://a:b@grocer.example" }, false},
 		"contact with a name":  {func(b *Brand) { b.Contact = "Grocer <privacy@grocer.example>" }, false},
+		"contact in quotes":    {func(b *Brand) { b.Contact = `"privacy"@grocer.example` }, false},
 		"contact of nowhere":   {func(b *Brand) { b.Contact = "privacy@localhost" }, false},
 		"contact is a word":    {func(b *Brand) { b.Contact = "grocer" }, false},
 		"contact of two lines": {func(b *Brand) { b.Contact = "a@grocer.example\nb@grocer.example" }, false},

@@ -156,9 +156,10 @@ type Standing struct {
 // StandingOf tells how a brand stands; kid is the key that a message claims to be signed with, or "".
 // ErrUnknown if there is no such brand.
 func StandingOf(tx *store.Tx, id device.BrandID, kid string) (s Standing, err error) {
-	err = tx.QueryRow(`SELECT stopped > 0, EXISTS (SELECT 1 FROM brand_key WHERE brand = b.id),
-		EXISTS (SELECT 1 FROM brand_key WHERE brand = b.id AND kid = ? AND revoked_pos = 0) FROM brand b WHERE id = ? AND removed = 0`, kid, id).
-		Scan(&s.Stopped, &s.Signs, &s.Key)
+	err = tx.QueryRow(`SELECT stopped > 0, signs FROM brand WHERE id = ? AND removed = 0`, id).Scan(&s.Stopped, &s.Signs)
+	if err == nil && kid != "" {
+		err = tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM brand_key WHERE brand = ? AND kid = ? AND revoked_pos = 0)`, id, kid).Scan(&s.Key)
+	}
 	if err != nil {
 		return s, fmt.Errorf("brand %s: %w", id, unknown(err))
 	}

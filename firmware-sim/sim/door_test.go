@@ -153,9 +153,23 @@ type door struct {
 	subs    []string         // "<client ID> <filter>"
 	decide  func(entry) byte // the code of the CONNACK; nil lets in
 	deny    func(id, topic string) bool
+	greet   string // who subscribes to this is asked for a key at once, and cut off at the birth
 }
 
-func (d *door) Provides(b byte) bool { return d.everybody.Provides(b) }
+func (d *door) Provides(b byte) bool {
+	return b == mochi.OnPacketProcessed || d.everybody.Provides(b)
+}
+
+func (d *door) OnPacketProcessed(cl *mochi.Client, pk packets.Packet, _ error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if pk.FixedHeader.Type == packets.Subscribe && d.greet != "" && pk.Filters[0].Filter == d.greet {
+		payload, _ := wire.Encode(wire.KeyAsk{Until: 1})
+		cl.WritePacket(packets.Packet{
+			FixedHeader: packets.FixedHeader{Type: packets.Publish}, TopicName: wire.Topic(device.ID(cl.ID), wire.DnKey), Payload: payload,
+		})
+	}
+}
 
 func (d *door) OnConnect(cl *mochi.Client, pk packets.Packet) error {
 	if err := d.everybody.OnConnect(cl, pk); err != nil || cl.Net.Listener != "tls" {
@@ -187,6 +201,10 @@ func (d *door) OnConnect(cl *mochi.Client, pk packets.Packet) error {
 func (d *door) OnACLCheck(cl *mochi.Client, topic string, write bool) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if write && d.greet != "" && topic == wire.Topic(device.ID(cl.ID), wire.UpBirth) {
+		cl.Stop(errors.New("its certificate has ended"))
+		return false
+	}
 	if !write && cl.Net.Listener == "tls" {
 		d.subs = append(d.subs, cl.ID+" "+topic)
 	}
@@ -261,6 +279,7 @@ func newSecure(t *testing.T) *secure {
 	l := listeners.NewTCP(listeners.Config{ID: "tls", Address: "127.0.0.1:0", TLSConfig: config})
 	w := listeners.NewWebsocket(listeners.Config{ID: "wss", Address: freePort(t), TLSConfig: config.Clone()})
 	server, tcp, _ := newBrokerWith(t, s.door, l, w)
+	t.Cleanup(func() { s.door.visits() }) // in order with those whom it did not let in
 	s.gateway = newGatewayOf(t, server, tcp)
 	s.tcpPort, s.wssPort = "tls://"+l.Address(), "wss://"+w.Address()
 	return s

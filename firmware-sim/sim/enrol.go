@@ -148,6 +148,7 @@ func (d *Device) applyWith(ctx context.Context, a application) error {
 	commit := wire.Commitment(bind.NonceD, key)
 	me := device.ID(wire.ApplicantID(key, commit))
 
+	way := d.way()
 	var server *x509.Certificate
 	frames := make(chan []byte, 8) // it takes two
 	l, err := d.open(ctx, login{id: me, user: "enrol", secure: &tls.Config{
@@ -167,7 +168,7 @@ func (d *Device) applyWith(ctx context.Context, a application) error {
 		}
 	})
 	if err != nil {
-		return closedDoor(err)
+		return closedDoor(err, way)
 	}
 	defer l.close()
 	d.mu.Lock()
@@ -187,7 +188,6 @@ func (d *Device) applyWith(ctx context.Context, a application) error {
 	if err := d.subscribe(l, "dn/#"); err != nil {
 		return err
 	}
-	way := d.way()
 	model := d.cfg.Model
 	if err := d.say(l, wire.Apply{Commit: commit, CSR: csr, Class: d.cfg.Class, Way: way,
 		Model: wire.Model{Maker: model.Maker, Name: model.Name, Hardware: model.Hardware}}); err != nil {
@@ -222,8 +222,10 @@ func (d *Device) applyWith(ctx context.Context, a application) error {
 			return d.admitted(l, a, bind, server, *f.Admitted)
 		case bytes.Equal(bind.NonceG, f.Challenge.Nonce):
 			continue // once more
-		case bind.NonceG != nil, a.Challenge != nil && !bytes.Equal(a.Challenge, f.Challenge.Nonce):
+		case bind.NonceG != nil:
 			return fmt.Errorf("%w: a second challenge came for one nonce", errStranger)
+		case a.Challenge != nil && !bytes.Equal(a.Challenge, f.Challenge.Nonce):
+			return turnedAway{"what it has asked before is not known any more: it begins anew"}
 		}
 		patience.Stop()
 		bind.NonceG = f.Challenge.Nonce
@@ -253,11 +255,13 @@ func authority(chain []*x509.Certificate) (key [wire.HashSize]byte, err error) {
 }
 
 // closedDoor says in words why an applicant is not even heard.
-func closedDoor(err error) error {
+func closedDoor(err error, way wire.Way) error {
 	var no refusedError
 	switch {
 	case !errors.As(err, &no):
 		return err
+	case no.unknown() && way == wire.ByHome:
+		return errors.New("the gateway waits for no home's code just now: let it make a new one")
 	case no.unknown():
 		return errors.New("nobody is adding a device just now: open the window on a device of the home first")
 	case no.code == 3:

@@ -204,7 +204,7 @@ func TestManInTheMiddle(t *testing.T) {
 			t.Errorf("applied as %s and then as %s", c.id, next.id)
 		}
 		s.sendTo(c.id, wire.DnEnrol, wire.Challenge{Nonce: newNonce()})
-		j.await(t, TurnedAway, "second challenge")
+		j.await(t, TurnedAway, "begins anew")
 		if next := s.candidate(4); next.id == c.id {
 			t.Error("it starts over with the same nonce")
 		}
@@ -280,6 +280,7 @@ func TestTurnedAway(t *testing.T) {
 		want string
 	}{
 		"nobody adds a device": {code: packets.Err3NotAuthorized.Code, want: "open the window"},
+		"no home's code":       {code: packets.Err3NotAuthorized.Code, way: wire.ByHome, want: "no home's code"},
 		"too many ask":         {code: packets.Err3ServerUnavailable.Code, want: "too many"},
 		"closed":               {say: wire.TurnedAway{Why: wire.Closed}, want: "open the window"},
 		"rejected":             {say: wire.TurnedAway{Why: wire.Rejected}, want: "said no"},

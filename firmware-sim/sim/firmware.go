@@ -34,6 +34,8 @@ type firmware struct {
 	waiting  bool        // the first of the outbox is on its way
 	out      func(frame) // as send, also where there is no birth
 	wanted   *wanted     // the credential that was asked for
+	askAt    time.Time   // when to ask again, after a refusal; zero: not planned
+	keyAsked bool        // the gateway wants the device to have another
 	parted   bool        // erased: nothing that comes is for this device
 	window   wire.Window // for those who want to join, as last told
 	beat     time.Time
@@ -42,6 +44,7 @@ type firmware struct {
 
 	// What is about the credential.
 	used      credential // what the connection was made with
+	overdue   credential // what the gateway holds for a certificate that has ended
 	reask     bool       // the new one was refused: ask for another
 	refusals  int        // in a row, since refusedAt
 	refusedAt time.Time
@@ -124,7 +127,7 @@ func (fw *firmware) born(now time.Time, send func(frame)) {
 // lost ends a connection. What is on the screen stays until its lease is over.
 func (fw *firmware) lost() {
 	fw.send, fw.beaconed, fw.waiting = nil, false, false
-	fw.out, fw.wanted, fw.parted, fw.window = nil, nil, false, wire.Window{}
+	fw.out, fw.wanted, fw.askAt, fw.keyAsked, fw.parted, fw.window = nil, nil, time.Time{}, false, false, wire.Window{}
 }
 
 // publish sends a frame if there is a connection.
@@ -207,6 +210,7 @@ func (fw *firmware) receive(now time.Time, leaf wire.Leaf, payload []byte) {
 		switch a, k, err = wire.DecodeKey(payload); {
 		case err != nil:
 		case a != nil:
+			fw.keyAsked = true
 			fw.askKey(now)
 		default:
 			err = fw.issued(now, *k)
@@ -436,6 +440,9 @@ const (
 
 // complaint takes in what the gateway says was wrong with a frame.
 func (fw *firmware) complaint(now time.Time, e wire.Err) {
+	if strings.HasSuffix(string(wire.UpKey), e.Leaf) && fw.wanted != nil && e.Seq == fw.wanted.seq {
+		fw.wanted, fw.askAt = nil, now.Add(askPause) // with another key: this one may be why
+	}
 	p, known := fw.asked[e.Seq]
 	conflict := e.Code == overtaken || e.Code == malformed && strings.Contains(e.Text, "conflict")
 	if !known || e.Leaf != "" && !strings.HasSuffix(string(wire.UpTwin), e.Leaf) || !conflict {
@@ -550,6 +557,10 @@ func (fw *firmware) settle(now time.Time) {
 	if fw.send != nil && !now.Before(fw.beat) {
 		fw.report(now, 0)
 	}
+	if !fw.askAt.IsZero() && !now.Before(fw.askAt) {
+		fw.askAt = time.Time{}
+		fw.askKey(now)
+	}
 	if err := fw.book.save(); err != nil {
 		fw.note(Event{Kind: Trouble, Why: err.Error()})
 	}
@@ -613,6 +624,9 @@ func (fw *firmware) due() time.Time {
 	}
 	if fw.send != nil {
 		sooner(fw.beat)
+	}
+	if !fw.askAt.IsZero() {
+		sooner(fw.askAt)
 	}
 	return t
 }

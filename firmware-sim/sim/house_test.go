@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -104,7 +105,12 @@ func newBrokerWith(t *testing.T, hook mochi.Hook, more ...listeners.Listener) (s
 	if err := server.Serve(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { server.Close() })
+	t.Cleanup(func() {
+		// The library waits for its connections in a way that the race detector minds, unless
+		// something else has put them in order before: this reading does.
+		_ = atomic.LoadInt64(&server.Info.ClientsConnected)
+		server.Close()
+	})
 	return server, "tcp://" + l.Address(), "ws://" + w.Address()
 }
 

@@ -168,7 +168,11 @@ func (fw *firmware) roots(id identity) *x509.CertPool {
 type wanted struct {
 	key, csr []byte
 	at       time.Time
+	seq      uint64 // of the request
 }
+
+// askPause is how long a device waits before it asks again for a key that it was refused.
+const askPause = time.Minute
 
 // askKey asks the gateway for a new credential, of the kind that this connection has; a second
 // time if no answer has come for a while.
@@ -195,9 +199,27 @@ func (fw *firmware) askKey(now time.Time) {
 		fw.note(Event{Kind: Trouble, Why: err.Error()})
 		return
 	}
+	fw.wanted.at, fw.wanted.seq = now, fw.seq
 	fw.seq++
-	fw.wanted.at = now
 	fw.out(frame{leaf: wire.UpKey, payload: payload, qos: 1})
+}
+
+// noteOverdue is told of a connection that ends. One on which the gateway has asked for a new key
+// and sent no beacon was, to the gateway, one with a certificate that has ended.
+func (fw *firmware) noteOverdue() {
+	if fw.keyAsked && !fw.beaconed && fw.used.Key != nil {
+		fw.overdue = fw.used
+	}
+}
+
+// ended reports whether a connection made with c is for a new key only.
+func (fw *firmware) ended(now time.Time, c credential) bool {
+	if c.Key == nil {
+		return false
+	}
+	told := fw.overdue.same(c) || fw.keyAsked // before the birth: it is not asked for
+	fw.overdue = credential{}
+	return told || c.ended(now)
 }
 
 // issued takes in a new credential. It is in the book, beside the one that works, before the
@@ -207,7 +229,7 @@ func (fw *firmware) issued(now time.Time, k wire.KeyIssued) error {
 		return errors.New("a key came that was not asked for")
 	}
 	c := credential{Key: fw.wanted.key, Certificate: k.Certificate, Token: k.Token, CAs: k.CAs}
-	fw.wanted = nil
+	fw.wanted, fw.keyAsked = nil, false
 	if err := c.check(now); err != nil {
 		return err
 	}
@@ -286,7 +308,7 @@ func (fw *firmware) erase(now time.Time, why string) error {
 		return err
 	}
 	fw.book = b
-	fw.clock, fw.rebase, fw.asked, fw.wanted, fw.reask, fw.refusals = 0, nil, nil, nil, false, 0
+	fw.clock, fw.rebase, fw.asked, fw.wanted, fw.reask, fw.refusals, fw.overdue = 0, nil, nil, nil, false, 0, credential{}
 	fw.note(Event{Kind: Erased, Why: why})
 	return nil
 }

@@ -113,6 +113,24 @@ func TestRotation(t *testing.T) {
 	}
 }
 
+// Until the new key has proved good, the authorities of both keys are trusted; then its own are.
+func TestTrustsBothUntilProven(t *testing.T) {
+	s := newSecure(t)
+	j := newJournal()
+	d := s.enrolled("tv-one", func(c *Config) { c.Notify = j.note })
+	next := newCA(t)
+	k := s.issue("tv-one", s.asks(d, 1))
+	k.CAs = [][]byte{next.cert.Raw}
+	s.send(d, wire.DnKey, k)
+	s.wait("the second birth", func() bool { return len(s.births) == 2 }) // at the gateway of before
+	s.beacon(d)
+	j.await(t, Rekeyed, "has forgotten the old one")
+	s.cut("tv-one")
+	j.await(t, Away, "x509")
+	s.door.show(next.server(gatewayName))
+	s.await(d, func(st State) bool { return st.Births == 3 })
+}
+
 // What is on the screen stays there while the device changes its key.
 func TestRotationKeepsTheScreen(t *testing.T) {
 	s := newSecure(t)
@@ -410,22 +428,57 @@ func TestEndedCertificate(t *testing.T) {
 
 // The gateway says that the certificate has ended, the device's own clock does not.
 func TestEndedByTheGatewaysClock(t *testing.T) {
-	s := newSecure(t)
-	d := s.enrolled("tv-one")
-	s.door.mu.Lock()
-	s.door.deny = func(_, topic string) bool { return topic == "pl/1/tv-one/dn/#" }
-	s.door.mu.Unlock()
-	s.cut("tv-one")
-	r := s.request(1)
-	if len(s.births) != 1 {
-		t.Errorf("births: got %d, want none on this connection", len(s.births))
+	for name, say := range map[string]func(d *door){
+		"refuses all but keys":          func(d *door) { d.deny = func(_, topic string) bool { return topic == "pl/1/tv-one/dn/#" } },
+		"asks for a key, and no births": func(d *door) { d.greet = "pl/1/tv-one/dn/#" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSecure(t)
+			d := s.enrolled("tv-one")
+			s.door.mu.Lock()
+			say(s.door)
+			s.door.mu.Unlock()
+			s.cut("tv-one")
+			// A request may have been lost with a connection that it was cut off on.
+			s.wait("a request for a key on a connection for nothing else", func() bool {
+				return len(s.keys) > 0 && s.keys[len(s.keys)-1].Seq == 0
+			})
+			if len(s.births) != 1 {
+				t.Errorf("births: got %d, want none but the first", len(s.births))
+			}
+			s.door.mu.Lock()
+			s.door.deny, s.door.greet = nil, ""
+			s.door.mu.Unlock()
+			r := s.keys[len(s.keys)-1]
+			s.send(d, wire.DnKey, s.issue("tv-one", r))
+			s.wait("the second birth", func() bool { return len(s.births) == 2 })
+			s.beacon(d)
+			s.holds(d, keyOf(t, r.CSR))
+		})
 	}
-	s.door.mu.Lock()
-	s.door.deny = nil
-	s.door.mu.Unlock()
-	s.send(d, wire.DnKey, s.issue("tv-one", r))
+}
+
+// A request that is refused is made again, with another key, after a while.
+func TestKeyRequestRefused(t *testing.T) {
+	s := newSecure(t)
+	j := newJournal()
+	d := s.enrolled("tv-one", func(c *Config) { c.Class, c.Start, c.Notify = device.Fridge, nil, j.note })
+	r := s.asks(d, 1)
+	s.send(d, wire.DnErr, wire.Err{Seq: r.Seq, Code: 0x96, Leaf: "up/key", Text: "too often"})
+	j.await(t, Complaint, "too often")
+	s.advance(d, askPause-time.Millisecond)
+	d.mu.Lock()
+	if due, want := d.fw.due(), s.clock.Now().Add(time.Millisecond); len(s.keys) != 1 || !due.Equal(want) {
+		t.Errorf("asked %d times, and looks at the clock again at %s, want %s", len(s.keys), due, want)
+	}
+	d.mu.Unlock()
+	s.advance(d, time.Millisecond)
+	r2 := s.request(2)
+	if keyOf(t, r2.CSR) == keyOf(t, r.CSR) {
+		t.Error("it asks for the same key, which may be why")
+	}
+	s.send(d, wire.DnKey, s.issue("tv-one", r2))
 	s.wait("the second birth", func() bool { return len(s.births) == 2 })
-	s.holds(d, keyOf(t, r.CSR), s.door.came(t, 2).key)
 }
 
 // The home removes the device while a message is on its screen.

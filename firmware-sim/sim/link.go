@@ -189,6 +189,7 @@ func (d *Device) session(ctx context.Context, id identity) (end ending, err erro
 			return nil // a power cut or a pulled cable: said already
 		}
 		end.ready = d.fw.beaconed
+		d.fw.noteOverdue()
 		if d.fw.parted {
 			end.anew, err = true, nil // whoever hung up first
 		}
@@ -261,7 +262,7 @@ func (d *Device) begin(l *link, used credential) error {
 		return errors.New("the connection is not wanted any more")
 	}
 	d.link = l
-	ended := used.ended(d.cfg.Now())
+	ended := d.fw.ended(d.cfg.Now(), used)
 	d.mu.Unlock()
 	if !ended {
 		err := d.subscribe(l, "dn/#")
@@ -279,7 +280,7 @@ func (d *Device) begin(l *link, used credential) error {
 		if d.link != l {
 			return nil
 		}
-		if d.fw.used = used; ended {
+		if d.fw.used = used; ended || d.fw.ended(now, used) {
 			d.fw.renew(now, l.send)
 		} else {
 			d.fw.born(now, l.send)

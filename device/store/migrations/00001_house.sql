@@ -80,6 +80,7 @@ CREATE TABLE brand (
   country  TEXT NOT NULL DEFAULT '',    -- ISO 3166-1, two letters
   purposes TEXT NOT NULL,               -- JSON array: what it declared; nothing else is taken from it
   quota    INTEGER NOT NULL,            -- messages in force at one time
+  signs    INTEGER NOT NULL DEFAULT 0,  -- 1: it has, or had, a key in brand_key: what it sends must be signed
   stopped  INTEGER NOT NULL DEFAULT 0,  -- ms: nothing is taken from it since then; 0: it may send
   reason   TEXT NOT NULL DEFAULT '',    -- why it was stopped, in the operator's words
   cleared  INTEGER NOT NULL DEFAULT 0,  -- position in the gateway's book of the last stop: what was accepted before it is never in force again

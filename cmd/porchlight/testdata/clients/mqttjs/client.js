@@ -33,7 +33,7 @@ function note(event) {
 
 // until waits for the first event that answers, and takes it out.
 async function until(answers) {
-  const end = Date.now() + 60_000;
+  const end = Date.now() + 30_000;
   while (Date.now() < end) {
     const i = events.findIndex(answers);
     if (i >= 0) return events[i].end ? events[i] : events.splice(i, 1)[0];
@@ -63,7 +63,7 @@ const steps = {
     const mine = [];
     events = mine;
     client = mqtt.connect(url, {
-      ca, wsOptions: { ca }, protocolVersion: version, reconnectPeriod: 0, connectTimeout: 60_000, keepalive: 60,
+      ca, wsOptions: { ca }, protocolVersion: version, reconnectPeriod: 0, connectTimeout: 30_000, keepalive: 60,
       clientId: id, username: user, password, clean: !keep,
       properties: version === 5 && keep ? { sessionExpiryInterval: 3600 } : undefined,
       will: will ? { topic: will, payload: 'forged', qos: 0, retain: false } : undefined,

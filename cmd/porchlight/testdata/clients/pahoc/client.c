@@ -12,7 +12,7 @@
 
 #include <MQTTClient.h>
 
-enum { PATIENCE = 60 }; // seconds for whatever must come
+enum { PATIENCE = 30 }; // seconds for whatever must come
 
 static MQTTClient client;
 static int version; // MQTTVERSION_3_1_1 or MQTTVERSION_5

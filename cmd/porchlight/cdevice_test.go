@@ -1,0 +1,716 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"porchlight/broker/delivery"
+	"porchlight/device"
+	"porchlight/device/authority"
+	"porchlight/device/registry"
+)
+
+const (
+	cSource = "../../firmware-sim/c/device.c"
+	cNeeds  = "apt-get install gcc libc6-dev libmosquitto-dev libcbor-dev libssl-dev"
+)
+
+// buildC compiles the device in C with the flags, or skips the test where that cannot be done here.
+func buildC(t *testing.T, flags ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	cc := func(source, out string, flags ...string) ([]byte, error) {
+		args := append([]string{"-std=c11", "-Wall", "-Wextra", "-Werror"}, flags...)
+		return exec.CommandContext(t.Context(), "cc", append(args, "-o", out, source, "-lmosquitto", "-lcbor", "-lssl", "-lcrypto", "-lm")...).CombinedOutput()
+	}
+	probe := filepath.Join(dir, "probe.c")
+	if err := os.WriteFile(probe, []byte("#include <cbor.h>\n#include <mosquitto.h>\n#include <openssl/ssl.h>\nint main(void) { return 0; }\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := cc(probe, filepath.Join(dir, "probe"), flags...); err != nil {
+		t.Skipf("no C compiler, or not all of the libraries (%s): %v\n%.300s", cNeeds, err, out)
+	}
+	binary := filepath.Join(dir, "device")
+	if out, err := cc(cSource, binary, flags...); err != nil {
+		t.Fatalf("cc: %v\n%s", err, out)
+	}
+	return binary
+}
+
+// buildSanitized compiles it so that a slip in memory or arithmetic ends it.
+func buildSanitized(t *testing.T) string {
+	t.Helper()
+	return buildC(t, "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+}
+
+// cDevice is a device in C at work.
+type cDevice struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	hands io.Writer
+	said  chan string // what it prints, a line at a time; closed when it has ended
+	ended chan struct{}
+
+	mu   sync.Mutex
+	told strings.Builder // all of that, and what it says to engineers
+}
+
+// startC starts a device, which ends with ctx at the latest.
+func startC(ctx context.Context, t *testing.T, binary string, args ...string) *cDevice {
+	d := &cDevice{t: t, said: make(chan string, 4096), ended: make(chan struct{})}
+	d.cmd = exec.CommandContext(ctx, binary, args...)
+	d.cmd.WaitDelay = 10 * time.Second
+	in, err := d.cmd.StdinPipe()
+	if err != nil {
+		t.Error(err)
+	}
+	out, err := d.cmd.StdoutPipe()
+	if err != nil {
+		t.Error(err)
+	}
+	d.hands, d.cmd.Stderr = in, d
+	if err := d.cmd.Start(); err != nil {
+		t.Error(err)
+		close(d.said)
+		close(d.ended)
+		return d
+	}
+	go func() {
+		defer close(d.ended)
+		defer close(d.said)
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			fmt.Fprintln(d, lines.Text())
+			d.said <- lines.Text()
+		}
+		err := d.cmd.Wait()
+		if text := d.String(); ctx.Err() == nil && err != nil || strings.Contains(text, "Sanitizer") || strings.Contains(text, "runtime error") {
+			d.t.Errorf("the device ended with %v\n%s", err, text)
+		}
+	}()
+	return d
+}
+
+// Write collects what it says.
+func (d *cDevice) Write(b []byte) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.told.Write(b)
+}
+
+func (d *cDevice) String() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.told.String()
+}
+
+// do is a person's hand, or the plug.
+func (d *cDevice) do(words ...string) error {
+	_, err := io.WriteString(d.hands, strings.Join(words, " ")+"\n")
+	return err
+}
+
+// await passes over what it prints up to a line that begins with one of the words, and returns that.
+func (d *cDevice) await(begins ...string) string {
+	d.t.Helper()
+	for timeout := time.After(60 * time.Second); ; {
+		select {
+		case line, ok := <-d.said:
+			if !ok {
+				d.t.Fatalf("the device ended before it said %q\n%s", begins, d)
+			}
+			if slices.ContainsFunc(begins, func(b string) bool { return strings.HasPrefix(line, b) }) {
+				return line
+			}
+		case <-timeout:
+			d.t.Fatalf("the device did not say %q\n%s", begins, d)
+		}
+	}
+}
+
+// hand is do for what cannot fail.
+func (d *cDevice) hand(words ...string) {
+	d.t.Helper()
+	if err := d.do(words...); err != nil {
+		d.t.Fatalf("%q: %v\n%s", words, err, d)
+	}
+}
+
+// off switches it off as a person does, and waits for its end.
+func (d *cDevice) off() {
+	d.t.Helper()
+	d.hand("off")
+	<-d.ended
+}
+
+// The device in C fits into what the contract says of memory, and is compiled without a warning.
+func TestCDeviceSizes(t *testing.T) {
+	t.Parallel()
+	binary := buildC(t, "-O2")
+	out, err := exec.CommandContext(t.Context(), binary, "--sizes").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, most := range map[string]int{"frame that comes": 8192, "ledger": 6144, "outbox": 1536, "together": 20480} {
+		m := regexp.MustCompile(`(?m)^` + what + ` (\d+)$`).FindSubmatch(out)
+		var n int
+		if m != nil {
+			fmt.Sscan(string(m[1]), &n)
+		}
+		if n == 0 || n > most {
+			t.Errorf("%s: %d bytes, want 1 to %d\n%s", what, n, most, out)
+		}
+	}
+	t.Logf("\n%s", out)
+}
+
+// The device in C keeps every MUST that can be seen, with hands on it.
+func TestCDeviceConforms(t *testing.T) {
+	t.Parallel()
+	binary := buildSanitized(t)
+	type thing struct {
+		class device.Class
+		tls   bool
+		args  []string
+	}
+	tests := map[string]thing{
+		"fridge, 3.1.1":          {class: device.Fridge},
+		"television, 5 over TLS": {class: device.TV, tls: true, args: []string{"--mqtt5"}},
+		"car, 3.1.1 over TLS":    {class: device.Car, tls: true},
+	}
+	together(t, tests, func(t *testing.T, test thing) func(*testing.T) {
+		seats <- struct{}{}
+		defer func() { <-seats }()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		id, token := device.NewID(), registry.NewToken()
+		stderr := &announced{said: make(chan string, 1)}
+		var d *cDevice
+		plugged := make(chan struct{})
+		go func() {
+			defer close(plugged)
+			select {
+			case text := <-stderr.said:
+				args := append([]string{
+					"--gateway", regexp.MustCompile(`mqtts?://(\S+)`).FindStringSubmatch(text)[1], "--class", test.class.String(),
+					"--state", t.TempDir(), "--id", string(id), "--token-value", token,
+				}, test.args...)
+				if test.tls {
+					args = append(args, "--ca", regexp.MustCompile(`certificate to trust +(\S+)`).FindStringSubmatch(text)[1], "--name", "porchlight")
+				} else {
+					args = append(args, "--plain")
+				}
+				d = startC(ctx, t, binary, args...)
+			case <-ctx.Done():
+			}
+		}()
+		hands := func(_ context.Context, c chore) error {
+			<-plugged
+			switch args := c.args; {
+			case args[0] != "change":
+				return d.do(args...)
+			case args[1] == device.Driving.String(): // and it stops again, for what comes after
+				return errors.Join(d.do("set", args[1], "moving"), d.do("set", args[1], "parked"))
+			default:
+				return d.do("set", args[1], args[2])
+			}
+		}
+		c := conformCmd{Plain: "127.0.0.1:0", JSON: true, Lease: conformLease, Wait: 30 * time.Second, Timeout: time.Minute}
+		if test.tls {
+			c.Plain, c.TLS = "", "127.0.0.1:0"
+		}
+		var stdout bytes.Buffer
+		err := c.run(&env{ctx, strings.NewReader(""), &stdout, stderr, ""}, test.class, id, token, hands)
+		<-plugged
+		if d != nil {
+			if err != nil {
+				cancel()
+			}
+			<-d.ended // it was switched off in the last scene
+		}
+		return func(t *testing.T) {
+			if err != nil {
+				t.Errorf("%v\n%s", err, stderr)
+			}
+			_, by := verdicts(t, stdout.String(), stderr.String())
+			for _, m := range musts {
+				want := passed
+				if m.seen == notHere {
+					want = notSeen
+				}
+				if got := by[m.id]; got.Verdict != want && !(m.id == "M10" && got.Verdict == notSeen) {
+					t.Errorf("%s: %s, want %s: saw %s\n%s", m.id, got.Verdict, want, got.Saw, m.text)
+				}
+			}
+		}
+	})
+}
+
+// house is a gateway with one home, and a brand that the home has said yes to.
+type house struct {
+	t         *testing.T
+	data      string
+	g         Gateway
+	key, file string
+}
+
+func openHouse(t *testing.T) *house {
+	t.Helper()
+	dir := t.TempDir()
+	data := filepath.Join(dir, "d")
+	g, stop := start(t, data, io.Discard)
+	t.Cleanup(stop)
+	h := &house{t: t, data: data, g: g, key: filepath.Join(dir, "key"), file: filepath.Join(dir, "message.json")}
+	h.do("home", "add", "oak", "--zone", "Europe/Zurich")
+	h.do("home", "set", "oak", "--cap", "20/day")
+	for path, text := range map[string]string{
+		h.key:  h.do("brand", "add", "fresh", "--name", "Fresh", "--purpose", "marketing"),
+		h.file: `{"purpose": "marketing", "texts": [{"language": "en", "title": "Milk", "body": "Two for one."}], "buttons": [{"id": 1, "label": {"en": "Yes"}}]}`,
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.do("consent", "give", "--home", "oak", "--brand", "fresh", "--purpose", "marketing")
+	return h
+}
+
+func (h *house) do(args ...string) string {
+	h.t.Helper()
+	return porchlight(h.t, h.data, args...)
+}
+
+// push sends a message, and returns its ID without hyphens, as a device prints it.
+func (h *house) push() string {
+	h.t.Helper()
+	return strings.ReplaceAll(h.do("push", h.file, "--for", "1h", "--key-file", h.key, "--api", "http://"+h.g.Listeners["http"]), "-", "")
+}
+
+// applicant waits for the one device that asks to be let in.
+func (h *house) applicant(other string) string {
+	h.t.Helper()
+	for end := time.Now().Add(60 * time.Second); ; {
+		var w delivery.WindowState
+		if err := json.Unmarshal([]byte(h.do("enrol", "list", "--home", "oak", "--json")), &w); err != nil {
+			h.t.Fatal(err)
+		}
+		if len(w.Applicants) == 1 && w.Applicants[0].ID != other {
+			return w.Applicants[0].ID
+		}
+		if time.Now().After(end) {
+			h.t.Fatalf("nobody asks to be let in: %+v", w)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// devices lists the home's devices.
+func (h *house) devices() (all []delivery.DeviceState) {
+	h.t.Helper()
+	if err := json.Unmarshal([]byte(h.do("device", "list", "--home", "oak", "--json")), &all); err != nil {
+		h.t.Fatal(err)
+	}
+	return all
+}
+
+// enrolled is a device that was let in, over what stands between it and the gateway.
+func (h *house) enrolled(binary, gateway, state string, args ...string) (d *cDevice, id string) {
+	h.t.Helper()
+	h.do("enrol", "open", "--home", "oak")
+	d = startC(h.t.Context(), h.t, binary, append([]string{"--gateway", gateway, "--state", state}, args...)...)
+	code := strings.TrimPrefix(d.await("code "), "code ")
+	id = h.do("enrol", "admit", "--home", "oak", h.applicant(""), code)
+	d.await("enrolled " + id)
+	d.await("ready")
+	return d, id
+}
+
+// relay stands between a device and the gateway, and sees only what TLS lets through.
+type relay struct {
+	l      net.Listener
+	secure *tls.Config  // not nil: it is where TLS ends
+	heard  atomic.Int64 // bytes from devices
+	deaf   atomic.Bool  // the device hears nothing of what the gateway says
+	down   atomic.Bool  // nothing gets through
+	mu     sync.Mutex
+	to     string
+	open   []net.Conn
+}
+
+func newRelay(t *testing.T, to string) *relay { return newThief(t, to, nil) }
+
+// newThief is a relay with a certificate of its own: it hears all that the device says. Nil: none.
+func newThief(t *testing.T, to string, secure *tls.Config) *relay {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &relay{l: l, secure: secure, to: to}
+	t.Cleanup(func() { l.Close(); r.cut() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			r.join(c)
+		}
+	}()
+	return r
+}
+
+func (r *relay) address() string { return r.l.Addr().String() }
+
+// swap leads the next connections elsewhere.
+func (r *relay) swap(to string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.to = to
+}
+
+func (r *relay) join(c net.Conn) {
+	r.mu.Lock()
+	to := r.to
+	r.mu.Unlock()
+	up, err := net.Dial("tcp", to)
+	if err != nil || r.down.Load() {
+		c.Close()
+		if err == nil {
+			up.Close()
+		}
+		return
+	}
+	if r.secure != nil {
+		c, up = tls.Server(c, r.secure), tls.Client(up, &tls.Config{InsecureSkipVerify: true})
+	}
+	r.mu.Lock()
+	r.open = append(r.open, c, up)
+	r.mu.Unlock()
+	go func() {
+		defer up.Close()
+		for b := make([]byte, 4096); ; {
+			n, err := c.Read(b)
+			r.heard.Add(int64(n))
+			if err != nil {
+				return
+			}
+			_, _ = up.Write(b[:n])
+		}
+	}()
+	go func() {
+		defer c.Close()
+		for b := make([]byte, 4096); ; {
+			n, err := up.Read(b)
+			if err != nil {
+				return
+			}
+			if !r.deaf.Load() {
+				_, _ = c.Write(b[:n])
+			}
+		}
+	}()
+}
+
+// cut ends all connections.
+func (r *relay) cut() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.open {
+		c.Close()
+	}
+	r.open = nil
+}
+
+// losesAnswer lets a device in that does not hear so.
+func (h *house) losesAnswer(binary string, args ...string) {
+	h.t.Helper()
+	r := newRelay(h.t, h.g.Listeners["mqtts"])
+	h.do("enrol", "open", "--home", "oak")
+	d := startC(h.t.Context(), h.t, binary, append([]string{"--gateway", r.address(), "--state", h.t.TempDir()}, args...)...)
+	code := strings.TrimPrefix(d.await("code "), "code ")
+	who := h.applicant("")
+	r.deaf.Store(true)
+	id := h.do("enrol", "admit", "--home", "oak", who, code)
+	r.cut()
+	r.deaf.Store(false)
+	h.do("enrol", "close", "--home", "oak")
+	d.await("code gone")
+	d.hand("apply") // a person is there
+	d.await("enrolled " + id)
+	d.await("ready")
+	d.off()
+}
+
+// comesLate has a device come back whose certificate has ended, and that has lost some files.
+func (h *house) comesLate(binary string, lost ...string) {
+	h.t.Helper()
+	state := h.t.TempDir()
+	d, id := h.enrolled(binary, h.g.Listeners["mqtts"], state)
+	d.off()
+	path := filepath.Join(state, "who")
+	who, err := os.ReadFile(path)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	var parts [][]byte // each behind its length; the third is the key, the fourth the certificate
+	for rest := who; len(rest) >= 2; {
+		n := int(binary16(rest))
+		parts = append(parts, rest[2:2+n])
+		rest = rest[2+n:]
+	}
+	key, err := x509.ParseECPrivateKey(parts[2])
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	spki, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	ended, _, err := h.authority().Issue(device.ID(id), spki, time.Now().AddDate(-1, -1, 0))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	parts[3], who = ended, nil
+	for _, p := range parts {
+		who = append(append(who, byte(len(p)>>8), byte(len(p))), p...)
+	}
+	if err := os.WriteFile(path, who, 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+	for _, name := range lost {
+		if err := os.Remove(filepath.Join(state, name)); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	d = startC(h.t.Context(), h.t, binary, "--gateway", h.g.Listeners["mqtts"], "--state", state)
+	d.await("new key")
+	d.await("ready")
+	d.off()
+}
+
+func binary16(b []byte) uint16 { return uint16(b[0])<<8 | uint16(b[1]) }
+
+func newKey(t *testing.T) (key *ecdsa.PrivateKey, spki []byte) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err == nil {
+		spki, err = x509.MarshalPKIXPublicKey(&key.PublicKey)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key, spki
+}
+
+// authority is the gateway's, to sign what it would not.
+func (h *house) authority() *authority.Authority {
+	h.t.Helper()
+	a, err := authority.Open(h.data, nil, time.Now)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return a
+}
+
+// isNotTaken shows a device a certificate that is not the gateway's, before it was let in and after.
+func (h *house) isNotTaken(binary string, shown tls.Certificate) {
+	h.t.Helper()
+	thief := newThief(h.t, h.g.Listeners["mqtts"], &tls.Config{Certificates: []tls.Certificate{shown}})
+	d := startC(h.t.Context(), h.t, binary, "--gateway", thief.address(), "--state", h.t.TempDir())
+	d.await("this is not a gateway to apply to")
+	d.off()
+
+	r := newRelay(h.t, h.g.Listeners["mqtts"])
+	d, _ = h.enrolled(binary, r.address(), h.t.TempDir())
+	r.swap(thief.address())
+	r.cut()
+	d.await("the gateway does not verify")
+	r.swap(h.g.Listeners["mqtts"])
+	d.await("ready")
+	d.off()
+	if n := thief.heard.Load(); n != 0 {
+		h.t.Errorf("somebody else was told %d bytes", n)
+	}
+}
+
+// A device in C is let in by the real gateway, and lives there.
+func TestCDeviceEnrols(t *testing.T) {
+	t.Parallel()
+	binary := buildSanitized(t)
+	tests := map[string]func(*testing.T, *house){
+		"six digits, a wipe": func(t *testing.T, h *house) {
+			h.do("enrol", "open", "--home", "oak")
+			d := startC(t.Context(), t, binary, "--gateway", h.g.Listeners["mqtts"], "--state", t.TempDir())
+			code := strings.TrimPrefix(d.await("code "), "code ")
+			who := h.applicant("")
+			wrong := "000000"
+			if code == wrong {
+				wrong = "000001"
+			}
+			var out, errs strings.Builder
+			if status := run(t.Context(), []string{"--data", h.data, "enrol", "admit", "--home", "oak", who, wrong}, strings.NewReader(""), &out, &errs); status != 1 {
+				t.Errorf("a wrong code: status %d, %s%s", status, &out, &errs)
+			}
+			id := h.do("enrol", "admit", "--home", "oak", who, code)
+			d.await("enrolled " + id)
+			d.await("ready")
+			message := h.push()
+			if got := d.await("screen "); got != "screen "+message+" Fresh: Milk: Two for one. [1 Yes] [not now]" {
+				t.Errorf("on the screen is %q", got)
+			}
+			if got := h.do("device", "wipe", id); got != "wiped and removed" {
+				t.Errorf("wipe says %q", got)
+			}
+			d.await("screen clear")
+			d.await("wiped")
+			d.await("code ") // it applies, with another key
+			h.applicant(who)
+			d.off()
+		},
+		"a label, a token, MQTT 5; a button, a power cut, a reset": func(t *testing.T, h *house) {
+			h.do("enrol", "open", "--home", "oak")
+			d := startC(t.Context(), t, binary, "--gateway", h.g.Listeners["mqtts"], "--state", t.TempDir(), "--label", "3hqz-7mvt-xk2p-aw5d", "--token", "--mqtt5")
+			who := h.applicant("")
+			id := h.do("enrol", "admit", "--home", "oak", who, "3HQZ 7MVT XK2P AW5D")
+			d.await("enrolled " + id)
+			d.await("ready")
+			h.push()
+			d.await("screen ")
+			d.hand("press", "1")
+			d.await("screen clear")
+			d.hand("power")
+			d.await("ready")
+			d.hand("reset")
+			d.await("reset")
+			h.applicant(who)
+			if all := h.devices(); len(all) != 0 {
+				t.Errorf("after a reset the home has %+v", all)
+			}
+			d.off()
+		},
+		"the code of the home; a choice": func(t *testing.T, h *house) {
+			var home delivery.HomeCode
+			if err := json.Unmarshal([]byte(h.do("home", "init", "oak", "--json")), &home); err != nil {
+				t.Fatal(err)
+			}
+			d := startC(t.Context(), t, binary, "--gateway", h.g.Listeners["mqtts"], "--state", t.TempDir(), "--home-code", strings.ToUpper(home.Code))
+			id := strings.TrimPrefix(d.await("enrolled "), "enrolled ")
+			d.await("choice fresh marketing given")
+			if all := h.devices(); len(all) != 1 || string(all[0].ID) != id || !all[0].Controller {
+				t.Errorf("the home has %+v, want %s, trusted", all, id)
+			}
+			h.push()
+			d.await("screen ")
+			d.hand("choose", "fresh", "marketing", "refused")
+			d.await("screen clear")
+			d.await("choice fresh marketing withdrawn")
+			d.off()
+		},
+		"a no that was said while somebody else chose": func(t *testing.T, h *house) {
+			r := newRelay(t, h.g.Listeners["mqtts"])
+			d, _ := h.enrolled(binary, r.address(), t.TempDir())
+			r.down.Store(true)
+			r.cut()
+			d.hand("choose", "fresh", "marketing", "refused")
+			d.await("pending ")
+			h.do("consent", "withdraw", "--home", "oak", "--brand", "fresh", "--purpose", "marketing")
+			h.do("consent", "give", "--home", "oak", "--brand", "fresh", "--purpose", "marketing")
+			r.down.Store(false)
+			d.await("choice fresh marketing given") // the newest document, on which the no is said again
+			d.await("choice fresh marketing withdrawn")
+			d.off()
+		},
+		"new keys, another authority": func(t *testing.T, h *house) {
+			d, _ := h.enrolled(binary, h.g.Listeners["mqtts"], t.TempDir())
+			h.push()
+			d.await("screen ")
+			h.do("ca", "rotate")
+			if got := d.await("new key", "screen clear"); got != "new key" {
+				t.Errorf("after a rotation: %q", got)
+			}
+			if got := d.await("ready", "screen clear"); got != "ready" {
+				t.Errorf("with a new key: %q", got)
+			}
+			h.do("ca", "retire")
+			d.hand("power")
+			d.await("ready") // who trusts only the old authority, or is of it, does not come so far
+			d.off()
+		},
+		"an answer that is lost":                func(t *testing.T, h *house) { h.losesAnswer(binary) },
+		"an answer that is lost, without a key": func(t *testing.T, h *house) { h.losesAnswer(binary, "--token") },
+		"removed while it was away": func(t *testing.T, h *house) {
+			d, id := h.enrolled(binary, h.g.Listeners["mqtts"], t.TempDir(), "--forget-after", "1")
+			h.do("device", "remove", id)
+			d.await("forgotten")
+			d.await("code ")
+			d.off()
+		},
+		"a certificate that ended, with a clock":    func(t *testing.T, h *house) { h.comesLate(binary) },
+		"a certificate that ended, without a clock": func(t *testing.T, h *house) { h.comesLate(binary, "book") },
+		"somebody who has an authority of their own": func(t *testing.T, h *house) {
+			other, err := authority.Open(t.TempDir(), nil, time.Now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			thief := newThief(t, h.g.Listeners["mqtts"], other.Server())
+			h.do("enrol", "open", "--home", "oak")
+			d := startC(t.Context(), t, binary, "--gateway", thief.address(), "--state", t.TempDir())
+			code := strings.TrimPrefix(d.await("code "), "code ")
+			who := h.applicant("")
+			for range 3 {
+				var out, errs strings.Builder
+				if status := run(t.Context(), []string{"--data", h.data, "enrol", "admit", "--home", "oak", who, code}, strings.NewReader(""), &out, &errs); status != 1 {
+					t.Errorf("let in through somebody else: status %d, %s%s", status, &out, &errs)
+				}
+			}
+			d.await("turned away: tries")
+			d.off()
+		},
+		"somebody who shows the gateway's authority": func(t *testing.T, h *house) {
+			other, err := authority.Open(t.TempDir(), nil, time.Now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			own, err := other.Server().GetCertificate(&tls.ClientHelloInfo{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.isNotTaken(binary, tls.Certificate{Certificate: [][]byte{own.Certificate[0], h.authority().CAs()[0]}, PrivateKey: own.PrivateKey})
+		},
+		"a device that plays the gateway": func(t *testing.T, h *house) {
+			key, spki := newKey(t)
+			der, _, err := h.authority().Issue("thief", spki, time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.isNotTaken(binary, tls.Certificate{Certificate: [][]byte{der, h.authority().CAs()[0]}, PrivateKey: key})
+		},
+	}
+	for name, play := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			play(t, openHouse(t))
+		})
+	}
+}
