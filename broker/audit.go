@@ -32,7 +32,7 @@ type tally struct {
 
 const (
 	knownRefusals   = 4096
-	strangersAnHour = 200
+	strangersAnHour = 1000
 )
 
 // refuse takes in that somebody was refused something. home is 0 for whoever is no device.

@@ -169,7 +169,7 @@ func (h *hook) admit(c *conn, cl *mqtt.Client, pk packets.Packet) error {
 	if suffix, ok := strings.CutPrefix(p.ClientIdentifier, "b-"+user); err != nil || !ok || suffix != "" && suffix[0] != '-' {
 		return badID
 	}
-	cl.ID = "brand:" + p.ClientIdentifier // no device can have it
+	cl.ID = "brand:" + user + ":" + p.ClientIdentifier // no device can have it, and no other brand
 	return h.admitBrand(c, cl, id, secret)
 }
 
@@ -258,6 +258,9 @@ func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet,
 			v = &violation{packets.ErrQosNotSupported, "QoS 2 is not supported"}
 		case pk.FixedHeader.Retain && pk.ProtocolVersion == 5:
 			v = &violation{packets.ErrRetainNotSupported, "retained messages are not supported"}
+		}
+		if strings.HasPrefix(pk.TopicName, "$") {
+			pk.TopicName = "-" // the library would drop it without a word; nobody may publish to this one
 		}
 		pk.FixedHeader.Retain = false // 3.1.1 cannot be told; nothing is ever retained
 	case packets.Subscribe:

@@ -141,8 +141,7 @@ func (e AuditEntry) Words() string {
 		return ""
 	}
 	var words []string
-	var put func(body map[string]any)
-	put = func(body map[string]any) {
+	put := func(body map[string]any) {
 		for _, key := range []string{"id", "device", "peer", "applicant", "from", "what", "why", "class", "brand", "kid", "purpose", "choice", "subject", "method", "kind", "way", "wrong", "count", "until", "reason", "on"} {
 			switch v := body[key].(type) {
 			case nil, map[string]any, []any:

@@ -118,7 +118,7 @@ type settledFact struct {
 
 // nouns are who projects which events, by the first word of their kind.
 var nouns = map[string]func(*store.Apply, store.Event) (mine bool, err error){
-	"home": registry.Apply, "person": registry.Apply, "room": registry.Apply, "device": registry.Apply, "brand": registry.ApplyBrand, "credential": registry.ApplyCredential, "enrolment": registry.ApplyEnrolment, "door": applyNothing, "authority": applyNothing,
+	"home": registry.Apply, "person": registry.Apply, "room": registry.Apply, "device": registry.Apply, "brand": registry.Apply, "credential": registry.Apply, "enrolment": registry.Apply, "door": applyNothing, "authority": applyNothing,
 	"consent": consent.Apply, "preference": twin.Apply,
 	"message": applyMessage, "delivery": applyDelivery,
 }

@@ -232,6 +232,9 @@ func (d *Desk) WipeDevice(ctx context.Context, id device.ID) (confirmed bool, er
 		return false, err
 	}
 	order, err := wire.Encode(wire.Command{Op: wire.Wipe})
+	if err == nil {
+		err = d.update(func(tx *store.Tx) error { return registry.Tell(tx, dev, "wipe") })
+	}
 	if err != nil {
 		return false, err
 	}

@@ -693,7 +693,11 @@ func TestParseSignKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := base64.RawURLEncoding.EncodeToString(p.private.(*ecdsa.PrivateKey).D.FillBytes(make([]byte, 32)))
+	scalar, err := p.private.(*ecdsa.PrivateKey).Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := base64.RawURLEncoding.EncodeToString(scalar)
 	block := func(kind string, der []byte) string {
 		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 	}

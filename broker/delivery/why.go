@@ -157,7 +157,7 @@ func (d *Desk) Why(ctx context.Context, id device.MessageID, homeName string) (W
 					ws.Words = append(ws.Words, "the device is not connected")
 				}
 				if w.State == "withdrawn" {
-					ws.Words = append(ws.Words, m.Sender+" took it back")
+					ws.Words = append(ws.Words, "it was taken back")
 				}
 				if wd, ok := past[s.ID]; ok {
 					ws.Delivery = &wd

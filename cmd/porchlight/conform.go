@@ -2,7 +2,10 @@ package main
 
 import (
 	"bufio"
+	"bytes"
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -19,13 +22,17 @@ import (
 	"porchlight/broker"
 	"porchlight/device"
 	"porchlight/device/registry"
+	"porchlight/device/wire"
 )
 
 type conformCmd struct {
 	Class   string        `help:"What the device is; default what its birth says." placeholder:"CLASS"`
+	Enrol   bool          `help:"The device has no identity, and is let in: with --tls. Its ID and credential are issued; all of that, new keys, wipe and reset are looked at as well."`
+	Wipe    bool          `help:"Without --enrol: in the end, have the device erase the ID and token that it was given, for good."`
+	Long    bool          `help:"With --enrol: refuse the device for ten minutes, to see it apply anew."`
 	ID      string        `help:"Device ID; default a new one." placeholder:"ID"`
 	Token   string        `help:"The device's password, at least 43 characters; default a new one." placeholder:"TOKEN"`
-	Plain   string        `help:"Where to listen without TLS; none with ''." default:"127.0.0.1:1883" placeholder:"ADDR"`
+	Plain   string        `help:"Where to listen without TLS; none with '', nor with --enrol." default:"127.0.0.1:1883" placeholder:"ADDR"`
 	Beyond  bool          `name:"plain-beyond-loopback" help:"Allow --plain on an address that others can reach."`
 	TLS     string        `name:"tls" help:"Where to listen with TLS, as :8883." placeholder:"ADDR"`
 	Name    []string      `help:"Name or address by which the device knows this machine, for the certificate." placeholder:"NAME"`
@@ -36,6 +43,8 @@ type conformCmd struct {
 	Wait    time.Duration `help:"How long an answer may take." default:"10s"`
 	Lease   time.Duration `help:"Lease of the messages that are shown." default:"3s"`
 	JSON    bool          `help:"Print JSON."`
+
+	forget time.Duration // for how long a device must be refused before it may forget itself; 0: 10 min
 }
 
 // conformReport is what a run prints as JSON.
@@ -71,6 +80,12 @@ func (c *conformCmd) Run(e *env) error {
 	switch {
 	case len(token) < 43:
 		return usageError{errors.New("--token: use at least 43 characters")}
+	case c.Enrol && c.TLS == "":
+		return usageError{errors.New("--enrol: devices are let in over TLS only: give --tls an address")}
+	case c.Enrol && (c.ID != "" || c.Token != ""):
+		return usageError{errors.New("--enrol: ID and token are issued to the device: leave out --id and --token")}
+	case c.Long && !c.Enrol:
+		return usageError{errors.New("--long: give --enrol too: a device into which ID and token were put by hand keeps them")}
 	case c.Plain == "" && c.TLS == "":
 		return usageError{errors.New("conform: give --plain or --tls an address")}
 	case c.Timeout <= 0 || c.Wait <= 0:
@@ -102,30 +117,45 @@ func (c *conformCmd) run(e *env, class device.Class, id device.ID, token string,
 			return fmt.Errorf("conform: %w", err)
 		}
 	}
-	b := &bench{id: id, changed: make(chan struct{}), beacons: true, lease: c.Lease, fence: uint64(time.Now().Unix())}
+	b := &bench{
+		id: id, changed: make(chan struct{}), beacons: true, lease: c.Lease, fence: uint64(time.Now().Unix()),
+		ajar: c.Enrol, keys: map[[wire.HashSize]byte]bool{},
+	}
 	registered := class
 	if registered == 0 {
 		registered = device.Other // only the bench looks at it
 	}
-	shut, caPath, err := b.open(e.ctx, dir, ca, token, registered, broker.Options{Plain: c.Plain, TLS: c.TLS, AllowPlain: c.Beyond}, c.Name)
+	listen := broker.Options{Plain: c.Plain, TLS: c.TLS, AllowPlain: c.Beyond}
+	if c.Enrol {
+		listen.Plain, token = "", ""
+	}
+	shut, err := b.open(e.ctx, dir, ca, token, registered, listen, c.Name)
 	if err != nil {
 		return fmt.Errorf("conform: %w", err)
 	}
 	defer shut()
+	run := &conformance{
+		bench: b, class: class, arrive: c.Timeout, wait: c.Wait, window: min(time.Second, c.Wait/4), lateBy: 2 * time.Second,
+		hands: hands, version: b.fence,
+		enrol: c.Enrol, wipe: c.Wipe, patient: c.Long, forget: cmp.Or(c.forget, 10*time.Minute), code: newCode(),
+		known: !c.Enrol, nonces: map[string]string{},
+		tell: func(format string, args ...any) { fmt.Fprintf(e.errs, format+"\n", args...) },
+	}
 	ways := e.out
 	if c.JSON {
 		ways = e.errs // standard output is for the outcome
 	}
-	c.announce(ways, b, token, caPath)
+	c.announce(ways, run, token)
 
-	run := &conformance{
-		bench: b, class: class, arrive: c.Timeout, wait: c.Wait, window: min(time.Second, c.Wait/4), lateBy: 2 * time.Second,
-		hands: hands, version: b.fence,
-		tell: func(format string, args ...any) { fmt.Fprintf(e.errs, format+"\n", args...) },
-	}
 	g, gctx := errgroup.WithContext(e.ctx)
 	gctx, end := context.WithCancel(gctx)
 	g.Go(func() error { return b.door.Run(gctx) })
+	if b.front != nil {
+		g.Go(func() error { return b.front.run(gctx) })
+	}
+	if b.strange != nil {
+		g.Go(func() error { return b.strange.Run(gctx) })
+	}
 	g.Go(func() error { return b.beat(gctx) })
 	g.Go(func() error {
 		defer end()
@@ -137,23 +167,40 @@ func (c *conformCmd) run(e *env, class device.Class, id device.ID, token string,
 	return c.report(e.out, run)
 }
 
-func (c *conformCmd) announce(w io.Writer, b *bench, token, ca string) {
+// newCode makes a home's one-time code.
+func newCode() string {
+	text := strings.ToLower(rand.Text())
+	return text[:4] + "-" + text[4:8] + "-" + text[8:12] + "-" + text[12:16]
+}
+
+func (c *conformCmd) announce(w io.Writer, run *conformance, token string) {
+	b := run.bench
 	fmt.Fprintln(w, "Waiting for the device. Put into it:")
 	t := table(w)
 	for _, s := range schemes {
-		if a := b.door.Addr(s.name); a != nil {
+		a := b.door.Addr(s.name)
+		if s.name == "mqtts" && b.front != nil {
+			a = b.front.Addr()
+		}
+		if a != nil {
 			fmt.Fprintf(t, "  gateway\t%s://%s\n", s.name, a)
 		}
 	}
-	if ca != "" {
-		if abs, err := filepath.Abs(ca); err == nil {
-			ca = abs
+	if c.Enrol {
+		fmt.Fprintf(t, "  code of the home, if it asks for one\t%s\n", run.code)
+		fmt.Fprintf(t, "  nothing else, and let it apply; then topics\tpl/1/.../...\n")
+	} else {
+		if b.ca != nil {
+			path := b.ca.Path()
+			if abs, err := filepath.Abs(path); err == nil {
+				path = abs
+			}
+			fmt.Fprintf(t, "  certificate to trust\t%s\n", path)
 		}
-		fmt.Fprintf(t, "  certificate to trust\t%s\n", ca)
+		fmt.Fprintf(t, "  client ID, user name\t%s\n", b.id)
+		fmt.Fprintf(t, "  password\t%s\n", token)
+		fmt.Fprintf(t, "  topics\tpl/1/%s/...\n", b.id)
 	}
-	fmt.Fprintf(t, "  client ID, user name\t%s\n", b.id)
-	fmt.Fprintf(t, "  password\t%s\n", token)
-	fmt.Fprintf(t, "  topics\tpl/1/%s/...\n", b.id)
 	_ = t.Flush() // a terminal that is gone is no reason to end
 }
 
@@ -189,6 +236,9 @@ func (c *conformCmd) report(w io.Writer, run *conformance) error {
 	if r.Fail > 0 {
 		return fmt.Errorf("conform: %d of %d MUSTs failed", r.Fail, len(r.Musts))
 	}
+	if run.stopped != nil {
+		return fmt.Errorf("conform: the run ended early: %w", run.stopped)
+	}
 	return nil
 }
 
@@ -209,7 +259,11 @@ func handsOf(e *env, who string) (func(context.Context, chore) error, error) {
 			fmt.Fprintf(e.errs, "> %s Then press Enter; s and Enter: it cannot be done. ", ch.say)
 			select {
 			case line, ok := <-lines:
-				if !ok || strings.TrimSpace(line) != "" {
+				line = strings.TrimSpace(line)
+				switch {
+				case ok && ch.read != nil && line != "" && line != "s":
+					*ch.read = line
+				case !ok || ch.read != nil || line != "":
 					return errNoHands
 				}
 				return nil
@@ -224,9 +278,17 @@ func handsOf(e *env, who string) (func(context.Context, chore) error, error) {
 	}
 	return func(ctx context.Context, ch chore) error {
 		cmd := exec.CommandContext(ctx, path, ch.args...)
+		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = e.errs, e.errs
+		if ch.read != nil {
+			cmd.Stdout = &out
+		}
 		if err := cmd.Run(); err != nil {
 			return fmt.Errorf("%w: %s %s: %w", errNoHands, path, strings.Join(ch.args, " "), err)
+		}
+		if ch.read != nil {
+			line, _, _ := strings.Cut(out.String(), "\n")
+			*ch.read = strings.TrimSpace(line)
 		}
 		return nil
 	}, nil

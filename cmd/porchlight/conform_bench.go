@@ -1,10 +1,20 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"math/big"
+	"net"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,11 +32,17 @@ import (
 	"porchlight/device/wire"
 )
 
-// bench is the gateway's side of a conformance run: the Desk behind the real MQTT door. It
-// decides nothing; it writes down what the device does, in order, and sends what a scenario says.
+// bench is the gateway's side of a conformance run: the Desk and the Entrance behind the real MQTT
+// door. It decides nothing; it writes down what the device does, in order, and sends what a scenario
+// says.
 type bench struct {
-	id   device.ID
-	door *broker.Door
+	id      device.ID // of the device; if it was let in more than once, the last one
+	home    device.HomeID
+	db      *store.DB
+	door    *broker.Door
+	ca      *authority.Authority // nil: no TLS
+	front   *front               // before the door's TLS listener; nil: no TLS
+	strange *broker.Door         // a gateway with another authority; nil: nobody is let in
 
 	mu      sync.Mutex
 	facts   []fact
@@ -43,6 +59,11 @@ type bench struct {
 	lease    time.Duration
 	beaconed time.Time               // when the last one was sent
 	withhold func(e wire.Event) bool // true: the event is not acknowledged
+
+	refuse func() error                 // what a log-in is refused with; nil, or its nil: it is let in
+	ajar   bool                         // who applies is heard
+	issues []issue                      // what comes of the next frames on up/key
+	keys   map[[wire.HashSize]byte]bool // that have, or had, a certificate
 }
 
 // act is what a device did, or what became of its connection.
@@ -59,12 +80,24 @@ const (
 	didAck       act = "PUBACK"
 	didLeave     act = "gone"
 	wasRefused   act = "refused" // by the door: note says what
+
+	didUse    act = "used"     // a credential, for the first time
+	wasDenied act = "denied"   // a log-in, as the scenario wants it
+	didAsk    act = "asked"    // connected as one that has no identity
+	didApply  act = "applied"  // up/enrol
+	didReveal act = "revealed" // up/enrol
+	didDepart act = "departed" // the applicant's connection has ended
+	didAskKey act = "up/key"
+	didShun   act = "shunned" // a certificate that is not the gateway's: nothing was sent
+	didTrust  act = "trusted" // it: something was sent
 )
 
 type fact struct {
 	at       time.Time
+	n        int // its place
 	conn     int
 	act      act
+	peer     string // client ID
 	seq      uint64
 	birth    wire.Birth
 	values   map[string]any
@@ -75,6 +108,15 @@ type fact struct {
 	bye      wire.Bye
 	note     string
 	code     uint64
+
+	link    delivery.Link // of an applicant
+	applied application
+	nonce   []byte
+	proof   []byte
+	keyed   bool // it wants a certificate, for a key of its own
+	known   bool // one that had a certificate before
+	ended   bool // on a connection whose certificate has ended
+	shown   *tls.Certificate
 }
 
 // bench is a broker.Desk for one device.
@@ -83,7 +125,7 @@ var _ broker.Desk = (*bench)(nil)
 var errWithheld = errors.New("withheld on purpose, to see whether it comes again")
 
 func (b *bench) put(f fact) {
-	f.at, f.conn = time.Now(), b.conn
+	f.at, f.n, f.conn = time.Now(), len(b.facts), b.conn
 	b.facts = append(b.facts, f)
 	close(b.changed)
 	b.changed = make(chan struct{})
@@ -100,12 +142,18 @@ func (b *bench) of(link delivery.Link, f func() error) error {
 }
 
 // Connected is part of broker.Desk.
-func (b *bench) Connected(_ device.ID, _ device.HomeID, link delivery.Link) error {
+func (b *bench) Connected(dev device.ID, _ device.HomeID, link delivery.Link) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.refuse != nil {
+		if err := b.refuse(); err != nil {
+			b.put(fact{act: wasDenied, peer: string(dev)})
+			return err
+		}
+	}
 	b.conn++
 	b.link, b.ready, b.flight = link, false, false
-	b.put(fact{act: didConnect})
+	b.put(fact{act: didConnect, peer: string(dev)})
 	return nil
 }
 
@@ -173,8 +221,16 @@ func (b *bench) Gone(_ device.ID, link delivery.Link) {
 	_ = b.of(link, func() error { b.put(fact{act: didLeave}); b.link, b.ready = nil, false; return nil }) // known already
 }
 
-// Used is part of broker.Desk: the bench knows one credential.
-func (b *bench) Used(device.ID, device.HomeID, registry.Proof, string) error { return nil }
+// Used is part of broker.Desk.
+func (b *bench) Used(dev device.ID, _ device.HomeID, p registry.Proof, _ string) error {
+	if err := b.db.Update(func(tx *store.Tx) error { return registry.Activate(tx, dev, p) }); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.put(fact{act: didUse, peer: string(dev)})
+	return nil
+}
 
 // Accept is part of broker.Desk: no brand is let in.
 func (b *bench) Accept(context.Context, registry.Brand, string, delivery.Submission) (delivery.Answer, error) {
@@ -280,32 +336,64 @@ func (b *bench) seen() []fact {
 	return slices.Clone(b.facts)
 }
 
-// open makes the door, with one home and the device in a store of its own in dir.
-func (b *bench) open(ctx context.Context, dir, ca, token string, class device.Class, o broker.Options, names []string) (close func(), caPath string, err error) {
-	db, err := store.Open(ctx, filepath.Join(dir, databaseFile), store.Options{Project: delivery.Project})
-	if err != nil {
-		return nil, "", err
+// open makes the door, with one home in a store of its own in dir, and the authority in the folder
+// ca. Without a token the device is in no book: it has to be let in.
+func (b *bench) open(ctx context.Context, dir, ca, token string, class device.Class, o broker.Options, names []string) (shut func(), err error) {
+	var closes []func()
+	shut = func() {
+		for _, f := range slices.Backward(closes) {
+			f()
+		}
 	}
-	err = db.Update(func(tx *store.Tx) error {
-		home, err := registry.AddHome(tx, "conform", "UTC")
+	defer func() {
 		if err != nil {
+			shut()
+		}
+	}()
+	if b.db, err = store.Open(ctx, filepath.Join(dir, databaseFile), store.Options{Project: delivery.Project}); err != nil {
+		return shut, err
+	}
+	closes = append(closes, func() { b.db.Close() })
+	err = b.db.Update(func(tx *store.Tx) error {
+		home, err := registry.AddHome(tx, "conform", "UTC")
+		if b.home = home.ID; err != nil || token == "" {
 			return err
 		}
 		return registry.AddDevice(tx, device.Device{ID: b.id, Home: home.ID, Class: class, Name: "device under test"}, token)
 	})
-	if err == nil && (o.TLS != "" || o.WebSocketTLS != "") {
-		if o.Authority, err = authority.Open(ca, names, time.Now); err == nil {
-			caPath = o.Authority.Path()
-		}
-	}
-	if err == nil {
-		b.door, err = broker.New(b, db, o, slog.New(ear{b}))
-	}
 	if err != nil {
-		db.Close()
-		return nil, "", err
+		return shut, err
 	}
-	return func() { b.door.Close(); db.Close() }, caPath, nil
+	log := slog.New(ear{b})
+	if o.TLS != "" {
+		if b.ca, err = authority.Open(ca, names, time.Now); err != nil {
+			return shut, err
+		}
+		b.ca.Life = certificateLife
+		if b.front, err = newFront(o.TLS, b.met); err != nil {
+			return shut, err
+		}
+		closes = append(closes, func() { b.front.Close() })
+		o.TLS, o.Authority, o.Entrance = "127.0.0.1:0", b.ca, entrance{b, b.ca}
+	}
+	if b.door, err = broker.New(b, b.db, o, log); err != nil {
+		return shut, err
+	}
+	closes = append(closes, func() { b.door.Close() })
+	if b.front != nil {
+		b.front.lead(b.door)
+	}
+	if token == "" {
+		other, err := authority.Open(filepath.Join(dir, "strange"), names, time.Now)
+		if err != nil {
+			return shut, err
+		}
+		if b.strange, err = broker.New(b, b.db, broker.Options{TLS: o.TLS, Authority: other, Entrance: entrance{b, other}}, log); err != nil {
+			return shut, err
+		}
+		closes = append(closes, func() { b.strange.Close() })
+	}
+	return shut, nil
 }
 
 // repetitions is how many context frames the door dropped because their seq did not grow.
@@ -368,6 +456,9 @@ func (e ear) Handle(_ context.Context, r slog.Record) error {
 			f.note += fmt.Sprintf(", code 0x%02X", f.code)
 			return true
 		}
+		if a.Key == "peer" || a.Key == "claims" {
+			f.peer = a.Value.String()
+		}
 		if a.Key != "peer" {
 			f.note += fmt.Sprintf(", %s: %s", a.Key, a.Value)
 		}
@@ -375,6 +466,7 @@ func (e ear) Handle(_ context.Context, r slog.Record) error {
 	})
 	e.b.mu.Lock()
 	defer e.b.mu.Unlock()
+	f.ended = e.b.link == nil && f.peer == string(e.b.id)
 	e.b.put(f)
 	return nil
 }
@@ -386,3 +478,310 @@ const (
 	refusedConnection = "connection refused"
 	endedConnection   = "connection ended by us"
 )
+
+// certificateLife is how long the certificates of a run are good for, but for those that are to end in it.
+const certificateLife = 365 * 24 * time.Hour
+
+// loginWithin is how long a device that was admitted may take to log in.
+const loginWithin = 10 * time.Minute
+
+// entrance is the bench behind a door that shows the certificate of ca: the broker.Entrance of that
+// door. It hears who applies, and leaves the answer to the scenario.
+type entrance struct {
+	*bench
+	ca *authority.Authority
+}
+
+var _ broker.Entrance = entrance{}
+
+// application is what a device says when it asks to be let in.
+type application struct {
+	wire.Apply
+	id    string // client ID
+	link  delivery.Link
+	spki  []byte       // of its key; nil: it wants a token
+	bind  wire.Binding // with what is known
+	proof []byte
+}
+
+// issue is what a request for a new key is answered with.
+type issue struct {
+	dud  bool          // it never works
+	life time.Duration // of a certificate; 0: as usual
+}
+
+// Applied is part of broker.Entrance.
+func (e entrance) Applied(id string, link delivery.Link) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.put(fact{act: didAsk, peer: id, link: link})
+	if !e.ajar {
+		return delivery.ErrClosed
+	}
+	return nil
+}
+
+// Apply is part of broker.Entrance.
+func (e entrance) Apply(id string, link delivery.Link, f wire.Apply) error {
+	a := application{Apply: f, id: id, link: link, bind: wire.Binding{CA: e.ca.Key()}}
+	if f.CSR != nil {
+		var err error
+		if a.bind.Device, a.spki, err = authority.ParseRequest(f.CSR); err != nil {
+			return e.bad(fmt.Errorf("up/enrol: %w", err))
+		}
+	}
+	if id != wire.ApplicantID(a.bind.Device, f.Commit) {
+		return e.bad(errors.New("up/enrol: the client ID is not the one of this key or commitment"))
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.put(fact{act: didApply, peer: id, link: link, applied: a})
+	return nil
+}
+
+// bad writes down why a frame is not one of the contract: the door tells nobody but the device.
+func (e entrance) bad(err error) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.put(fact{act: wasRefused, note: fmt.Sprintf("%s: %v", refusedFrame, err)})
+	return fmt.Errorf("%w: %w", wire.ErrFrame, err)
+}
+
+// Reveal is part of broker.Entrance.
+func (e entrance) Reveal(id string, link delivery.Link, f wire.Reveal) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.put(fact{act: didReveal, peer: id, link: link, nonce: f.Nonce, proof: f.Proof})
+	return nil
+}
+
+// Departed is part of broker.Entrance.
+func (e entrance) Departed(id string, link delivery.Link) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.put(fact{act: didDepart, peer: id, link: link})
+}
+
+// Join is part of broker.Entrance: the device under test lets nobody in.
+func (e entrance) Join(device.ID, delivery.Link, wire.Join) error { return delivery.ErrForbidden }
+
+// Rekey is part of broker.Entrance.
+func (e entrance) Rekey(dev device.ID, _ string, f wire.KeyRequest) (k wire.KeyIssued, err error) {
+	var key [wire.HashSize]byte
+	var spki []byte
+	if f.CSR != nil {
+		if key, spki, err = authority.ParseRequest(f.CSR); err != nil {
+			return k, e.bad(fmt.Errorf("up/key: %w", err))
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	known, ended := f.CSR != nil && e.keys[key], e.link == nil
+	e.put(fact{act: didAskKey, peer: string(dev), seq: f.Seq, keyed: f.CSR != nil, known: known, ended: ended})
+	var how issue
+	switch {
+	case len(e.issues) > 0:
+		how, e.issues = e.issues[0], e.issues[1:]
+	case !ended: // not now: it would connect anew in the middle of something else
+		return k, delivery.ErrOften
+	}
+	k.CAs = e.ca.CAs()
+	var proof registry.Proof
+	if f.CSR == nil {
+		k.Token = registry.NewToken()
+		proof = registry.Token(k.Token)
+	} else {
+		until := time.Time{}
+		if k.Certificate, until, err = e.certify(dev, key, spki, how.life); err != nil {
+			return k, err
+		}
+		k.Until, proof = uint64(until.UnixMilli()), registry.Key(key)
+	}
+	if how.dud || known {
+		return k, nil
+	}
+	return k, e.db.Update(func(tx *store.Tx) error { return registry.Issue(tx, dev, proof, tx.Now.Add(7*24*time.Hour)) })
+}
+
+// certify makes a certificate, which ends after life. The lock is held.
+func (b *bench) certify(id device.ID, key [wire.HashSize]byte, spki []byte, life time.Duration) (der []byte, until time.Time, err error) {
+	now := time.Now()
+	if life > 0 {
+		now = now.Add(life - certificateLife)
+	}
+	b.keys[key] = true
+	return b.ca.Issue(id, spki, now)
+}
+
+// front stands before the door's TLS listener. It hands connections on without looking into them, or
+// shows a certificate of its own.
+type front struct {
+	net.Listener
+	met func(act, *tls.Certificate) // hears what a device made of that certificate
+
+	mu    sync.Mutex
+	to    string           // where connections go on to
+	shows *tls.Certificate // nil: they go on
+}
+
+func newFront(address string, met func(act, *tls.Certificate)) (*front, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen for mqtts: %w", err)
+	}
+	return &front{Listener: l, met: met}, nil
+}
+
+// lead hands connections on to d from now on.
+func (f *front) lead(d *broker.Door) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.to, f.shows = d.Addr("mqtts").String(), nil
+}
+
+// pose shows a certificate from now on.
+func (f *front) pose(c *tls.Certificate) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.shows = c
+}
+
+// run takes connections until ctx is done.
+func (f *front) run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { f.Close() })
+	defer stop()
+	var all sync.WaitGroup
+	defer all.Wait()
+	for {
+		c, err := f.Accept()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return fmt.Errorf("accept: %w", err)
+		}
+		f.mu.Lock()
+		to, shows := f.to, f.shows
+		f.mu.Unlock()
+		all.Go(func() {
+			defer c.Close()
+			defer context.AfterFunc(ctx, func() { c.Close() })()
+			if shows != nil {
+				f.try(c, shows)
+			} else {
+				handOn(ctx, c, to)
+			}
+		})
+	}
+}
+
+// handOn hands every byte on, both ways, and the end of each way.
+func handOn(ctx context.Context, c net.Conn, to string) {
+	on, err := (&net.Dialer{}).DialContext(ctx, "tcp", to)
+	if err != nil {
+		return // as if the gateway had ended it
+	}
+	defer on.Close()
+	defer context.AfterFunc(ctx, func() { on.Close() })()
+	var both sync.WaitGroup
+	defer both.Wait()
+	for _, way := range [][2]net.Conn{{c, on}, {on, c}} {
+		both.Go(func() {
+			io.Copy(way[1], way[0])
+			way[1].(*net.TCPConn).CloseWrite()
+		})
+	}
+}
+
+// try sees whether a client that is shown this certificate sends anything.
+func (f *front) try(c net.Conn, shows *tls.Certificate) {
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	begun := false
+	s := tls.Server(c, &tls.Config{
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { begun = true; return nil, nil },
+		Certificates:       []tls.Certificate{*shows}, ClientAuth: tls.RequestClientCert, SessionTicketsDisabled: true,
+	})
+	if n, _ := s.Read(make([]byte, 1)); n > 0 { // shakes hands first
+		f.met(didTrust, shows)
+	} else if begun {
+		f.met(didShun, shows)
+	}
+}
+
+func (b *bench) met(a act, shows *tls.Certificate) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.put(fact{act: a, shown: shows})
+}
+
+// forgery makes certificates that are not the gateway's, and look like it.
+type forgery struct {
+	leaf, above *x509.Certificate // the gateway's own
+	own         *ecdsa.PrivateKey // that it has signed its leaf with
+	key         *ecdsa.PrivateKey // of somebody else
+	ca          *x509.Certificate // theirs, with the name of above
+}
+
+func (b *bench) forgery() (f forgery, err error) {
+	now, err := b.ca.Server().GetCertificate(nil)
+	if err != nil {
+		return f, err
+	}
+	f.leaf = now.Leaf
+	if f.above, err = x509.ParseCertificate(now.Certificate[1]); err != nil {
+		return f, err
+	}
+	var keys bytes.Buffer
+	if err := b.ca.ExportKey(&keys); err != nil {
+		return f, err
+	}
+	for block, rest := pem.Decode(keys.Bytes()); block != nil; block, rest = pem.Decode(rest) {
+		if k, err := x509.ParsePKCS8PrivateKey(block.Bytes); err == nil && k.(*ecdsa.PrivateKey).PublicKey.Equal(f.above.PublicKey) {
+			f.own = k.(*ecdsa.PrivateKey)
+		}
+	}
+	if f.own == nil {
+		return f, errors.New("the authority's folder has not the key that signs the gateway's certificate")
+	}
+	if f.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		return f, err
+	}
+	f.ca, err = f.sign(&x509.Certificate{
+		RawSubject: f.above.RawSubject, SubjectKeyId: f.above.SubjectKeyId, IsCA: true, BasicConstraintsValid: true, KeyUsage: f.above.KeyUsage,
+	}, &f.key.PublicKey, f.key)
+	return f, err
+}
+
+// sign makes a certificate of t, signed in the name of above.
+func (f forgery) sign(t *x509.Certificate, pub *ecdsa.PublicKey, by *ecdsa.PrivateKey) (*x509.Certificate, error) {
+	above := *f.above
+	above.PublicKey = &by.PublicKey
+	t.SerialNumber, t.NotBefore, t.NotAfter = big.NewInt(time.Now().UnixNano()), f.leaf.NotBefore, f.leaf.NotAfter
+	der, err := x509.CreateCertificate(rand.Reader, t, &above, pub, by)
+	if err != nil {
+		return nil, err
+	}
+	return x509.ParseCertificate(der)
+}
+
+// server is a server's certificate signed with by, for names if there are any and else for those of
+// the gateway, in front of the chain behind.
+func (f forgery) server(by *ecdsa.PrivateKey, names []string, behind ...*x509.Certificate) (*tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	t := &x509.Certificate{Subject: f.leaf.Subject, DNSNames: names, KeyUsage: f.leaf.KeyUsage, ExtKeyUsage: f.leaf.ExtKeyUsage}
+	if names == nil {
+		t.DNSNames, t.IPAddresses = f.leaf.DNSNames, f.leaf.IPAddresses
+	}
+	leaf, err := f.sign(t, &key.PublicKey, by)
+	if err != nil {
+		return nil, err
+	}
+	c := &tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key}
+	for _, b := range behind {
+		c.Certificate = append(c.Certificate, b.Raw)
+	}
+	return c, nil
+}

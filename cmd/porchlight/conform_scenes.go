@@ -44,12 +44,24 @@ type conformance struct {
 	found   map[string]*finding
 	version uint64 // of the last document sent
 	mute    bool   // the device tells no context: do not wait for it
+
+	enrol, wipe, patient bool
+	forget               time.Duration     // for how long a device must be refused before it may forget itself
+	code                 string            // of the home, for a device that applies with one
+	known                bool              // the device has an identity
+	came                 bool              // and has logged in with one
+	gone                 bool              // it has none any more, and cannot get one
+	keyed                bool              // a certificate, not a token
+	from                 int               // place behind the last application that was heard
+	nonces               map[string]string // revealed: to which authority and challenge
+	stopped              error             // why the run has ended too early
 }
 
 // chore is something to be done to the device by hand.
 type chore struct {
 	args []string // for a program
 	say  string   // for a person
+	read *string  // where it goes what was read off the device; nil: nothing is to be read
 }
 
 var errNoHands = errors.New("nobody is there to do it")
@@ -77,29 +89,79 @@ type scene struct {
 	name   string
 	judges []string
 	play   func(*conformance, context.Context) error
+	need   need
+}
+
+// need is what a scene cannot be played without.
+type need int
+
+const (
+	unneeded need = iota
+	stranger      // --enrol, and a device that is not let in yet
+	letIn         // --enrol
+	secure        // --tls
+	erasable      // --enrol, or --wipe
+)
+
+var needFlags = map[need]string{stranger: "--enrol", letIn: "--enrol", secure: "--tls", erasable: "--enrol or --wipe"}
+
+// needed is the flags without which a MUST is not judged; "" if that takes none.
+func needed(id string) string {
+	for _, s := range scenes {
+		if slices.Contains(s.judges, id) {
+			return needFlags[s.need]
+		}
+	}
+	return ""
+}
+
+// has reports whether the run has what a scene needs.
+func (c *conformance) has(n need) bool {
+	switch n {
+	case stranger, letIn:
+		return c.enrol
+	case secure:
+		return c.front != nil
+	case erasable:
+		return c.enrol || c.wipe
+	}
+	return true
 }
 
 var scenes = []scene{
-	{"a message before the first beacon", []string{"M14"}, (*conformance).early},
-	{"a message", []string{"M15"}, (*conformance).plain},
-	{"forms and guards", []string{"M16", "M17"}, (*conformance).unfit},
-	{"the ends of a message", []string{"M19", "M20", "M21"}, (*conformance).ends},
-	{"the lease", []string{"M22", "M23"}, (*conformance).leased},
-	{"the keep list", []string{"M24"}, (*conformance).unnamed},
-	{"cancel", []string{"M25"}, (*conformance).cancelled},
-	{"the fence", []string{"M26"}, (*conformance).fenced},
-	{"a message that comes twice", []string{"M28"}, (*conformance).twice},
-	{"an event that is not acknowledged", []string{"M30"}, (*conformance).resent},
-	{"what is on the device at birth", []string{"M31"}, (*conformance).held},
-	{"the document of choices", []string{"M32"}, (*conformance).twin},
-	{"keys and topics of a later version", []string{"M13"}, (*conformance).later},
-	{"frames that nobody can read", []string{"M12"}, (*conformance).garbage},
-	{"a guard that stops holding", []string{"M18"}, (*conformance).guarded},
-	{"a button", []string{"M34"}, (*conformance).pressed},
-	{"a message that is put away", []string{"M35"}, (*conformance).dismissed},
-	{"a choice on the device", []string{"M33"}, (*conformance).chosen},
-	{"a power cut", []string{"M27", "M29"}, (*conformance).powerless},
-	{"goodbye", []string{"M36"}, (*conformance).goodbye},
+	{"two challenges on one connection", []string{"M42", "M43"}, (*conformance).twoChallenges, stranger},
+	{"an answer that is lost", []string{"M43", "M48"}, (*conformance).unanswered, stranger},
+	{"the six digits", []string{"M45"}, (*conformance).digits, stranger},
+	{"a chain that does not hold", []string{"M44"}, (*conformance).chains, stranger},
+	{"admitted by somebody else", []string{"M46"}, (*conformance).imposed, stranger},
+	{"being let in", []string{"M47"}, (*conformance).letIn, stranger},
+	{"a message before the first beacon", []string{"M14"}, (*conformance).early, unneeded},
+	{"a message", []string{"M15"}, (*conformance).plain, unneeded},
+	{"forms and guards", []string{"M16", "M17"}, (*conformance).unfit, unneeded},
+	{"the ends of a message", []string{"M19", "M20", "M21"}, (*conformance).ends, unneeded},
+	{"the lease", []string{"M22", "M23"}, (*conformance).leased, unneeded},
+	{"the keep list", []string{"M24"}, (*conformance).unnamed, unneeded},
+	{"cancel", []string{"M25"}, (*conformance).cancelled, unneeded},
+	{"the fence", []string{"M26"}, (*conformance).fenced, unneeded},
+	{"a message that comes twice", []string{"M28"}, (*conformance).twice, unneeded},
+	{"an event that is not acknowledged", []string{"M30"}, (*conformance).resent, unneeded},
+	{"what is on the device at birth", []string{"M31"}, (*conformance).held, unneeded},
+	{"the document of choices", []string{"M32"}, (*conformance).twin, unneeded},
+	{"keys and topics of a later version", []string{"M13"}, (*conformance).later, unneeded},
+	{"frames that nobody can read", []string{"M12"}, (*conformance).garbage, unneeded},
+	{"a guard that stops holding", []string{"M18"}, (*conformance).guarded, unneeded},
+	{"a button", []string{"M34"}, (*conformance).pressed, unneeded},
+	{"a message that is put away", []string{"M35"}, (*conformance).dismissed, unneeded},
+	{"a choice on the device", []string{"M33"}, (*conformance).chosen, unneeded},
+	{"a power cut", []string{"M27", "M29"}, (*conformance).powerless, unneeded},
+	{"a gateway that is another", []string{"M37"}, (*conformance).strangers, secure},
+	{"a log-in that is refused", []string{"M56"}, (*conformance).refused, unneeded},
+	{"a new key that does not work", []string{"M50"}, (*conformance).dud, secure},
+	{"a new key", []string{"M49"}, (*conformance).rekeyed, letIn},
+	{"a certificate that has ended", []string{"M51"}, (*conformance).ended, letIn},
+	{"wipe", []string{"M52", "M53", "M55"}, (*conformance).wiped, erasable},
+	{"reset", []string{"M54", "M55"}, (*conformance).reset, letIn},
+	{"goodbye", []string{"M36"}, (*conformance).goodbye, unneeded},
 }
 
 // play runs the scenes that judge one of only, all of them if it is empty.
@@ -110,35 +172,82 @@ func (c *conformance) play(ctx context.Context, only []string) error {
 			c.found[m.id] = &finding{ID: m.id, Must: m.text}
 		}
 	}
-	if err := c.come(ctx); err != nil {
+	err := c.playAll(ctx)
+	if err == nil && !c.came {
+		err = c.enter(ctx) // whatever was asked for
+	}
+	switch heard := slices.ContainsFunc(c.seen(), func(f fact) bool { return f.act == didApply }); {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, errAway):
+		c.fail("M5", "%v", err)
+	case err != nil && !c.came && !heard:
 		return err
 	}
+	if c.stopped = err; err != nil {
+		c.tell("the run ends: %v", err)
+	}
+	c.judge()
+	return nil
+}
+
+// over ends a run: there is no device, or it has lost its way.
+type over struct{ error }
+
+func (c *conformance) playAll(ctx context.Context) error {
 	for i, s := range scenes {
 		asked := slices.DeleteFunc(slices.Clone(s.judges), func(id string) bool { return c.found[id] == nil })
 		if len(asked) == 0 {
 			continue
 		}
-		c.tell("%d of %d: %s", i+1, len(scenes), s.name)
-		err := c.clear(ctx)
-		if err == nil {
-			err = s.play(c, ctx)
-		}
+		var err error
 		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case errors.Is(err, errAway):
-			c.fail("M5", "the device was away and did not come back within %s (%s)", c.arrive, s.name)
-			c.tell("the device is away: the run ends")
-			c.judge()
-			return nil
-		case err != nil:
-			for _, id := range asked {
-				c.unseen(id, "%v", err)
+		case !c.has(s.need):
+			err = fmt.Errorf("is seen with %s", needFlags[s.need])
+		case c.gone:
+			err = errors.New("the device has been wiped")
+		default:
+			c.tell("%d of %d: %s", i+1, len(scenes), s.name)
+			if s.need != stranger {
+				err = c.enter(ctx)
+			}
+			if err == nil {
+				err = s.play(c, ctx)
 			}
 		}
+		if err == nil {
+			continue
+		}
+		for _, id := range asked {
+			c.unseen(id, "%v", err)
+		}
+		if errors.Is(err, errAway) {
+			return fmt.Errorf("%w within %s (%s)", errAway, c.arrive, s.name)
+		}
+		if ctx.Err() != nil || errors.As(err, new(over)) {
+			return err
+		}
 	}
-	c.judge()
 	return nil
+}
+
+// enter leaves the device connected, with an identity, and with nothing on it.
+func (c *conformance) enter(ctx context.Context) error {
+	if c.gone {
+		return nil
+	}
+	if !c.known {
+		if err := c.letIn(ctx); err != nil {
+			return err
+		}
+	}
+	if !c.came {
+		if err := c.come(ctx); err != nil {
+			return over{err}
+		}
+		c.came = true
+	}
+	return c.clear(ctx)
 }
 
 // come waits for the device's first connection.
@@ -182,12 +291,25 @@ func (c *conformance) refusals() string {
 
 // present waits until the device is connected, subscribed and born, and has told its context.
 func (c *conformance) present(ctx context.Context) error {
+	mark := c.mark()
 	for end := time.Now().Add(c.arrive); ; {
 		c.mu.Lock()
 		ready, changed := c.ready, c.changed
+		applies := slices.ContainsFunc(c.facts[mark:], func(f fact) bool { return f.act == didAsk })
 		c.mu.Unlock()
 		if ready {
 			break
+		}
+		if applies {
+			c.fail("M56", "it had an identity, and applied for another")
+			if c.known = false; !c.enrol {
+				return errStuck
+			}
+			if err := c.letIn(ctx); err != nil {
+				return err
+			}
+			mark, end = c.mark(), time.Now().Add(c.arrive)
+			continue
 		}
 		timer := time.NewTimer(time.Until(end))
 		select {
@@ -303,17 +425,25 @@ func ends(id device.MessageID) func(fact) bool {
 func (c *conformance) cut(ctx context.Context, beacons bool) error {
 	c.mu.Lock()
 	c.beacons = beacons
+	conn := c.conn
+	c.mu.Unlock()
+	c.hangUp(ctx)
+	err := c.present(ctx)
+	if err == nil && c.current() > conn {
+		c.pass("M5", "it came back whenever the connection was ended")
+	}
+	return err
+}
+
+// hangUp ends the connection.
+func (c *conformance) hangUp(ctx context.Context) {
+	c.mu.Lock()
 	link, conn := c.link, c.conn
 	c.mu.Unlock()
 	if link != nil {
 		link.Close(delivery.Unable)
 		c.await(ctx, 0, c.wait, func(f fact) bool { return f.conn == conn && f.act == didLeave })
 	}
-	err := c.present(ctx)
-	if err == nil && c.current() > conn {
-		c.pass("M5", "it came back whenever the connection was ended")
-	}
-	return err
 }
 
 // send hands over a frame with QoS 1 and waits for its PUBACK.
@@ -547,7 +677,7 @@ func (c *conformance) ends(ctx context.Context) error {
 		shown, err := c.show(ctx, &p)
 		if err == nil {
 			left := time.Until(shown.at) + 2*time.Second + c.lateBy
-			c.answer(ctx, "M19", c.after(shown), p.Message, left, wire.Event{Kind: wire.Expired}, wire.Presented)
+			c.answer(ctx, "M19", shown.n+1, p.Message, left, wire.Event{Kind: wire.Expired}, wire.Presented)
 		}
 	}
 	if err := c.clear(ctx); err != nil {
@@ -560,7 +690,7 @@ func (c *conformance) ends(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.answer(ctx, "M20", c.after(shown), p.Message, life+c.lateBy, wire.Event{Kind: wire.Expired}, wire.Presented)
+	c.answer(ctx, "M20", shown.n+1, p.Message, life+c.lateBy, wire.Event{Kind: wire.Expired}, wire.Presented)
 	if err := c.clear(ctx); err != nil {
 		return err
 	}
@@ -569,18 +699,8 @@ func (c *conformance) ends(ctx context.Context) error {
 	if shown, err = c.show(ctx, &p); err != nil {
 		return err
 	}
-	c.answer(ctx, "M21", c.after(shown), p.Message, life+c.lateBy, wire.Event{Kind: wire.TimedOut}, wire.Presented)
+	c.answer(ctx, "M21", shown.n+1, p.Message, life+c.lateBy, wire.Event{Kind: wire.TimedOut}, wire.Presented)
 	return nil
-}
-
-// after is the place behind f in the facts.
-func (c *conformance) after(f fact) int {
-	for i, g := range c.seen() {
-		if g.act == f.act && g.at.Equal(f.at) {
-			return i + 1
-		}
-	}
-	return c.mark()
 }
 
 func (c *conformance) leased(ctx context.Context) error {
@@ -589,7 +709,7 @@ func (c *conformance) leased(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	mark := c.after(shown)
+	mark := shown.n + 1
 	if f, gone := c.await(ctx, mark, c.lease*5/2, ends(p.Message)); gone {
 		c.fail("M22", "beacons named the message, and it went: %s", spell(f.event))
 		return nil
@@ -611,7 +731,7 @@ func (c *conformance) unnamed(ctx context.Context) error {
 		return err
 	}
 	c.set(func() { c.keep = nil })
-	c.answer(ctx, "M24", c.after(shown), p.Message, c.wait, wire.Event{Kind: wire.Cancelled}, wire.Presented)
+	c.answer(ctx, "M24", shown.n+1, p.Message, c.wait, wire.Event{Kind: wire.Cancelled}, wire.Presented)
 	return nil
 }
 
@@ -697,7 +817,7 @@ func (c *conformance) twice(ctx context.Context) error {
 	if err := c.settle(ctx); err != nil {
 		return err
 	}
-	mark := c.after(shown)
+	mark := shown.n + 1
 	if err := c.send(ctx, wire.DnMsg, p); err != nil {
 		return err
 	}
@@ -718,7 +838,7 @@ func (c *conformance) twice(ctx context.Context) error {
 	if err := c.settle(ctx); err != nil {
 		return err
 	}
-	mark = c.after(last)
+	mark = last.n + 1
 	p.Epoch = c.fence
 	if _, err := c.offer(ctx, &p); err != nil {
 		return err
@@ -748,7 +868,7 @@ func (c *conformance) resent(ctx context.Context) error {
 	c.withhold = nil
 	c.mu.Unlock()
 	again := func(f fact) bool { return f.conn > conn && !f.withheld && about(p.Message)(f) }
-	if f, ok := c.await(ctx, c.after(shown), c.wait, again); ok && f.event.Kind == wire.Presented {
+	if f, ok := c.await(ctx, shown.n+1, c.wait, again); ok && f.event.Kind == wire.Presented {
 		c.pass("M30", "presented was not acknowledged, and came again on the next connection")
 	} else if ok {
 		c.fail("M30", "presented was not acknowledged, and the next connection brought %s instead", spell(f.event))
@@ -935,10 +1055,10 @@ func (c *conformance) guarded(ctx context.Context) error {
 	if b, ok := now.(bool); ok {
 		to = fmt.Sprint(!b)
 	}
-	if err := c.hands(ctx, chore{[]string{"change", name, to}, fmt.Sprintf("Change the device so that %s becomes %s (it is %v).", name, to, now)}); err != nil {
+	if err := c.hands(ctx, chore{args: []string{"change", name, to}, say: fmt.Sprintf("Change the device so that %s becomes %s (it is %v).", name, to, now)}); err != nil {
 		return err
 	}
-	c.answer(ctx, "M18", c.after(shown), p.Message, c.wait, wire.Event{Kind: wire.Declined, Reason: wire.GuardFailed}, wire.Presented)
+	c.answer(ctx, "M18", shown.n+1, p.Message, c.wait, wire.Event{Kind: wire.Declined, Reason: wire.GuardFailed}, wire.Presented)
 	return nil
 }
 
@@ -952,10 +1072,10 @@ func (c *conformance) pressed(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.hands(ctx, chore{[]string{"press", "7"}, `Press the button "Press this" of the message on the device.`}); err != nil {
+	if err := c.hands(ctx, chore{args: []string{"press", "7"}, say: `Press the button "Press this" of the message on the device.`}); err != nil {
 		return err
 	}
-	if c.answer(ctx, "M34", c.after(shown), p.Message, c.wait, wire.Event{Kind: wire.Responded}, wire.Presented) {
+	if c.answer(ctx, "M34", shown.n+1, p.Message, c.wait, wire.Event{Kind: wire.Responded}, wire.Presented) {
 		f, _ := c.await(ctx, 0, c.wait, about(p.Message, wire.Responded))
 		if f.event.Response == nil || *f.event.Response != 7 {
 			c.fail("M34", "the button's id is 7, and it answered %s", spell(f.event))
@@ -970,10 +1090,10 @@ func (c *conformance) dismissed(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.hands(ctx, chore{[]string{"dismiss"}, "Put the message on the device away."}); err != nil {
+	if err := c.hands(ctx, chore{args: []string{"dismiss"}, say: "Put the message on the device away."}); err != nil {
 		return err
 	}
-	c.answer(ctx, "M35", c.after(shown), p.Message, c.wait, wire.Event{Kind: wire.Dismissed}, wire.Presented)
+	c.answer(ctx, "M35", shown.n+1, p.Message, c.wait, wire.Event{Kind: wire.Dismissed}, wire.Presented)
 	return nil
 }
 
@@ -983,7 +1103,7 @@ func (c *conformance) chosen(ctx context.Context) error {
 		return err
 	}
 	mark := c.mark()
-	if err := c.hands(ctx, chore{[]string{"choose", "conformance", "marketing", "refused"}, "In the device's settings, say no to marketing from Conformance."}); err != nil {
+	if err := c.hands(ctx, chore{args: []string{"choose", "conformance", "marketing", "refused"}, say: "In the device's settings, say no to marketing from Conformance."}); err != nil {
 		return err
 	}
 	f, ok := c.await(ctx, mark, c.wait, func(f fact) bool { return f.act == didPropose })
@@ -1009,7 +1129,7 @@ func (c *conformance) powerless(ctx context.Context) error {
 		return err
 	}
 	c.set(func() { c.keep = nil })
-	last, ok := c.await(ctx, c.after(shown), c.wait, ends(p.Message))
+	last, ok := c.await(ctx, shown.n+1, c.wait, ends(p.Message))
 	if !ok {
 		return errors.New("the message did not leave the screen")
 	}
@@ -1023,7 +1143,7 @@ func (c *conformance) powerless(ctx context.Context) error {
 	if _, ok := c.await(ctx, 0, c.wait, about(none)); !ok {
 		return errors.New("a cancel was not answered")
 	}
-	if err := c.hands(ctx, chore{[]string{"power"}, "Cut the device's power for a moment, without switching it off first, and give it back."}); err != nil {
+	if err := c.hands(ctx, chore{args: []string{"power"}, say: "Cut the device's power for a moment, without switching it off first, and give it back."}); err != nil {
 		return err
 	}
 	if _, ok := c.await(ctx, 0, c.arrive, func(f fact) bool { return f.conn > conn && f.act == didBirth }); !ok {
@@ -1049,7 +1169,7 @@ func (c *conformance) powerless(ctx context.Context) error {
 
 func (c *conformance) goodbye(ctx context.Context) error {
 	mark := c.mark()
-	if err := c.hands(ctx, chore{[]string{"off"}, "Switch the device off, as a person does."}); err != nil {
+	if err := c.hands(ctx, chore{args: []string{"off"}, say: "Switch the device off, as a person does."}); err != nil {
 		return err
 	}
 	f, ok := c.await(ctx, mark, c.wait, func(f fact) bool { return f.act == didBye || f.act == didLeave })
@@ -1109,6 +1229,8 @@ func (c *conformance) judge() {
 			told, bornAt, connectedAt = map[string]time.Time{}, time.Time{}, time.Time{}
 		case wasRefused:
 			switch {
+			case f.ended: // the subject of a scene
+			case f.code == 0x97, f.code == 0x87 && strings.Contains(f.note, string(wire.UpJoin)): // it may be tried
 			case strings.HasPrefix(f.note, refusedFilter):
 				c.fail("M2", "%s", f.note)
 			case strings.HasPrefix(f.note, refusedConnection):
@@ -1122,6 +1244,16 @@ func (c *conformance) judge() {
 		switch f.act {
 		case didBirth, didContext, didEvent, didPropose, didBye:
 			c.pass("M7", "every frame could be read, and no more was tried")
+		case didAskKey:
+			switch {
+			case f.known:
+				c.fail("M49", "it asked for a certificate for a key that has had one")
+			case f.keyed:
+				c.pass("M49", "it asked for certificates for new keys")
+			}
+			if f.ended {
+				continue
+			}
 		default:
 			continue
 		}

@@ -233,8 +233,8 @@ func RenewAPIKey(tx *store.Tx, id device.BrandID, key string, atOnce bool) error
 	return add(tx, device.Gateway, brandRenewed, f)
 }
 
-// ApplyBrand projects the facts of brands; mine is false for those of others.
-func ApplyBrand(tx *store.Apply, e store.Event) (mine bool, err error) {
+// applyBrand projects the facts of brands; mine is false for those of others.
+func applyBrand(tx *store.Apply, e store.Event) (mine bool, err error) {
 	const insert = `INSERT INTO credential (hash, kind, brand, state, at) VALUES (?, ?, ?, 'active', ?)`
 	switch e.Kind {
 	case brandAdded:

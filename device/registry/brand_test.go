@@ -50,7 +50,7 @@ func openBrands(t *testing.T) *brands {
 }
 
 func projectBrand(tx *store.Apply, e store.Event) error {
-	if mine, err := ApplyBrand(tx, e); !mine || err != nil {
+	if mine, err := Apply(tx, e); !mine || err != nil {
 		return fmt.Errorf("%s: mine %v, %w", e.Kind, mine, err)
 	}
 	return nil

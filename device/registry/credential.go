@@ -175,8 +175,8 @@ func free(tx *store.Tx, id device.ID, p Proof) error {
 	return nil
 }
 
-// ApplyCredential projects the facts of credentials; mine is false for those of others.
-func ApplyCredential(tx *store.Apply, e store.Event) (mine bool, err error) {
+// applyCredential projects the facts of credentials; mine is false for those of others.
+func applyCredential(tx *store.Apply, e store.Event) (mine bool, err error) {
 	const insert = `INSERT INTO credential (hash, kind, device, state, at, until) VALUES (?, ?, ?, ?, ?, ?)`
 	switch e.Kind {
 	case credentialIssued:

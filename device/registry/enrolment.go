@@ -44,8 +44,8 @@ func Reject(tx *store.Tx, home device.HomeID, r Rejection) error {
 	return add(tx, home, enrolmentRejected, r)
 }
 
-// ApplyEnrolment projects nothing; mine is false for the facts of others.
-func ApplyEnrolment(_ *store.Apply, e store.Event) (mine bool, err error) {
+// applyEnrolment projects nothing; mine is false for the facts of others.
+func applyEnrolment(_ *store.Apply, e store.Event) (mine bool, err error) {
 	switch e.Kind {
 	case enrolmentOpened, enrolmentCoded, enrolmentRejected:
 		return true, nil

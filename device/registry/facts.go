@@ -19,6 +19,7 @@ const (
 	deviceDescribed = "device.described"
 	deviceAlarmed   = "device.alarmed"
 	deviceRemoved   = "device.removed"
+	deviceTold      = "device.told" // an order, for the audit alone
 )
 
 type deviceFact struct {
@@ -270,6 +271,16 @@ func RemoveDevice(tx *store.Tx, id device.ID, why Removal) error {
 	return add(tx, d.Home, personRemoved, idFact[device.PersonID]{d.Owner})
 }
 
+type orderFact struct {
+	ID   device.ID `json:"id"`
+	What string    `json:"what"`
+}
+
+// Tell writes down that a device is told to do something.
+func Tell(tx *store.Tx, d device.Device, what string) error {
+	return add(tx, d.Home, deviceTold, orderFact{d.ID, what})
+}
+
 // Due lists the devices whose time is over at now, with why: guests, and those that were admitted
 // and never logged in. next is when the next one's is; 0 if there is none.
 func Due(tx *store.Tx, now device.Instant) (due map[device.ID]Removal, next device.Instant, err error) {
@@ -361,6 +372,8 @@ func Apply(tx *store.Apply, e store.Event) (mine bool, err error) {
 		})
 	case deviceAlarmed:
 		return true, store.With(e, func(f alarmFact) error { return tx.Exec(`UPDATE device SET alarm = ? WHERE id = ?`, f.On, f.ID) })
+	case deviceTold:
+		return true, nil
 	case deviceRemoved:
 		return true, store.With(e, func(f removalFact) error {
 			if err := tx.Exec(`DELETE FROM credential WHERE device = ?`, f.ID); err != nil {
@@ -368,6 +381,11 @@ func Apply(tx *store.Apply, e store.Event) (mine bool, err error) {
 			}
 			return tx.Exec(`UPDATE device SET removed = 1 WHERE id = ?`, f.ID)
 		})
+	}
+	for _, apply := range []func(*store.Apply, store.Event) (bool, error){applyBrand, applyCredential, applyEnrolment} {
+		if mine, err := apply(tx, e); mine || err != nil {
+			return mine, err
+		}
 	}
 	return false, nil
 }

@@ -1191,11 +1191,12 @@ static void birth(void) {
 	frame(7 + (size_t)(now != 0) + held);
 	put_uint(1), put_model();
 	put_uint(2), put_uint(class->number);
-	put_uint(3), put_map(5);
+	put_uint(3), put_map(6);
 	put_uint(0), put_array(3), put_uint(800), put_uint(480), put_uint(180);
 	put_uint(1), put_uint(4);
 	put_uint(3), put_array(class->nforms);
 	for (size_t i = 0; i < class->nforms; i++) put_uint(class->forms[i]);
+	put_uint(4), put_uint(FRAME_IN + 128);
 	put_uint(5), put_uint(BUTTONS);
 	put_uint(6), put_array(1), put_string("en");
 	put_uint(4), put_array(attributes());
@@ -1445,8 +1446,8 @@ static void hang_up(void);
 static void left(void) {
 	static const char *words[] = {"", "off", "reset", "wiped"};
 	if (!leaving) return;
-	if (conn.m && conn.up && !conn.over && !due(leave_by) && !conn.byed) {
-		if (conn.bye >= 0 || (leaving == OFF && book.owing > 0 && conn.born)) return;
+	if (conn.m && conn.born && !conn.over && !due(leave_by) && !conn.byed) {
+		if (conn.bye >= 0 || (leaving == OFF && book.owing > 0)) return;
 		frame(2);
 		put_uint(1), put_string(words[leaving]);
 		conn.bye = publish("up/bye", 1);
@@ -1549,7 +1550,8 @@ static void on_disconnect(struct mosquitto *m, void *arg, int code) {
 	conn.over = true;
 }
 
-// dial opens a connection. It does not wait for it: leases go on meanwhile.
+// dial opens a connection. It does not wait for it: leases go on meanwhile. (libmosquitto waits for the
+// answer of a name server, though; firmware asks for the address by itself.)
 static void dial(void) {
 	struct slice part[PARTS] = {0};
 	memset(&conn, 0, sizeof conn);
@@ -1611,7 +1613,7 @@ static void hang_up(void) {
 	random_bytes((uint8_t *)&chance, sizeof chance);
 	pause = 500ll << (failures < 6 ? failures : 6);
 	if (pause > 30000) pause = 30000;
-	pause = pause / 2 + (int64_t)(chance % (uint32_t)pause) / 2;
+	pause -= (int64_t)chance % (pause / 4); // not all at once, after the power came back to the house
 	failures++;
 	if (applicant && !admitted && (stood || refused)) {
 		if (!applying_since) applying_since = now;
@@ -1649,6 +1651,7 @@ static void watch(void) {
 	if (!conn.over && conn.applicant && due(conn.began + (conn.revealed ? 900000 : 30000))) conn.over = true;
 	if (!conn.over && conn.born && !leaving && due(conn.told + class->lifetime / 3)) tell(-1);
 	if (!conn.over && conn.born && !conn.beaconed && !conn.asked && !me.given && !me.token[0] && due(conn.born + 10000)) ask_for_key();
+	if (!conn.over && conn.asked && !conn.beaconed && due(conn.asked + 30000)) conn.over = true; // its certificate has ended, and the answer is lost
 	if (conn.over) hang_up();
 }
 

@@ -3,6 +3,8 @@
 //
 //	cc -o client client.c -lpaho-mqtt3cs -lpthread
 
+#define _GNU_SOURCE // memmem
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
