@@ -14,7 +14,7 @@ check: ## format, vet, staticcheck, all tests with the race detector
 	$(GO) test -race ./...
 
 test: setup check build ## everything that decides what lands
-	$(GO) test -run '^$$' -fuzz FuzzGuard -fuzztime 60s ./broker
+	$(GO) test -run '^$$' -fuzz FuzzLetThrough -fuzztime 60s ./broker
 	build/porchlight demo --once
 
 # What nobody here wrote: MQTT clients, a browser of DNS-SD, and what the device in C is made of.
@@ -42,7 +42,7 @@ fuzz: ## each fuzzer for half a minute
 	$(GO) test -run '^$$' -fuzz FuzzBinding -fuzztime 30s ./device/wire
 	$(GO) test -run '^$$' -fuzz FuzzParseRequest -fuzztime 30s ./device/authority
 	$(GO) test -run '^$$' -fuzz FuzzParseSigned -fuzztime 30s ./broker/delivery
-	$(GO) test -run '^$$' -fuzz FuzzGuard -fuzztime 30s ./broker
+	$(GO) test -run '^$$' -fuzz FuzzLetThrough -fuzztime 30s ./broker
 	$(GO) test -run '^$$' -fuzz FuzzDiscoveryHears -fuzztime 30s ./broker
 
 clean:

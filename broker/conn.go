@@ -83,17 +83,23 @@ func (c *conn) violate(v *violation) {
 	c.door.note("connection ended by us", "code", v.code.Code, "why", v.why, "peer", c.name())
 	switch {
 	case c.guard.open && c.guard.v5:
-		c.Write(disconnect(v.code, v.why))
+		c.Write(disconnect(v.code, v.why, c.client.Properties.Props.MaximumPacketSize))
 	case c.guard.open && c.peer != nil:
 		c.peer.complain(0, "", v.code, v.why)
+	case c.guard.v5 && !c.guard.connected: // a CONNECT
+		c.Write([]byte{packets.Connack << 4, 3, 0, v.code.Code, 0})
 	case v.code == packets.ErrUnsupportedProtocolVersion:
 		c.Write([]byte{packets.Connack << 4, 2, 0, packets.Err3UnsupportedProtocolVersion.Code})
 	}
 }
 
-// disconnect is a DISCONNECT of MQTT 5. It is written by hand because the library's encoder
-// needs its client, which is not there yet or busy.
-func disconnect(code packets.Code, why string) []byte {
+// disconnect is a DISCONNECT of MQTT 5, without the reason if the client takes packets of most
+// bytes only (0 is any size) and it would not fit. It is written by hand because the library's
+// encoder needs its client, which is not there yet or busy.
+func disconnect(code packets.Code, why string, most uint32) []byte {
+	if most > 0 && len(why)+7 > int(most) {
+		return []byte{packets.Disconnect << 4, 1, code.Code}
+	}
 	b := []byte{packets.Disconnect << 4, byte(5 + len(why)), code.Code, byte(3 + len(why)), packets.PropReasonString, 0, byte(len(why))}
 	return append(b, why...)
 }

@@ -461,7 +461,7 @@ func TestConnect(t *testing.T) {
 		"another's token":     {func(p *packets.Packet) { p.Connect.Password = []byte(w.token["car-1"]) }, 0x87, 5},
 		"unknown device":      {func(p *packets.Packet) { p.Connect.Username, p.Connect.ClientIdentifier = []byte("tv-9"), "tv-9" }, 0x87, 5},
 		"no password":         {func(p *packets.Packet) { p.Connect.PasswordFlag = false; p.Connect.Password = nil }, 0x87, 5},
-		"no user":             {func(p *packets.Packet) { p.Connect.UsernameFlag = false; p.Connect.Username = nil }, 0x87, 5},
+		"no user":             {func(p *packets.Packet) { p.Connect.UsernameFlag, p.Connect.PasswordFlag = false, false }, 0x87, 5},
 		"foreign client ID":   {func(p *packets.Packet) { p.Connect.ClientIdentifier = "car-1" }, 0x85, 2},
 		"empty client ID":     {func(p *packets.Packet) { p.Connect.ClientIdentifier = "" }, 0x85, 2},
 		"inline":              {func(p *packets.Packet) { p.Connect.Username, p.Connect.ClientIdentifier = []byte("inline"), "inline" }, 0x85, 2},

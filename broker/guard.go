@@ -244,7 +244,7 @@ func (g *guard) checkConnect(r *reader) error {
 	if flags&0x40 != 0 {
 		r.blob()
 	}
-	if flags&0x01 != 0 || flags&0x18 == 0x18 {
+	if flags&0x01 != 0 || flags&0x18 == 0x18 || !g.v5 && flags&0xc0 == 0x40 {
 		r.bad = true
 	}
 	return r.end("CONNECT")

@@ -53,7 +53,7 @@ func (h *hook) ID() string { return "door" }
 func (h *hook) Provides(b byte) bool {
 	switch b {
 	case mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnSessionEstablished,
-		mqtt.OnPacketRead, mqtt.OnPacketEncode, mqtt.OnPacketProcessed, mqtt.OnSubscribe, mqtt.OnPublish:
+		mqtt.OnPacketRead, mqtt.OnPacketEncode, mqtt.OnPacketProcessed, mqtt.OnSubscribe, mqtt.OnUnsubscribe, mqtt.OnPublish:
 		return true
 	}
 	return false
@@ -238,6 +238,17 @@ func (h *hook) OnSubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 	return pk
 }
 
+// OnUnsubscribe spoils the filters that cl has not subscribed to: the library would take them for
+// its own if anybody has, and so tell who else is here.
+func (h *hook) OnUnsubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
+	for i, f := range pk.Filters {
+		if _, ok := cl.State.Subscriptions.Get(f.Filter); !ok {
+			pk.Filters[i].Filter = "-" // nobody has this one
+		}
+	}
+	return pk
+}
+
 // OnPacketRead sees every packet before the library acts on it. ErrRejectPacket ends the
 // connection.
 func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
@@ -300,6 +311,10 @@ func (h *hook) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet
 		p.RetainAvailable, p.RetainAvailableFlag = 0, true
 		p.SharedSubAvailable, p.SharedSubAvailableFlag = 0, true
 		p.SubIDAvailable, p.SubIDAvailableFlag = 0, true
+	case pk.FixedHeader.Type == packets.Connack && pk.ProtocolVersion < 5 && pk.ReasonCode == packets.ErrUnspecifiedError.Code:
+		pk.ReasonCode = packets.Err3ClientIdentifierNotValid.Code // of an empty one, without a clean session
+	case pk.FixedHeader.Type == packets.Connack && pk.ProtocolVersion == 5 && pk.Properties.ReasonString == packets.ErrProtocolViolationFlagNoPassword.Reason:
+		pk.ReasonCode, pk.Properties.ReasonString = packets.ErrNotAuthorized.Code, "the password is empty" // which is no error of the protocol
 	case pk.FixedHeader.Type == packets.Connack && pk.ProtocolVersion < 5 && pk.ReasonCode > packets.Err3NotAuthorized.Code:
 		pk.ReasonCode = packets.Err3NotAuthorized.Code // the library has its own opinion of a CONNECT, in codes of MQTT 5
 	case pk.FixedHeader.Type == packets.Suback:
@@ -307,8 +322,19 @@ func (h *hook) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet
 			pk.Properties.ReasonString, c.note = c.note, ""
 		}
 	}
+	if t := pk.FixedHeader.Type; t == packets.Suback || t == packets.Unsuback {
+		pk.Properties.User = nil // the library would send back what came
+	}
+	// The library leaves a reason out if there is no room for it, but is a few bytes out: then it
+	// sends nothing at all.
+	if most := cl.Properties.Props.MaximumPacketSize; most > 0 && len(pk.Properties.ReasonString)+besideReason > int(most) {
+		pk.Properties.ReasonString = ""
+	}
 	return pk
 }
+
+// besideReason is more than what a packet that carries a reason has beside it, in bytes.
+const besideReason = 32
 
 // OnPacketProcessed comes after the library has written its answer.
 func (h *hook) OnPacketProcessed(cl *mqtt.Client, pk packets.Packet, err error) {

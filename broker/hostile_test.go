@@ -290,62 +290,6 @@ func TestGuardInPieces(t *testing.T) {
 
 func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 
-// FuzzGuard: the library decodes whatever the guard lets through, and does not panic.
-func FuzzGuard(f *testing.F) {
-	for _, version := range []byte{4, 5} {
-		c := connectBytes(f, version)
-		f.Add(c)
-		f.Add(join(c, []byte{0x82, 6, 0, 1, 0, 0, 1, 'a'}))
-		f.Add(join(c, []byte{0x82, 7, 0, 1, 0, 0, 1, 'a', 1}))
-		f.Add(join(c, []byte{0xa2, 6, 0, 1, 0, 0, 1, 'a'}))
-		f.Add(join(c, []byte{0x32, 7, 0, 1, 'a', 0, 1, 0, 'x', 0x40, 4, 0, 1, 0x10, 0, 0xc0, 0, 0xe0, 2, 4, 0}))
-		f.Add(join(c, []byte{0x30, 11, 0, 1, 'a', 7, 0x26, 0, 1, 'k', 0, 1, 'v', 'x'}))
-	}
-	f.Fuzz(func(t *testing.T, stream []byte) {
-		passed, _ := through(bytes.NewReader(stream))
-		version := byte(0)
-		for len(passed) > 0 {
-			head, body, ok, err := frame(passed, 1<<28)
-			if !ok || err != nil {
-				t.Fatalf("a torn packet passed: %x", passed)
-			}
-			pk := packets.Packet{ProtocolVersion: version}
-			fh := new(packets.FixedHeader)
-			if err := fh.Decode(passed[0]); err != nil {
-				t.Fatalf("a fixed header that the library refuses passed: %x, %v", passed[0], err)
-			}
-			fh.Remaining = body
-			pk.FixedHeader = *fh
-			b := passed[head : head+body]
-			switch fh.Type {
-			case packets.Connect:
-				pk.ConnectDecode(b)
-				version = pk.ProtocolVersion
-				pk.ConnectValidate()
-			case packets.Publish:
-				if pk.PublishDecode(b) == nil && (len(pk.TopicName) > maxTopic || strings.Count(pk.TopicName, "/") >= maxLevels) {
-					t.Fatalf("a topic over the limits passed: %q", pk.TopicName)
-				}
-				pk.PublishValidate(aliasMaximum)
-			case packets.Puback:
-				pk.PubackDecode(b)
-			case packets.Subscribe:
-				pk.SubscribeDecode(b)
-				pk.SubscribeValidate()
-			case packets.Unsubscribe:
-				pk.UnsubscribeDecode(b)
-				pk.UnsubscribeValidate()
-			case packets.Disconnect:
-				pk.DisconnectDecode(b)
-			case packets.Pingreq:
-			default:
-				t.Fatalf("packet type %d passed", fh.Type)
-			}
-			passed = passed[head+body:]
-		}
-	})
-}
-
 func mosquitto(t *testing.T) {
 	t.Helper()
 	for _, tool := range []string{"mosquitto_pub", "mosquitto_sub"} {

@@ -26,7 +26,7 @@ type link struct {
 	heard     counter
 	issued    time.Time // its credential
 
-	covered    map[wire.Leaf]bool // reading goroutine only
+	covered    map[wire.Leaf]bool // what is subscribed to, also "dn/#"; reading goroutine only
 	subscribed bool               // the Desk was told so; reading goroutine only
 
 	// What the Desk hears about a link it hears with telling locked, one thing after the other,
@@ -196,23 +196,14 @@ func (l *link) processed(subscribe bool, filters []string) {
 		if ok, _ := l.allow(f, 1); !ok {
 			continue
 		}
-		leaf := wire.Leaf(strings.TrimPrefix(f, wire.Topic(l.device, "")))
-		if leaf == "dn/#" {
-			for _, each := range needed {
-				l.covered[each] = subscribe
-			}
-		} else {
-			l.covered[leaf] = subscribe
-		}
-		if leaf == "dn/#" || leaf == wire.DnErr {
-			l.mu.Lock()
-			l.errs = subscribe
-			l.mu.Unlock()
-		}
+		l.covered[wire.Leaf(strings.TrimPrefix(f, wire.Topic(l.device, "")))] = subscribe
 	}
+	l.mu.Lock()
+	l.errs = l.covered["dn/#"] || l.covered[wire.DnErr]
+	l.mu.Unlock()
 	all := true
 	for _, each := range needed {
-		all = all && l.covered[each]
+		all = all && (l.covered["dn/#"] || l.covered[each])
 	}
 	switch {
 	case all && !l.subscribed:

@@ -122,7 +122,7 @@ func (p *place) Close(r delivery.Reason) {
 // stop is Close with a code that is no farewell of the Desk's.
 func (p *place) stop(code packets.Code) {
 	if p.client.Properties.ProtocolVersion == 5 && p.conn.welcomed.Load() {
-		p.conn.Write(disconnect(code, code.Reason))
+		p.conn.Write(disconnect(code, code.Reason, p.client.Properties.Props.MaximumPacketSize))
 	}
 	p.client.Stop(code)
 }

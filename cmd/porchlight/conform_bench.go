@@ -116,6 +116,7 @@ type fact struct {
 	keyed   bool // it wants a certificate, for a key of its own
 	known   bool // one that had a certificate before
 	ended   bool // on a connection whose certificate has ended
+	refused bool // it was told to come again
 	shown   *tls.Certificate
 }
 
@@ -577,13 +578,14 @@ func (e entrance) Rekey(dev device.ID, _ string, f wire.KeyRequest) (k wire.KeyI
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	known, ended := f.CSR != nil && e.keys[key], e.link == nil
-	e.put(fact{act: didAskKey, peer: string(dev), seq: f.Seq, keyed: f.CSR != nil, known: known, ended: ended})
-	var how issue
-	switch {
-	case len(e.issues) > 0:
-		how, e.issues = e.issues[0], e.issues[1:]
-	case !ended: // not now: it would connect anew in the middle of something else
+	often := len(e.issues) == 0 && !ended // not now: it would connect anew in the middle of something else
+	e.put(fact{act: didAskKey, peer: string(dev), seq: f.Seq, keyed: f.CSR != nil, known: known, ended: ended, refused: often})
+	if often {
 		return k, delivery.ErrOften
+	}
+	var how issue
+	if len(e.issues) > 0 {
+		how, e.issues = e.issues[0], e.issues[1:]
 	}
 	k.CAs = e.ca.CAs()
 	var proof registry.Proof

@@ -1062,6 +1062,10 @@ static void forget(const char *keep) {
 	static const char *files[] = {"who", "who.new", "key", "applying", "book", "document", "new"};
 	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
 		if (!keep || strcmp(files[i], keep) != 0) erase(files[i]);
+	if (me.given) { // the command line would give it again
+		struct slice id = of(me.id);
+		save("not", &id, 1);
+	}
 	OPENSSL_cleanse(&me, sizeof me);
 	OPENSSL_cleanse(&book, sizeof book);
 	OPENSSL_cleanse(&screen, sizeof screen);
@@ -1139,7 +1143,7 @@ static bool secure(const struct slice part[PARTS]) {
 	uint64_t now = gateway_time();
 	if (now) X509_VERIFY_PARAM_set_time(v, (time_t)(now / 1000));
 	else X509_VERIFY_PARAM_set_flags(v, X509_V_FLAG_NO_CHECK_TIME);
-	if (me.given) return SSL_CTX_load_verify_file(t, opt.ca) == 1;
+	if (!part[P_CA].n) return me.given && SSL_CTX_load_verify_file(t, opt.ca) == 1;
 	for (size_t i = P_CA; i <= P_CA2; i++) {
 		X509 *ca = read_cert(part[i]);
 		if (ca) X509_STORE_add_cert(SSL_CTX_get_cert_store(t), ca);
@@ -1409,10 +1413,7 @@ static void take_key(struct reader *r) {
 	case 3: read_cas(r, part); break;
 	default: skip(r);
 	}
-	if (op == 1 && whole(&f, 0)) {
-		if (!me.given) ask_for_key();
-		return;
-	}
+	if (op == 1 && whole(&f, 0)) return ask_for_key();
 	if (op != 2 || !whole(&f, KEY(3)) || !part[P_CERT].n == !part[P_TOKEN].n) return unreadable("dn/key");
 	X509 *own = read_cert(part[P_CERT]);
 	bool ok = conn.asked && (part[P_CERT].n ? own && young && X509_check_private_key(own, young) : me.token[0] != 0);
@@ -1467,7 +1468,7 @@ static void take_cmd(struct reader *r) {
 	struct fields f = fields(r);
 	while (key(&f)) f.key == 0 ? (void)(op = number(r)) : skip(r);
 	if (!whole(&f, KEY(0))) return unreadable("dn/cmd");
-	if (op == 1 && !me.given) leave(WIPED);
+	if (op == 1) leave(WIPED);
 }
 
 // ---- the connection ------------------------------------------------------------------------------------
@@ -1563,10 +1564,12 @@ static void dial(void) {
 		if (opt.plain || !prepare()) return;
 	} else {
 		strcpy(conn.id, me.id);
-		if (!me.given) {
-			conn.fresh = exists("who.new") && !fresh_failed;
+		conn.fresh = exists("who.new") && !fresh_failed;
+		if (conn.fresh || !me.given || exists("who")) {
 			if (!load_who(conn.fresh ? "who.new" : "who", part)) return;
 			copy(me.token, part[P_TOKEN]);
+		} else {
+			strcpy(me.token, opt.token);
 		}
 	}
 	conn.m = mosquitto_new(conn.id, true, NULL);
@@ -1623,14 +1626,14 @@ static void hang_up(void) {
 	if (applicant && unverified) say("this is not a gateway to apply to");
 	if (admitted || (stood && !applicant && exists("who.new") && !fresh_failed)) pause = 0;
 	next_dial = now + pause;
-	if (applicant || me.given) return;
+	if (applicant) return;
 	bool denied = refused == (opt.five ? 0x87 : 5);
 	if (fresh && denied) {
 		erase("who.new");
 		say("the new key is refused");
 	} else if (unverified) {
 		fresh_failed = fresh; // the other one is next
-	} else if (denied) {
+	} else if (denied && !me.given) { // nobody could type an ID and a token again
 		if (refusals++ == 0) first_refusal = now;
 		if (refusals >= 3 && now - first_refusal >= opt.forget) {
 			if (screen.state == SHOWN) say("screen clear");
@@ -1796,13 +1799,16 @@ int main(int argc, char **argv) {
 		note("%s: %s", opt.state, strerror(errno));
 		return 1;
 	}
-	if (opt.id) {
+	char not[ID] = "";
+	load("not", not, sizeof not - 1);
+	if (opt.id && strcmp(opt.id, not) != 0) {
 		me.given = me.known = true;
-		strcpy(me.id, opt.id), strcpy(me.token, opt.token);
+		strcpy(me.id, opt.id);
 		if (opt.name) strcpy(me.name, opt.name);
+		if (load_who("who", part) && (part[P_ID].n != strlen(me.id) || memcmp(part[P_ID].p, me.id, part[P_ID].n) != 0)) erase("who"), erase("who.new");
 	} else if (load_who("who", part)) {
 		me.known = true;
-		copy(me.id, part[P_ID]), copy(me.name, part[P_NAME]), copy(me.token, part[P_TOKEN]);
+		copy(me.id, part[P_ID]), copy(me.name, part[P_NAME]);
 	}
 	if (me.known) open_book(), wake_up();
 	for (size_t i = 0; i < attributes(); i++) set(i, class->attribute[i].start);
