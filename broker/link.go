@@ -55,7 +55,7 @@ func (h *hook) admitDevice(c *conn, cl *mqtt.Client, id device.ID, p registry.Pr
 	}
 	if dev.State == registry.Pending {
 		if err := d.desk.Used(id, dev.Home, p, c.from()); err != nil {
-			return fmt.Errorf("log in device %s: %w", id, err)
+			return fmt.Errorf("log in device %s: %w", id, denyUnknown(err))
 		}
 	}
 	l := &link{place: d.newPlace(c, cl), device: id, home: dev.Home, issued: dev.Issued.Time(), covered: map[wire.Leaf]bool{}, sides: map[*side]struct{}{}}

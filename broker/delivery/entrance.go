@@ -237,8 +237,11 @@ func (d *Desk) Reveal(id string, link Link, f wire.Reveal) error {
 	}
 	a.revealed, a.proof, a.binding.NonceD = true, f.Proof, f.Nonce
 	if was, ok := e.answers[id]; ok && was.key == a.binding.Device && (a.spki != nil || hmac.Equal(was.commit, a.apply.Commit)) {
-		e.admit(a, was.frame) // the answer was lost
-		return nil
+		if d.knows(was.frame.ID) {
+			e.admit(a, was.frame) // the answer was lost
+			return nil
+		}
+		delete(e.answers, id) // it was removed meanwhile: this is a new application
 	}
 	if a.apply.Way != wire.ByHome {
 		e.tell(a.from, nil)
@@ -256,6 +259,11 @@ func (d *Desk) Reveal(id string, link Link, f wire.Reveal) error {
 	}
 	e.end(a, wire.Unproven, "the home's code is wrong or over, or somebody stands between")
 	return nil
+}
+
+// knows reports whether a device has not been removed.
+func (d *Desk) knows(id device.ID) bool {
+	return d.db.View(context.Background(), func(tx *store.Tx) error { _, err := registry.Device(tx, id); return err }) == nil
 }
 
 // admitFirst lets in the device on which a home's one-time code was typed.
@@ -505,14 +513,16 @@ func (d *Desk) openWindow(h *home, w joining) (*joining, error) {
 	}
 	e := &d.entrance
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	e.lapse(time.Now())
 	now := e.windows[h.id]
+	e.mu.Unlock()
 	if now == nil {
 		if err := d.update(func(tx *store.Tx) error { return registry.Open(tx, h.id) }); err != nil {
 			return nil, err
 		}
 	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	w.home, w.until = h.id, time.Now().Add(windowOpen)
 	if now != nil {
 		w.challenges = now.challenges

@@ -299,6 +299,17 @@ func TestEntranceSameChallenge(t *testing.T) {
 		if again := s.heard().Admitted; again == nil || again.ID != first.ID || string(s.binding.NonceG) != string(was) {
 			t.Errorf("asked again: %+v, the same challenge %t", again, string(s.binding.NonceG) == string(was))
 		}
+		// Once it has been removed it is a stranger like any other, and gets another identity.
+		w.must(w.desk.RemoveDevice(w.t.Context(), first.ID))
+		s.up = &plug{frames: make(chan Frame, 16), done: make(chan struct{})}
+		w.must(s.ask(""))
+		if len(s.up.frames) != 0 || len(w.at("oak")) != 1 {
+			t.Error("a device that was removed is let in again without anybody")
+		}
+		id, err := w.desk.LetIn(w.t.Context(), "oak", s.id, s.binding.Code(), "", Admission{})
+		if w.must(err); id == first.ID {
+			t.Error("an identity is given twice")
+		}
 	})
 }
 

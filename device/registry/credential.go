@@ -135,12 +135,30 @@ type credentialFact struct {
 // when it is used, and is void if that has not happened before until. ErrTaken if somebody has
 // that credential already.
 func Issue(tx *store.Tx, id device.ID, p Proof, until device.Instant) error {
+	if s, err := stateOf(tx, id, p); err != nil || s == Pending {
+		return err // it waits there already
+	}
 	return credential(tx, credentialIssued, id, p, until)
 }
 
-// Activate takes in that a pending credential was used.
+// Activate takes in that a pending credential was used. ErrUnknown if it is void by now.
 func Activate(tx *store.Tx, id device.ID, p Proof) error {
+	switch s, err := stateOf(tx, id, p); {
+	case err != nil || s == Active:
+		return err
+	case s != Pending:
+		return fmt.Errorf("credential of device %s: %w", id, ErrUnknown)
+	}
 	return noted(tx, credentialActivated, id, p, tx.Now.Add(Grace))
+}
+
+// stateOf is the state of a device's credential, "" if it has no such one.
+func stateOf(tx *store.Tx, id device.ID, p Proof) (s State, err error) {
+	err = tx.QueryRow(`SELECT state FROM credential WHERE hash = ? AND device = ?`, p.hash, id).Scan(&s)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	return s, err
 }
 
 // Replace makes p the one credential of a device, at once.
@@ -170,7 +188,7 @@ func free(tx *store.Tx, id device.ID, p Proof) error {
 		return err
 	}
 	if taken > 0 {
-		return fmt.Errorf("credential of device %s: %w", id, ErrTaken)
+		return fmt.Errorf("credential for device %s: it is another device's: %w", id, ErrTaken)
 	}
 	return nil
 }

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	"porchlight/device"
 	. "porchlight/device/registry"
@@ -215,4 +217,64 @@ func TestRemoveHomeForgets(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// A credential waits in the second slot until it is used; then the one before it retires. What is
+// said twice changes nothing, and what is void by then is not brought back.
+func TestCredentialSlots(t *testing.T) {
+	db, _ := open(t)
+	tokens := []string{NewToken(), NewToken(), NewToken()}
+	var id device.ID = "tv-oak"
+	update(t, db, func(tx *store.Tx) error {
+		h, err := AddHome(tx, "oak", "UTC")
+		return errors.Join(err, AddDevice(tx, device.Device{ID: id, Home: h.ID, Class: device.TV, Name: "TV"}, tokens[0]))
+	})
+	states := func() (all [3]State) {
+		for i, token := range tokens {
+			err := db.View(t.Context(), func(tx *store.Tx) error {
+				l, err := Authenticate(tx, id, Token(token))
+				all[i] = l.State
+				return err
+			})
+			if err != nil && !errors.Is(err, ErrUnknown) {
+				t.Fatal(err)
+			}
+		}
+		return all
+	}
+	events := func() (n int) {
+		if err := db.View(t.Context(), func(tx *store.Tx) error { return tx.QueryRow(`SELECT count(*) FROM journal`).Scan(&n) }); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	step := func(what string, f func(tx *store.Tx) error, fails error, want ...State) {
+		t.Helper()
+		if err := db.Update(f); !errors.Is(err, fails) {
+			t.Errorf("%s: %v, want %v", what, err, fails)
+		}
+		if got := states(); !slices.Equal(got[:], want) {
+			t.Errorf("%s: %v, want %v", what, got, want)
+		}
+	}
+	issue := func(i int) func(tx *store.Tx) error {
+		return func(tx *store.Tx) error { return Issue(tx, id, Token(tokens[i]), tx.Now.Add(time.Hour)) }
+	}
+	activate := func(i int) func(tx *store.Tx) error {
+		return func(tx *store.Tx) error { return Activate(tx, id, Token(tokens[i])) }
+	}
+	step("issued", issue(1), nil, Active, Pending, "")
+	was := events()
+	step("issued again", issue(1), nil, Active, Pending, "")
+	step("another in its place", issue(2), nil, Active, "", Pending)
+	step("the one that is void", activate(1), ErrUnknown, Active, "", Pending)
+	step("used", activate(2), nil, Retiring, "", Active)
+	step("used again", activate(2), nil, Retiring, "", Active)
+	if n := events() - was; n != 2 {
+		t.Errorf("%d facts were written, want 2: what is said twice is no fact", n)
+	}
+	step("one that is there already", issue(0), ErrTaken, Retiring, "", Active)
+	step("replaced", func(tx *store.Tx) error { return Replace(tx, id, Token(tokens[1])) }, nil, "", Active, "")
+	step("used too late", activate(2), ErrUnknown, "", Active, "")
+	step("removed", func(tx *store.Tx) error { return RemoveDevice(tx, id, ByWipe) }, nil, "", "", "")
 }
