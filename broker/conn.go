@@ -20,7 +20,8 @@ import (
 const (
 	writeLimit   = 64 << 10               // bytes that wait for a peer to read
 	writeTimeout = 5 * time.Second        // for a peer to take what was written
-	lastWords    = 100 * time.Millisecond // to flush before the end
+	lastWords    = 250 * time.Millisecond // to flush before the end
+	underWay     = 500 * time.Millisecond // for a write that had begun before the end, or had not come to it on a busy machine
 )
 
 var errSlow = errors.New("the peer does not read")
@@ -215,7 +216,7 @@ func (c *conn) Close() error {
 	}
 	c.closed = true
 	if c.flushing {
-		c.deadlineLocked() // also for the write under way
+		c.Conn.SetWriteDeadline(time.Now().Add(underWay))
 	}
 	c.flushLocked()
 	return nil

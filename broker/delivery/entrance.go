@@ -211,7 +211,7 @@ func (d *Desk) Apply(id string, link Link, f wire.Apply) error {
 		a.binding.NonceG = was.nonce // whoever asks again for an answer that was lost is asked the same
 		return a.send(wire.Challenge{Nonce: a.binding.NonceG})
 	}
-	if f.Way != wire.ByHome && !e.challenge(a.from) {
+	if f.Way != wire.ByHome && !again && !e.challenge(a.from) {
 		e.end(a, wire.Full, "too many devices have asked at this window: close it and open it again")
 		return nil
 	}
@@ -238,6 +238,7 @@ func (d *Desk) Reveal(id string, link Link, f wire.Reveal) error {
 	a.revealed, a.proof, a.binding.NonceD = true, f.Proof, f.Nonce
 	if was, ok := e.answers[id]; ok && was.key == a.binding.Device && (a.spki != nil || hmac.Equal(was.commit, a.apply.Commit)) {
 		if d.knows(was.frame.ID) {
+			was.frame.Clock = uint64(d.o.Now())
 			e.admit(a, was.frame) // the answer was lost
 			return nil
 		}
