@@ -47,7 +47,7 @@ import (
 //	15  TestHazard15FullQueue                conn: full is an error, and the end of the connection
 //	16  TestHazard16TopicDepth               guard: 128 bytes and 8 levels, also in UNSUBSCRIBE
 //	17  TestHazard17InflightUnderLoad        hook: the library's send quota is 0 and its inflight empty
-//	18  TestHazard18StuckPredecessor         place: the predecessor is stopped, with 100 ms to flush
+//	18  TestHazard18StuckPredecessor         place: the predecessor is stopped, with half a second to flush
 //	20  TestHazard20AcceptErrors             gate: an error of accept is waited out
 //	21  TestHazard21WrappedCode              hook: only plain codes reach the library
 //	22  (as 16)

@@ -26,7 +26,7 @@ import (
 //	06  TestTrap06ExpiryByVersion       link: we write each frame for its own client
 //	07  TestTrap07Resend                link: window of one, nothing is resent by the library
 //	08  TestTrap08InflightOfAnother     hook: no session outlives its connection
-//	09  TestTrap09StuckRemoval          conn: 100 ms, then cut; detach purges
+//	09  TestTrap09StuckRemoval          conn: half a second, then cut; detach purges
 //	10  TestTrap10NoDisconnectForOld    place: 3.1.1 is told on dn/err, or nothing
 //	    TestClones (limits_test.go)     takeovers are counted, with an alarm and a back-off
 //	11  TestHazard07SilentSocket, TestHazard12KeepAlive
