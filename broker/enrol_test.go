@@ -578,6 +578,35 @@ func TestEndedCertificate(t *testing.T) {
 	}
 }
 
+// A certificate that was issued while the gateway's clock was ahead is that of a key that the
+// registry knows, or does not.
+func TestEarlyCertificate(t *testing.T) {
+	t.Parallel()
+	h := openHouse(t)
+	n, old := h.newcomer(t)
+	spki, err := x509.MarshalPKIXPublicKey(&n.key.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	early := old
+	if early.Certificate, _, err = h.ca.Issue(old.ID, spki, time.Now().AddDate(2, 0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.login(h, early, n.key); err != nil {
+		t.Errorf("a key that is known: %v", err)
+	}
+	foreign := newNewcomer(t, wire.ByCode, "", false)
+	if spki, err = x509.MarshalPKIXPublicKey(&foreign.key.PublicKey); err != nil {
+		t.Fatal(err)
+	}
+	if early.Certificate, _, err = h.ca.Issue(old.ID, spki, time.Now().AddDate(2, 0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.login(h, early, foreign.key); err == nil || !strings.Contains(err.Error(), "not Authorized") {
+		t.Errorf("a key that nobody knows: %v", err)
+	}
+}
+
 // Devices follow a rotation of the authority; those that did not are out when it ends.
 func TestAuthorityRotates(t *testing.T) {
 	t.Parallel()

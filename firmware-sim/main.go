@@ -34,7 +34,7 @@ type flags struct {
 	Credentials string `placeholder:"FILE" help:"What the gateway wrote for the home. Default: porchlight-data/credentials/<home>.yaml."`
 	Gateway     string `placeholder:"URL" help:"tls://, tcp://, ws:// or wss://host:port; overrides the credentials."`
 	CA          string `name:"ca" placeholder:"FILE" help:"Certificate that the gateway's must come from; overrides the credentials."`
-	Memory      string `placeholder:"DIR" help:"Keep what survives a power cut in this folder. Default: in memory."`
+	Memory      string `placeholder:"DIR" help:"Keep what survives a power cut in this folder, new keys among it. Default: in memory, until the end."`
 	Keyboard    bool   `help:"Act on the devices from the keyboard; ? lists the keys."`
 	Script      bool   `help:"Play the script of the home file."`
 

@@ -749,7 +749,9 @@ func (d *Desk) Rekey(dev device.ID, from string, f wire.KeyRequest) (wire.KeyIss
 	e.mu.Lock()
 	e.lapse(time.Now())
 	_, often := e.asked[dev]
-	e.asked[dev] = time.Now()
+	if !often {
+		e.asked[dev] = time.Now()
+	}
 	e.mu.Unlock()
 	if often {
 		return wire.KeyIssued{}, fmt.Errorf("up/key: %w: wait %s", ErrOften, rekeyEvery)

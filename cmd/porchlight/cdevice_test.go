@@ -137,7 +137,7 @@ func (d *cDevice) do(words ...string) error {
 // insist is a person at the device who wants it to be let in, and waits for nothing.
 func (d *cDevice) insist() {
 	for line := range d.said {
-		for _, over := range []string{"code gone", "turned away", "nobody lets", "somebody stands", "this is not"} {
+		for _, over := range []string{"code gone", "turned away", "nobody lets", "somebody stands", "another challenge", "this is not"} {
 			if strings.HasPrefix(line, over) {
 				_ = d.do("apply") // it may have ended
 			}

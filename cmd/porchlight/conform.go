@@ -175,7 +175,11 @@ func newCode() string {
 
 func (c *conformCmd) announce(w io.Writer, run *conformance, token string) {
 	b := run.bench
-	fmt.Fprintln(w, "Waiting for the device. Put into it:")
+	if c.Enrol {
+		fmt.Fprintln(w, "Waiting for the device, which is let in. Let it apply:")
+	} else {
+		fmt.Fprintln(w, "Waiting for the device. Put into it:")
+	}
 	t := table(w)
 	for _, s := range schemes {
 		a := b.door.Addr(s.name)
@@ -188,7 +192,7 @@ func (c *conformCmd) announce(w io.Writer, run *conformance, token string) {
 	}
 	if c.Enrol {
 		fmt.Fprintf(t, "  code of the home, if it asks for one\t%s\n", run.code)
-		fmt.Fprintf(t, "  nothing else, and let it apply; then topics\tpl/1/.../...\n")
+		fmt.Fprintf(t, "  topics, once it is let in\tpl/1/<its ID>/...\n")
 	} else {
 		if b.ca != nil {
 			path := b.ca.Path()

@@ -467,7 +467,7 @@ func (e ear) Handle(_ context.Context, r slog.Record) error {
 	})
 	e.b.mu.Lock()
 	defer e.b.mu.Unlock()
-	f.ended = e.b.link == nil && f.peer == string(e.b.id)
+	f.ended = e.b.link == nil && f.peer == string(e.b.id) && r.Message != refusedConnection
 	e.b.put(f)
 	return nil
 }

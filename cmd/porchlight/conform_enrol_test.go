@@ -10,8 +10,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io"
 	"net"
 	"net/url"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -174,6 +176,7 @@ func TestConformEnrolSeesWhatIsBroken(t *testing.T) {
 	type broken struct {
 		must  string
 		token bool
+		long  bool // it is refused for as long as it takes to forget itself
 	}
 	tests := map[string]broken{
 		"nothing":                                   {},
@@ -192,6 +195,8 @@ func TestConformEnrolSeesWhatIsBroken(t *testing.T) {
 		"makes a key for each application":          {must: "M48"},
 		"trusts any gateway":                        {must: "M37"},
 		"trusts any name":                           {must: "M37"},
+		"nothing, refused for long":                 {long: true},
+		"forgets itself too soon":                   {must: "M56", long: true},
 		"forgets itself when refused":               {must: "M56"},
 		"forgets itself when refused, with a token": {must: "M56", token: true},
 		"keeps only the new credential":             {must: "M50"},
@@ -214,9 +219,12 @@ func TestConformEnrolSeesWhatIsBroken(t *testing.T) {
 		cases[name] = named{b, name}
 	}
 	together(t, cases, func(t *testing.T, test named) func(*testing.T) {
-		n := &novice{breaks: test.breaks, token: test.token, reset: make(chan struct{})}
+		n := &novice{breaks: test.breaks, token: test.token, forget: forgetWithin, reset: make(chan struct{})}
 		r := intake{only: near(test.must), hands: n.hands}
-		if test.must == "" {
+		switch {
+		case test.long:
+			r.only, r.long = near("M56"), forgetWithin
+		case test.must == "":
 			r.only = enrolling()
 		}
 		began := time.Now()
@@ -237,11 +245,15 @@ func TestConformEnrolSeesWhatIsBroken(t *testing.T) {
 	})
 }
 
+// forgetWithin is what stands here for ten minutes.
+const forgetWithin = 3 * time.Second
+
 // novice is the smallest device that lets itself be let in: it shows nothing. breaks names what it
 // does wrong.
 type novice struct {
 	breaks string
-	token  bool // it makes no key
+	token  bool          // it makes no key
+	forget time.Duration // after being refused for so long
 
 	// What survives.
 	key   *ecdsa.PrivateKey
@@ -252,6 +264,9 @@ type novice struct {
 	cas   *x509.CertPool
 	name  string
 	twin  uint64
+
+	refusals int // one after the other
+	since    time.Time
 
 	reset chan struct{}
 	mu    sync.Mutex
@@ -505,14 +520,11 @@ func (n *novice) live(ctx context.Context, gateway string) {
 			secure.Certificates = []tls.Certificate{cred}
 		}
 		c, in, lost, code := n.dial(ctx, gateway, secure, func() *mqtt.ClientOptions { return o })
-		if c == nil && code == 5 && strings.HasPrefix(n.breaks, "forgets itself when refused") {
-			n.erase()
-			return
-		}
 		if c == nil && code == 5 {
 			continue
 		}
 		if c != nil {
+			n.refusals = 0
 			if i == 0 {
 				n.creds = n.creds[:1]
 			}
@@ -520,6 +532,17 @@ func (n *novice) live(ctx context.Context, gateway string) {
 			c.Disconnect(0)
 		}
 		return
+	}
+	if n.refusals++; n.refusals == 1 {
+		n.since = time.Now()
+	}
+	forget := n.forget
+	if n.is("forgets itself too soon") {
+		forget /= 2
+	}
+	if n.refusals > 2 && time.Since(n.since) >= forget || strings.HasPrefix(n.breaks, "forgets itself when refused") {
+		n.refusals = 0
+		n.erase()
 	}
 }
 
@@ -611,5 +634,79 @@ func (n *novice) stay(ctx context.Context, c mqtt.Client, in chan mqtt.Message, 
 			n.trust(k.CAs)
 			return
 		}
+	}
+}
+
+// A device with a token that was put in by hand is wiped only if that is asked for, in the end.
+func TestConformWipe(t *testing.T) {
+	t.Parallel()
+	type wipe struct {
+		flags []string
+		want  verdict
+	}
+	tests := map[string]wipe{
+		"asked for":     {[]string{"--wipe"}, passed},
+		"not asked for": {nil, notSeen},
+	}
+	together(t, tests, func(t *testing.T, test wipe) func(*testing.T) {
+		r := newTester(t, append(test.flags, "--plain", "", "--tls", "127.0.0.1:0")...)
+		r.only = near("M52", "M36")
+		var d *sim.Device
+		status, out, errs := r.run(simulated(t, device.Fridge, "", &d))
+		return func(t *testing.T) {
+			_, by := verdicts(t, out, errs)
+			if status != 0 || by["M52"].Verdict != test.want || by["M53"].Verdict != test.want || by["M36"].Verdict != notSeen || (d.ID() == "") != (test.want == passed) {
+				t.Errorf("status %d, the device is %q, want %s\n%s\n%s", status, d.ID(), test.want, out, errs)
+			}
+		}
+	})
+}
+
+// What is asked wrongly is said at once.
+func TestConformEnrolUsage(t *testing.T) {
+	for args, want := range map[string]string{
+		"--enrol":                             "--enrol: devices are let in over TLS only",
+		"--enrol --tls 127.0.0.1:0 --id tv-1": "leave out --id and --token",
+		"--tls 127.0.0.1:0 --long":            "--long: give --enrol too",
+	} {
+		var errs bytes.Buffer
+		if status := run(t.Context(), append([]string{"conform"}, strings.Fields(args)...), strings.NewReader(""), io.Discard, &errs); status != 2 || !strings.Contains(errs.String(), want) {
+			t.Errorf("%s: status %d, %q, want 2 and %q", args, status, errs.String(), want)
+		}
+	}
+}
+
+// Hands can say what they read off the device: a program in the first line that it prints, a person in
+// the line that they type.
+func TestConformReads(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "hands")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\n[ \"$1\" = code ] && echo \" 012 345 \" && echo more\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]struct {
+		who, typed string
+		ask        string
+		want       string
+		none       bool // nobody can
+	}{
+		"program":               {who: program, ask: "code", want: "012 345"},
+		"program that does not": {who: program, ask: "reset", none: true},
+		"person":                {who: "ask", typed: "012 345 \n", ask: "code", want: "012 345"},
+		"person, nothing":       {who: "ask", typed: "\n", ask: "code", none: true},
+		"person, who cannot":    {who: "ask", typed: "s\n", ask: "code", none: true},
+		"nobody":                {who: "none", ask: "code", none: true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			hands, err := handsOf(&env{t.Context(), strings.NewReader(test.typed), io.Discard, io.Discard, ""}, test.who)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got string
+			err = hands(t.Context(), chore{args: []string{test.ask}, read: &got})
+			if got != test.want || (err != nil) != test.none {
+				t.Errorf("read %q with %v, want %q", got, err, test.want)
+			}
+		})
 	}
 }

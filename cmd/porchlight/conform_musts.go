@@ -59,7 +59,7 @@ var musts = []must{
 	{"M41", "It shows a message's texts as texts: it follows no link in them and fetches nothing for them.", notHere},
 	{"M42", "An application commits to a nonce, and the nonce is revealed only after the gateway's challenge.", alone},
 	{"M43", "It reveals a nonce to one challenge of one authority only; for any other it makes a new one.", alone},
-	{"M44", "While it is being let in it takes for the gateway's authority only a certificate with whose key the chain was signed.", alone},
+	{"M44", "While it is being let in it takes for the gateway's authority only the last certificate of a chain that holds and that begins with a server's.", alone},
 	{"M45", "It shows or speaks the six digits of its application, leading zeros too, and no longer than the application lasts.", byHand},
 	{"M46", "It refuses to be admitted when the first of the authorities is not the one of its application, and applies anew.", alone},
 	{"M47", "Once admitted it connects with the ID and the credential that it was issued, within 10 minutes.", alone},

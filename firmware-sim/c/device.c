@@ -4,9 +4,10 @@
 //
 // In: commands on standard input, frames, a folder for what survives a power cut. Out: one line on
 // standard output for each change of what a person would see. Never: an allocation of its own, but for
-// the keys and certificates that OpenSSL hands out; --sizes prints what it keeps instead.
+// the keys and certificates that OpenSSL hands out; --sizes prints what it keeps instead. (libmosquitto
+// allocates every frame twice while it is under way, and TLS is the largest of all.)
 //
-//     cc -std=c11 -Wall -Wextra -Werror -O2 -o device device.c -lmosquitto -lcbor -lssl -lcrypto
+//     cc -std=c11 -Wall -Wextra -Werror -O2 -o device device.c -lmosquitto -lcbor -lssl -lcrypto -lm
 
 #define _POSIX_C_SOURCE 200809L
 
@@ -126,26 +127,35 @@ static struct {
 	struct mosquitto *m;
 	SSL_CTX *tls;
 	char id[ID];
-	int64_t began, born, asked, revealed, told;
-	uint64_t seq, sent; // sent: of the line of the outbox that is on its way
-	int mid, bye;       // of that line, and of up/bye; -1: none
-	int code;           // what dn/err said of that line
-	int refused;        // CONNACK
-	bool applicant, fresh, up, beaconed, twinned, over, byed, ended, challenged, answered, unverified;
+	int64_t began, born, told; // steady clock, 0: not yet. Dialled; birth; the whole context
+	int64_t asked, revealed;   // for a new key; the nonce
+	uint64_t seq, sent;        // sent: of the line of the outbox that is on its way
+	int mid, bye;              // of that line, and of up/bye; -1: none
+	int code;                  // what dn/err said of that line
+	int refused;               // what CONNACK said
+	bool applicant;            // without an identity
+	bool fresh;                // with the credential that was not used before
+	bool ended;                // with a certificate that has ended
+	bool unverified;           // TLS does not trust the gateway
+	bool up, over;             // CONNACK said 0; it has ended, or is to
+	bool beaconed, twinned;    // the first beacon, the first document has come
+	bool byed;                 // up/bye is acknowledged
+	bool challenged, answered; // as an applicant
 } conn;
 
 static enum { STAYING, OFF, RESET, WIPED } leaving;
 static int64_t leave_by;
 
-static int folder;             // of what survives
-static int64_t next_dial;      // 0: at once
-static unsigned failures;      // connections that came to nothing, one after the other
-static unsigned refusals;      // with 0x87, one after the other
-static int64_t first_refusal;
-static int64_t applying_since; // 0: not
-static bool waiting_for_person;
-static bool fresh_failed;      // the new credential did not get through: the old one is next
-static EVP_PKEY *young;        // the key of a request that is not answered yet
+static int folder;              // of what survives
+static int64_t next_dial;       // 0: at once
+static unsigned failures;       // connections that came to nothing, one after the other
+static unsigned refusals;       // with 0x87, one after the other
+static int64_t first_refusal;   // of these
+static int64_t applying_since;  // 0: not
+static bool waiting_for_person; // to say apply
+static bool hurried;            // a person has said so
+static bool fresh_failed;       // the new credential did not get through: the old one is next
+static EVP_PKEY *young;         // the key of a request that is not answered yet
 
 // ---- clocks -------------------------------------------------------------------------------------
 
@@ -385,17 +395,18 @@ static bool whole(const struct fields *f, uint64_t need) {
 static size_t filled;
 static bool overflow;
 
-#define PUT(call) put_done(call)
-static void put_done(size_t n) {
+#define ROOM out + filled, sizeof out - filled
+
+// put takes in what an encoder has written into ROOM; 0: it did not fit.
+static void put(size_t n) {
 	if (n == 0) overflow = true;
 	filled += n;
 }
-#define ROOM out + filled, sizeof out - filled
 
-static void put_uint(uint64_t v) { PUT(cbor_encode_uint(v, ROOM)); }
-static void put_map(size_t n) { PUT(cbor_encode_map_start(n, ROOM)); }
-static void put_array(size_t n) { PUT(cbor_encode_array_start(n, ROOM)); }
-static void put_bool(bool v) { PUT(cbor_encode_bool(v, ROOM)); }
+static void put_uint(uint64_t v) { put(cbor_encode_uint(v, ROOM)); }
+static void put_map(size_t n) { put(cbor_encode_map_start(n, ROOM)); }
+static void put_array(size_t n) { put(cbor_encode_array_start(n, ROOM)); }
+static void put_bool(bool v) { put(cbor_encode_bool(v, ROOM)); }
 
 static void put_raw(const void *p, size_t n) {
 	if (n > sizeof out - filled) overflow = true;
@@ -403,20 +414,20 @@ static void put_raw(const void *p, size_t n) {
 }
 
 static void put_bytes(const void *p, size_t n) {
-	PUT(cbor_encode_bytestring_start(n, ROOM));
+	put(cbor_encode_bytestring_start(n, ROOM));
 	put_raw(p, n);
 }
 
 static void put_string(const char *s) {
-	PUT(cbor_encode_string_start(strlen(s), ROOM));
+	put(cbor_encode_string_start(strlen(s), ROOM));
 	put_raw(s, strlen(s));
 }
 
 static void put_number(double v) {
 	if (v == floor(v) && fabs(v) < 9e15)
-		v < 0 ? PUT(cbor_encode_negint((uint64_t)(-v - 1), ROOM)) : put_uint((uint64_t)v);
+		v < 0 ? put(cbor_encode_negint((uint64_t)(-v - 1), ROOM)) : put_uint((uint64_t)v);
 	else
-		PUT(cbor_encode_double(v, ROOM));
+		put(cbor_encode_double(v, ROOM));
 }
 
 // frame begins one of n pairs, of which the seq is the first.
@@ -1014,7 +1025,7 @@ static void put_request(EVP_PKEY *key) {
 	int n = 0;
 	if (q && X509_REQ_set_version(q, 0) && X509_REQ_set_pubkey(q, key) && X509_REQ_sign(q, key, EVP_sha256())) n = i2d_X509_REQ(q, NULL);
 	if (n <= 0 || n > 1024) n = 0, overflow = true;
-	PUT(cbor_encode_bytestring_start((size_t)n, ROOM));
+	put(cbor_encode_bytestring_start((size_t)n, ROOM));
 	if ((size_t)n > sizeof out - filled) overflow = true;
 	if (!overflow) {
 		uint8_t *p = out + filled;
@@ -1172,7 +1183,7 @@ static void put_value(const struct value *v) {
 	case TRUTH: put_bool(v->truth); break;
 	case NUMBER: put_number(v->number); break;
 	case WORD: put_string(v->word); break;
-	default: PUT(cbor_encode_null(ROOM));
+	default: put(cbor_encode_null(ROOM));
 	}
 }
 
@@ -1295,6 +1306,7 @@ static void take_challenge(struct slice nonce) {
 	conn.challenged = true;
 	if (enrol.again && (memcmp(enrol.open.nonce_g, nonce.p, NONCE) != 0 || memcmp(enrol.open.ca, enrol.ca, HASH) != 0)) {
 		erase("applying"); // a nonce is revealed to one challenge only
+		say("another challenge: begin anew");
 		conn.over = true;
 		return;
 	}
@@ -1622,7 +1634,10 @@ static void hang_up(void) {
 		if (!applying_since) applying_since = now;
 		pause = now - applying_since < 900000 ? 10000 : 60000;
 		if (refused) say("nobody lets devices in just now");
+		failures = 0;
 	}
+	if (applicant && hurried) pause = 0;
+	hurried = false;
 	if (applicant && unverified) say("this is not a gateway to apply to");
 	if (admitted || (stood && !applicant && exists("who.new") && !fresh_failed)) pause = 0;
 	next_dial = now + pause;
@@ -1713,13 +1728,14 @@ static void command(char *line, char **argv) {
 		if (w[1] && strlen(w[1]) < sizeof code) strcpy(code, w[1]), opt.code = code;
 		waiting_for_person = false;
 		applying_since = 0;
-		if (!me.known && !conn.m) next_dial = 0;
+		hurried = conn.m != NULL; // once this application is over
+		next_dial = me.known ? next_dial : 0;
 	} else {
 		note("set NAME VALUE, choose BRAND PURPOSE CHOICE, press ID [WISH], dismiss [WISH], power, off, reset, apply [CODE]");
 	}
 }
 
-// listen reads what was typed; it is false at the end.
+// hear reads what was typed; it is false at the end.
 static bool hear(char **argv) {
 	static char line[256];
 	static size_t n;

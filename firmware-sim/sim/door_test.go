@@ -154,6 +154,8 @@ type door struct {
 	decide  func(entry) byte // the code of the CONNACK; nil lets in
 	deny    func(id, topic string) bool
 	greet   string // who subscribes to this is asked for a key at once, and cut off at the birth
+	late    bool   // who is born is asked for a key, and cut off when it asks for one
+	born    map[*mochi.Client]bool
 }
 
 func (d *door) Provides(b byte) bool {
@@ -164,11 +166,15 @@ func (d *door) OnPacketProcessed(cl *mochi.Client, pk packets.Packet, _ error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if pk.FixedHeader.Type == packets.Subscribe && d.greet != "" && pk.Filters[0].Filter == d.greet {
-		payload, _ := wire.Encode(wire.KeyAsk{Until: 1})
-		cl.WritePacket(packets.Packet{
-			FixedHeader: packets.FixedHeader{Type: packets.Publish}, TopicName: wire.Topic(device.ID(cl.ID), wire.DnKey), Payload: payload,
-		})
+		askKey(cl)
 	}
+}
+
+func askKey(cl *mochi.Client) {
+	payload, _ := wire.Encode(wire.KeyAsk{Until: 1})
+	cl.WritePacket(packets.Packet{
+		FixedHeader: packets.FixedHeader{Type: packets.Publish}, TopicName: wire.Topic(device.ID(cl.ID), wire.DnKey), Payload: payload,
+	})
 }
 
 func (d *door) OnConnect(cl *mochi.Client, pk packets.Packet) error {
@@ -201,7 +207,12 @@ func (d *door) OnConnect(cl *mochi.Client, pk packets.Packet) error {
 func (d *door) OnACLCheck(cl *mochi.Client, topic string, write bool) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if write && d.greet != "" && topic == wire.Topic(device.ID(cl.ID), wire.UpBirth) {
+	_, leaf, _ := wire.ParseTopic(topic)
+	switch {
+	case write && leaf == wire.UpBirth && d.late:
+		d.born[cl] = true
+		askKey(cl)
+	case write && (leaf == wire.UpBirth && d.greet != "" || leaf == wire.UpKey && d.born[cl]):
 		cl.Stop(errors.New("its certificate has ended"))
 		return false
 	}
@@ -269,7 +280,7 @@ func (d *door) show(cert *tls.Certificate) {
 
 func newSecure(t *testing.T) *secure {
 	t.Helper()
-	s := &secure{ca: newCA(t), door: &door{changed: make(chan struct{})}}
+	s := &secure{ca: newCA(t), door: &door{changed: make(chan struct{}), born: make(map[*mochi.Client]bool)}}
 	s.door.cert = s.ca.server(gatewayName)
 	config := &tls.Config{ClientAuth: tls.RequestClientCert, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		s.door.mu.Lock()

@@ -63,9 +63,10 @@ func (e *Enrolment) check(gateway string) error {
 type application struct {
 	Key []byte `json:"key,omitempty"` // P-256, PKCS #8; none: a token is wanted
 	// A device without a key is known by its nonce, which it therefore keeps. Once the nonce has
-	// been revealed it is used again for the same challenge only: whoever could choose another
-	// could choose the code.
+	// been revealed it is revealed again only to the same authority, for the same challenge:
+	// whoever could choose another could choose the code.
 	Nonce     []byte `json:"nonce,omitempty"`
+	Authority []byte `json:"authority,omitempty"`
 	Challenge []byte `json:"challenge,omitempty"`
 }
 
@@ -75,9 +76,19 @@ func (old *application) same(b application) bool {
 }
 
 // turnedAway is the gateway's no, for people.
-type turnedAway struct{ why string }
+type turnedAway struct {
+	why  string
+	stop bool // until a person wants the device to ask again
+}
 
 func (t turnedAway) Error() string { return t.why }
+
+// errForgotten ends an application of a device without a key that the gateway does not know any
+// more.
+var errForgotten = turnedAway{why: "what it has asked before is not known any more: it begins anew"}
+
+// decideWithin is how long a person may take to make up their mind.
+const decideWithin = 15 * time.Minute
 
 // errStranger means that somebody may stand between the device and its gateway.
 var errStranger = errors.New("somebody may stand between the device and its gateway")
@@ -185,6 +196,9 @@ func (d *Device) applyWith(ctx context.Context, a application) error {
 		}
 		return nil
 	})
+	if a.Challenge != nil && !bytes.Equal(a.Authority, bind.CA[:]) {
+		return errForgotten
+	}
 	if err := d.subscribe(l, "dn/#"); err != nil {
 		return err
 	}
@@ -217,7 +231,7 @@ func (d *Device) applyWith(ctx context.Context, a application) error {
 		case err != nil:
 			return err
 		case f.TurnedAway != nil:
-			return turnedAway{whyNot(*f.TurnedAway, way)}
+			return turnedAway{whyNot(*f.TurnedAway, way), f.TurnedAway.Why == wire.Rejected}
 		case f.Admitted != nil:
 			return d.admitted(l, a, bind, server, *f.Admitted)
 		case bytes.Equal(bind.NonceG, f.Challenge.Nonce):
@@ -225,9 +239,9 @@ func (d *Device) applyWith(ctx context.Context, a application) error {
 		case bind.NonceG != nil:
 			return fmt.Errorf("%w: a second challenge came for one nonce", errStranger)
 		case a.Challenge != nil && !bytes.Equal(a.Challenge, f.Challenge.Nonce):
-			return turnedAway{"what it has asked before is not known any more: it begins anew"}
+			return errForgotten
 		}
-		patience.Stop()
+		patience.Reset(decideWithin)
 		bind.NonceG = f.Challenge.Nonce
 		if err := d.reveal(l, a, bind, way); err != nil {
 			return err
@@ -279,7 +293,7 @@ func (d *Device) reveal(l *link, a application, bind wire.Binding, way wire.Way)
 	if a.Key == nil {
 		err := d.with(func(time.Time) error {
 			b := d.fw.book
-			b.Applying, b.dirty = &application{Nonce: a.Nonce, Challenge: bind.NonceG}, true
+			b.Applying, b.dirty = &application{Nonce: a.Nonce, Authority: bind.CA[:], Challenge: bind.NonceG}, true
 			err := b.save()
 			if err == nil {
 				d.fw.book = b
@@ -328,7 +342,7 @@ func (d *Device) admitted(l *link, a application, bind wire.Binding, server *x50
 			return err
 		}
 		d.fw.book = b
-		d.fw.spent, d.fw.reask, d.fw.refusals = true, false, 0
+		d.fw.spent, d.fw.refusals = true, 0
 		d.fw.note(Event{Kind: Enrolled, Why: string(m.ID)})
 		return nil
 	})
@@ -341,7 +355,7 @@ func whyNot(t wire.TurnedAway, way wire.Way) string {
 	case wire.Closed:
 		why = "nobody is adding a device just now: open the window on a device of the home first"
 	case wire.Rejected:
-		why = "somebody said no to it"
+		why = "somebody said no to it: it asks again when its power was cut, or it was reset"
 	case wire.Tries:
 		why = "its code was typed wrongly too often"
 	case wire.Late:

@@ -211,6 +211,22 @@ func TestManInTheMiddle(t *testing.T) {
 	})
 }
 
+// A device without a key, whose nonce has been heard, meets another gateway.
+func TestAnotherAuthority(t *testing.T) {
+	s := newSecure(t)
+	j := newJournal()
+	d, _ := s.made(s.newcomer(Enrolment{Token: true}, func(c *Config) { c.Notify = j.note }))
+	c := s.candidate(1)
+	c.challenge(newNonce(), 2)
+	s.await(d, func(st State) bool { return st.Code != "" })
+	s.door.show(newCA(t).server(gatewayName))
+	s.cut(c.id)
+	j.await(t, TurnedAway, "begins anew")
+	if next := s.candidate(3); next.id == c.id {
+		t.Error("it asks another authority with the same nonce")
+	}
+}
+
 // The answer does not arrive: the device asks for it again.
 func TestLostAnswer(t *testing.T) {
 	for name, token := range map[string]bool{"key": false, "token": true} {
@@ -300,6 +316,9 @@ func TestTurnedAway(t *testing.T) {
 			if tt.code != 0 {
 				s.door.letIn(nobody(tt.code))
 			}
+			if tt.say.Why == wire.Rejected {
+				cfg.Retry, cfg.MaxRetry = time.Microsecond, time.Microsecond // it would be quick
+			}
 			d, _ := s.made(cfg)
 			first := device.ID(s.door.came(t, 1).id)
 			heard := 0
@@ -308,6 +327,16 @@ func TestTurnedAway(t *testing.T) {
 				heard++
 			}
 			j.await(t, TurnedAway, tt.want)
+			if tt.say.Why == wire.Rejected { // only when a person wants it
+				s.enrolled("tv-nine")
+				heard += 2
+				if n := s.door.visits(); n != 3 {
+					t.Errorf("visits of two devices: got %d, want 3", n)
+				}
+				if err := d.Reboot(); err != nil {
+					t.Fatal(err)
+				}
+			}
 			s.door.letIn(nil)
 			c := s.candidate(heard + 1)
 			if same := c.id == first; same != (tt.code != 0) {
@@ -414,10 +443,12 @@ func TestEnrolAgain(t *testing.T) {
 		s := newSecure(t)
 		d, _ := s.made(s.newcomer(Enrolment{}))
 		c := s.candidate(1)
+		c.challenge(newNonce(), 2)
+		s.await(d, func(st State) bool { return st.Code != "" })
 		if err := d.Reset(); err != nil {
 			t.Fatal(err)
 		}
-		if next := s.candidate(2); next.id == c.id {
+		if next := s.candidate(3); next.id == c.id {
 			t.Error("it asks with the key that it had before the reset")
 		}
 	})

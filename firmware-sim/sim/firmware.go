@@ -33,8 +33,8 @@ type firmware struct {
 	twinned  bool        // a document has come on this connection
 	waiting  bool        // the first of the outbox is on its way
 	out      func(frame) // as send, also where there is no birth
-	wanted   *wanted     // the credential that was asked for
-	askAt    time.Time   // when to ask again, after a refusal; zero: not planned
+	wanted   bool        // a credential was asked for, with wantedKey
+	askAt    time.Time   // when to ask for one; zero: not planned
 	keyAsked bool        // the gateway wants the device to have another
 	parted   bool        // erased: nothing that comes is for this device
 	window   wire.Window // for those who want to join, as last told
@@ -45,7 +45,8 @@ type firmware struct {
 	// What is about the credential.
 	used      credential // what the connection was made with
 	overdue   credential // what the gateway holds for a certificate that has ended
-	reask     bool       // the new one was refused: ask for another
+	wantedKey []byte     // PKCS #8; nil: a token was asked for
+	askNext   time.Time  // when it may be asked for a new one again
 	refusals  int        // in a row, since refusedAt
 	refusedAt time.Time
 	spent     bool   // the home's one-time code has been used
@@ -117,17 +118,13 @@ func (fw *firmware) born(now time.Time, send func(frame)) {
 	}
 	fw.publish(wire.UpBirth, 1, b, nil)
 	fw.report(now, 1)
-	if fw.reask {
-		fw.reask = false
-		fw.askKey(now)
-	}
 	fw.note(Event{Kind: Connected})
 }
 
 // lost ends a connection. What is on the screen stays until its lease is over.
 func (fw *firmware) lost() {
 	fw.send, fw.beaconed, fw.waiting = nil, false, false
-	fw.out, fw.wanted, fw.askAt, fw.keyAsked, fw.parted, fw.window = nil, nil, time.Time{}, false, false, wire.Window{}
+	fw.out, fw.wanted, fw.askAt, fw.keyAsked, fw.parted, fw.window = nil, false, time.Time{}, false, false, wire.Window{}
 }
 
 // publish sends a frame if there is a connection.
@@ -440,9 +437,6 @@ const (
 
 // complaint takes in what the gateway says was wrong with a frame.
 func (fw *firmware) complaint(now time.Time, e wire.Err) {
-	if strings.HasSuffix(string(wire.UpKey), e.Leaf) && fw.wanted != nil && e.Seq == fw.wanted.seq {
-		fw.wanted, fw.askAt = nil, now.Add(askPause) // with another key: this one may be why
-	}
 	p, known := fw.asked[e.Seq]
 	conflict := e.Code == overtaken || e.Code == malformed && strings.Contains(e.Text, "conflict")
 	if !known || e.Leaf != "" && !strings.HasSuffix(string(wire.UpTwin), e.Leaf) || !conflict {
@@ -558,7 +552,6 @@ func (fw *firmware) settle(now time.Time) {
 		fw.report(now, 0)
 	}
 	if !fw.askAt.IsZero() && !now.Before(fw.askAt) {
-		fw.askAt = time.Time{}
 		fw.askKey(now)
 	}
 	if err := fw.book.save(); err != nil {

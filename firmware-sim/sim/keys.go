@@ -145,67 +145,53 @@ func (fw *firmware) who() identity {
 	return id
 }
 
-// roots are the authorities that the device trusts, nil for those of the system.
-func (fw *firmware) roots(id identity) *x509.CertPool {
-	var pool *x509.CertPool
-	if id.ID == fw.cfg.ID && fw.cfg.Roots != nil {
-		pool = fw.cfg.Roots.Clone()
+// roots are the authorities that came with c; those of the configuration if none did.
+func (fw *firmware) roots(c credential) *x509.CertPool {
+	if c.CAs == nil {
+		return fw.cfg.Roots
 	}
-	for _, c := range id.Keys {
-		for _, der := range c.CAs {
-			if ca, err := x509.ParseCertificate(der); err == nil {
-				if pool == nil {
-					pool = x509.NewCertPool()
-				}
-				pool.AddCert(ca)
-			}
+	pool := x509.NewCertPool()
+	for _, der := range c.CAs {
+		if ca, err := x509.ParseCertificate(der); err == nil {
+			pool.AddCert(ca)
 		}
 	}
 	return pool
 }
 
-// wanted is a credential that was asked for on this connection.
-type wanted struct {
-	key, csr []byte
-	at       time.Time
-	seq      uint64 // of the request
-}
-
-// askPause is how long a device waits before it asks again for a key that it was refused.
-const askPause = time.Minute
-
-// askKey asks the gateway for a new credential, of the kind that this connection has; a second
-// time if no answer has come for a while.
+// askKey asks the gateway for a new credential, of the kind that this connection has. It does so
+// with a new key each time, and not too often.
 func (fw *firmware) askKey(now time.Time) {
-	if fw.out == nil || fw.wanted != nil && now.Sub(fw.wanted.at) < fw.cfg.AckWait {
+	if fw.out == nil {
 		return
 	}
-	if fw.wanted == nil {
-		w := new(wanted)
-		if fw.used.Key != nil {
-			var err error
-			if w.key, err = newKey(); err == nil {
-				w.csr, _, err = request(w.key)
-			}
-			if err != nil {
-				fw.note(Event{Kind: Trouble, Why: err.Error()})
-				return
-			}
-		}
-		fw.wanted = w
+	if now.Before(fw.askNext) {
+		fw.askAt = fw.askNext
+		return
 	}
-	payload, err := wire.Encode(wire.KeyRequest{Seq: fw.seq, CSR: fw.wanted.csr})
+	fw.askAt, fw.askNext = time.Time{}, now.Add(fw.cfg.patience())
+	var key, csr []byte
+	var err error
+	if fw.used.Key != nil {
+		if key, err = newKey(); err == nil {
+			csr, _, err = request(key)
+		}
+	}
+	var payload []byte
+	if err == nil {
+		payload, err = wire.Encode(wire.KeyRequest{Seq: fw.seq, CSR: csr})
+	}
 	if err != nil {
 		fw.note(Event{Kind: Trouble, Why: err.Error()})
 		return
 	}
-	fw.wanted.at, fw.wanted.seq = now, fw.seq
 	fw.seq++
+	fw.wanted, fw.wantedKey = true, key
 	fw.out(frame{leaf: wire.UpKey, payload: payload, qos: 1})
 }
 
 // noteOverdue is told of a connection that ends. One on which the gateway has asked for a new key
-// and sent no beacon was, to the gateway, one with a certificate that has ended.
+// and sent no beacon is, to the gateway, one with a certificate that has ended.
 func (fw *firmware) noteOverdue() {
 	if fw.keyAsked && !fw.beaconed && fw.used.Key != nil {
 		fw.overdue = fw.used
@@ -225,11 +211,11 @@ func (fw *firmware) ended(now time.Time, c credential) bool {
 // issued takes in a new credential. It is in the book, beside the one that works, before the
 // device uses it.
 func (fw *firmware) issued(now time.Time, k wire.KeyIssued) error {
-	if fw.wanted == nil {
+	if !fw.wanted {
 		return errors.New("a key came that was not asked for")
 	}
-	c := credential{Key: fw.wanted.key, Certificate: k.Certificate, Token: k.Token, CAs: k.CAs}
-	fw.wanted, fw.keyAsked = nil, false
+	c := credential{Key: fw.wantedKey, Certificate: k.Certificate, Token: k.Token, CAs: k.CAs}
+	fw.wanted, fw.keyAsked = false, false
 	if err := c.check(now); err != nil {
 		return err
 	}
@@ -244,7 +230,11 @@ func (fw *firmware) issued(now time.Time, k wire.KeyIssued) error {
 		return err
 	}
 	fw.book = b
-	fw.note(Event{Kind: Rekeyed, Why: "has a new key, and connects anew to use it"})
+	why := "has a new key, and connects anew to use it"
+	if fw.book.path == "" {
+		why += "; it has no memory to keep it in"
+	}
+	fw.note(Event{Kind: Rekeyed, Why: why})
 	fw.out(frame{last: true})
 	return nil
 }
@@ -259,10 +249,9 @@ func (fw *firmware) proven() {
 	}
 }
 
-// fellBack forgets the credentials that were refused before c was taken, and makes the device ask
-// for a new one.
+// fellBack forgets the credentials that were refused before c was taken. The gateway asks for
+// another when it wants one.
 func (fw *firmware) fellBack(c credential) {
-	fw.reask = true
 	fw.note(Event{Kind: Rekeyed, Why: "goes on with its old key: the new one was refused"})
 	own := fw.book.Identity
 	if own == nil {
@@ -308,7 +297,7 @@ func (fw *firmware) erase(now time.Time, why string) error {
 		return err
 	}
 	fw.book = b
-	fw.clock, fw.rebase, fw.asked, fw.wanted, fw.reask, fw.refusals, fw.overdue = 0, nil, nil, nil, false, 0, credential{}
+	fw.clock, fw.rebase, fw.asked, fw.wanted, fw.refusals, fw.overdue, fw.askNext = 0, nil, nil, false, 0, credential{}, time.Time{}
 	fw.note(Event{Kind: Erased, Why: why})
 	return nil
 }

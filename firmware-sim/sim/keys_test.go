@@ -14,9 +14,11 @@ import (
 	"porchlight/device/wire"
 )
 
-// asks makes the gateway ask d for a new key, and waits for the request, the n-th of all.
+// asks makes the gateway ask d for a new key, a while after the last time, and waits for the
+// request, the n-th of all.
 func (s *secure) asks(d *Device, n int) wire.KeyRequest {
 	s.t.Helper()
+	s.advance(d, d.cfg.patience())
 	s.send(d, wire.DnKey, wire.KeyAsk{})
 	return s.request(n)
 }
@@ -49,6 +51,14 @@ func (s *secure) issue(id device.ID, r wire.KeyRequest, also ...*ca) wire.KeyIss
 	return k
 }
 
+// heardAll waits until the device has done what it was sent, and the gateway has what it answered.
+func (s *secure) heardAll(d *Device) {
+	s.t.Helper()
+	c := wire.Cancel{Message: device.NewMessageID(device.At(s.clock.Now()))}
+	s.send(d, wire.DnMsg, c)
+	s.event(c.Message, 1)
+}
+
 // keysOf is how the device's own credentials are known: by key, or as tokens.
 func keysOf(t *testing.T, d *Device) (keys []any) {
 	d.mu.Lock()
@@ -61,13 +71,17 @@ func keysOf(t *testing.T, d *Device) (keys []any) {
 			keys = append(keys, c.Token)
 			continue
 		}
-		cert, err := x509.ParseCertificate(c.Certificate)
-		if err != nil {
-			t.Fatal(err)
-		}
-		keys = append(keys, sha256.Sum256(cert.RawSubjectPublicKeyInfo))
+		keys = append(keys, spkiOf(t, c))
 	}
 	return keys
+}
+
+func spkiOf(t *testing.T, c credential) [32]byte {
+	cert, err := x509.ParseCertificate(c.Certificate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sha256.Sum256(cert.RawSubjectPublicKeyInfo)
 }
 
 // holds waits until the device's own credentials are these.
@@ -113,22 +127,22 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// Until the new key has proved good, the authorities of both keys are trusted; then its own are.
-func TestTrustsBothUntilProven(t *testing.T) {
+// The new key comes with authorities of which the gateway's certificate is not: the device goes on
+// as before.
+func TestNewAuthorityIsNotThere(t *testing.T) {
 	s := newSecure(t)
 	j := newJournal()
 	d := s.enrolled("tv-one", func(c *Config) { c.Notify = j.note })
-	next := newCA(t)
+	first := s.door.came(t, 2).key
 	k := s.issue("tv-one", s.asks(d, 1))
-	k.CAs = [][]byte{next.cert.Raw}
+	k.CAs = [][]byte{newCA(t).cert.Raw}
 	s.send(d, wire.DnKey, k)
-	s.wait("the second birth", func() bool { return len(s.births) == 2 }) // at the gateway of before
-	s.beacon(d)
-	j.await(t, Rekeyed, "has forgotten the old one")
-	s.cut("tv-one")
-	j.await(t, Away, "x509")
-	s.door.show(next.server(gatewayName))
-	s.await(d, func(st State) bool { return st.Births == 3 })
+	s.wait("the second birth", func() bool { return len(s.births) == 2 })
+	if e := s.door.came(t, 3); e.key != first {
+		t.Errorf("logged in as %+v, want with the old key", e)
+	}
+	j.await(t, Rekeyed, "goes on with its old key")
+	s.holds(d, first)
 }
 
 // What is on the screen stays there while the device changes its key.
@@ -165,11 +179,12 @@ func TestNewKeyRefused(t *testing.T) {
 			if e := s.door.came(t, 4); e.key != first || e.code != 0 {
 				t.Errorf("fourth visit: got %+v, want the old key", e)
 			}
-			r2 := s.request(2)
+			s.holds(d, first)
+			s.wait("the second birth", func() bool { return len(s.births) == 2 })
+			r2 := s.asks(d, 2)
 			if keyOf(t, r2.CSR) == keyOf(t, r.CSR) {
 				t.Error("it asks for a certificate for the key that was refused")
 			}
-			s.holds(d, first)
 			s.door.letIn(nil)
 			s.send(d, wire.DnKey, s.issue("tv-one", r2))
 			s.wait("the third birth", func() bool { return len(s.births) == 3 })
@@ -330,21 +345,57 @@ func TestBadKeys(t *testing.T) {
 	}
 }
 
-// Two asks at once are one request.
+// A beacon on the connection of the old key says nothing of the new one.
+func TestBeaconForTheOldKey(t *testing.T) {
+	s := newSecure(t)
+	d := again(t, s.newcomer(Enrolment{}))
+	var keys [2]credential
+	for i := range keys {
+		csr, key := csrOf(t)
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys[i] = credential{Key: der, Certificate: s.ca.device(csr, "tv-one", farOff), CAs: [][]byte{s.ca.cert.Raw}}
+	}
+	d.with(func(now time.Time) error {
+		d.fw.book.Identity = &identity{ID: "tv-one", Keys: slices.Clone(keys[:1])}
+		d.fw.used = keys[0]
+		d.fw.born(now, func(frame) {})
+		d.fw.wanted, d.fw.wantedKey = true, keys[1].Key
+		return d.fw.issued(now, wire.KeyIssued{Certificate: keys[1].Certificate, CAs: keys[1].CAs})
+	})
+	d.with(func(now time.Time) error { d.fw.beacon(now, wire.Time{}); return nil })
+	s.holds(d, spkiOf(t, keys[1]), spkiOf(t, keys[0]))
+}
+
+// Who is asked too often answers once in a while, each time with another key.
 func TestAskedTwice(t *testing.T) {
 	s := newSecure(t)
-	d := s.enrolled("tv-one")
-	s.send(d, wire.DnKey, wire.KeyAsk{})
-	s.send(d, wire.DnKey, wire.KeyAsk{Until: 1})
-	r := s.request(1)
-	s.advance(d, d.cfg.AckWait)
-	if again := s.asks(d, 2); keyOf(t, again.CSR) != keyOf(t, r.CSR) || again.Seq <= r.Seq {
-		t.Errorf("asked again: got %d with another key or an old number, want the same key after %d", again.Seq, r.Seq)
+	d := s.enrolled("tv-one", func(c *Config) { c.Class, c.Start = device.Fridge, nil })
+	for range 3 {
+		s.send(d, wire.DnKey, wire.KeyAsk{})
 	}
-	s.send(d, wire.DnKey, s.issue("tv-one", r))
+	s.heardAll(d)
+	s.advance(d, d.cfg.patience()-time.Millisecond)
+	s.heardAll(d)
+	if len(s.keys) != 1 {
+		t.Errorf("requests: got %d, want 1", len(s.keys))
+	}
+	d.mu.Lock()
+	if due, want := d.fw.due(), s.clock.Now().Add(time.Millisecond); !due.Equal(want) {
+		t.Errorf("it looks at the clock again at %s, want %s", due, want)
+	}
+	d.mu.Unlock()
+	s.advance(d, time.Millisecond)
+	r, r2 := s.request(1), s.request(2)
+	if keyOf(t, r2.CSR) == keyOf(t, r.CSR) {
+		t.Error("it asks twice for one key")
+	}
+	s.send(d, wire.DnKey, s.issue("tv-one", r2))
 	s.wait("the second birth", func() bool { return len(s.births) == 2 })
 	s.beacon(d)
-	s.holds(d, keyOf(t, r.CSR))
+	s.holds(d, keyOf(t, r2.CSR))
 }
 
 // A device whose token was given to it keeps the next one in its memory, and goes back to the
@@ -376,13 +427,13 @@ func TestRotationOfAToken(t *testing.T) {
 	}
 	stop()
 	// The operator has given it another.
+	s.door.show(s.ca.server(gatewayName))
 	cfg.Token = "from the operator"
 	s.door.letIn(only(cfg.Token))
 	d, _ = s.made(cfg)
 	if e := s.door.came(t, 5); e.token != cfg.Token || e.code != 0 {
 		t.Errorf("after the operator gave it another: logged in as %+v, want %q", e, cfg.Token)
 	}
-	s.request(2)
 	s.holds(d)
 }
 
@@ -398,7 +449,7 @@ func TestEndedCertificate(t *testing.T) {
 	stop()
 	s.advance(d, 366*24*time.Hour)
 	s.door.subs = nil
-	cfg.AckWait, cfg.Notify = time.Second, j.note
+	cfg.AckWait, cfg.Notify = 300*time.Millisecond, j.note
 	d, _ = s.made(cfg)
 	r := s.request(1)
 	if r.Seq != 0 || len(s.births) != 1 {
@@ -408,6 +459,7 @@ func TestEndedCertificate(t *testing.T) {
 		t.Errorf("logged in as %+v, want with the old key", e)
 	}
 	j.await(t, Away, "no new key has come")
+	s.advance(d, d.cfg.patience())
 	s.request(2) // on another connection
 	s.door.mu.Lock()
 	if want := "tv-one pl/1/tv-one/dn/key"; !slices.Equal(s.door.subs, []string{want, want}) {
@@ -418,6 +470,8 @@ func TestEndedCertificate(t *testing.T) {
 	s.door.letIn(only(first))
 	k := s.issue("tv-one", s.keys[1])
 	s.send(d, wire.DnKey, k)
+	j.await(t, Rekeyed, "goes on with its old key")
+	s.advance(d, d.cfg.patience())
 	r = s.request(3)
 	s.door.letIn(nil)
 	s.send(d, wire.DnKey, s.issue("tv-one", r))
@@ -428,57 +482,54 @@ func TestEndedCertificate(t *testing.T) {
 
 // The gateway says that the certificate has ended, the device's own clock does not.
 func TestEndedByTheGatewaysClock(t *testing.T) {
-	for name, say := range map[string]func(d *door){
-		"refuses all but keys":          func(d *door) { d.deny = func(_, topic string) bool { return topic == "pl/1/tv-one/dn/#" } },
-		"asks for a key, and no births": func(d *door) { d.greet = "pl/1/tv-one/dn/#" },
+	for name, tt := range map[string]struct {
+		say    func(d *door)
+		births int
+	}{
+		"refuses all but keys":          {func(d *door) { d.deny = func(_, topic string) bool { return topic == "pl/1/tv-one/dn/#" } }, 1},
+		"asks for a key, and no births": {func(d *door) { d.greet = "pl/1/tv-one/dn/#" }, 1},
+		"asks for a key at the birth":   {func(d *door) { d.late = true }, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSecure(t)
-			d := s.enrolled("tv-one")
+			d := s.enrolled("tv-one", func(c *Config) { c.Now = time.Now }) // for how often it may ask
 			s.door.mu.Lock()
-			say(s.door)
+			tt.say(s.door)
 			s.door.mu.Unlock()
 			s.cut("tv-one")
-			// A request may have been lost with a connection that it was cut off on.
 			s.wait("a request for a key on a connection for nothing else", func() bool {
 				return len(s.keys) > 0 && s.keys[len(s.keys)-1].Seq == 0
 			})
-			if len(s.births) != 1 {
-				t.Errorf("births: got %d, want none but the first", len(s.births))
+			s.mu.Lock()
+			if len(s.births) != tt.births {
+				t.Errorf("births: got %d, want %d", len(s.births), tt.births)
 			}
-			s.door.mu.Lock()
-			s.door.deny, s.door.greet = nil, ""
-			s.door.mu.Unlock()
 			r := s.keys[len(s.keys)-1]
+			s.mu.Unlock()
+			s.door.mu.Lock()
+			s.door.deny, s.door.greet, s.door.late = nil, "", false
+			s.door.mu.Unlock()
 			s.send(d, wire.DnKey, s.issue("tv-one", r))
-			s.wait("the second birth", func() bool { return len(s.births) == 2 })
+			s.wait("another birth", func() bool { return len(s.births) == tt.births+1 })
 			s.beacon(d)
 			s.holds(d, keyOf(t, r.CSR))
 		})
 	}
 }
 
-// A request that is refused is made again, with another key, after a while.
-func TestKeyRequestRefused(t *testing.T) {
+// The gateway takes the birth of a device whose certificate has ended, and says nothing.
+func TestEndedWithoutAWord(t *testing.T) {
 	s := newSecure(t)
-	j := newJournal()
-	d := s.enrolled("tv-one", func(c *Config) { c.Class, c.Start, c.Notify = device.Fridge, nil, j.note })
-	r := s.asks(d, 1)
-	s.send(d, wire.DnErr, wire.Err{Seq: r.Seq, Code: 0x96, Leaf: "up/key", Text: "too often"})
-	j.await(t, Complaint, "too often")
-	s.advance(d, askPause-time.Millisecond)
-	d.mu.Lock()
-	if due, want := d.fw.due(), s.clock.Now().Add(time.Millisecond); len(s.keys) != 1 || !due.Equal(want) {
-		t.Errorf("asked %d times, and looks at the clock again at %s, want %s", len(s.keys), due, want)
+	cfg := s.newcomer(Enrolment{}, func(c *Config) { c.Memory = bookFile(t) })
+	d, stop := s.made(cfg)
+	s.enrol(d, "tv-one")
+	stop()
+	cfg.AckWait = 100 * time.Millisecond
+	s.made(cfg)
+	r := s.request(1)
+	if r.Seq != 0 || len(s.births) != 2 {
+		t.Errorf("asked with number %d, after %d births; want 0, on the connection after the second", r.Seq, len(s.births))
 	}
-	d.mu.Unlock()
-	s.advance(d, time.Millisecond)
-	r2 := s.request(2)
-	if keyOf(t, r2.CSR) == keyOf(t, r.CSR) {
-		t.Error("it asks for the same key, which may be why")
-	}
-	s.send(d, wire.DnKey, s.issue("tv-one", r2))
-	s.wait("the second birth", func() bool { return len(s.births) == 2 })
 }
 
 // The home removes the device while a message is on its screen.
@@ -545,6 +596,7 @@ func TestWipeWithoutDisk(t *testing.T) {
 	s.send(d, wire.DnCmd, wire.Command{Op: wire.Wipe})
 	j.await(t, Trouble, "dn/cmd: write the device's memory")
 	s.dark(d)
+	s.heardAll(d)
 	if len(s.byes) > 0 || d.ID() != "tv-one" {
 		t.Errorf("it said %v and is %q", s.byes, d.ID())
 	}

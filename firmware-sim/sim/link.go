@@ -85,6 +85,7 @@ func (d *Device) tell(over <-chan struct{}) {
 
 func (d *Device) stayConnected(ctx context.Context) error {
 	pause, hurry := d.cfg.Retry, true
+	asking := d.cfg.patience() // the pause between two applications
 	for ctx.Err() == nil {
 		d.mu.Lock()
 		cut, id := d.cut, d.fw.who()
@@ -115,18 +116,28 @@ func (d *Device) stayConnected(ctx context.Context) error {
 		if end.ready {
 			pause, hurry = d.cfg.Retry, true
 		}
-		if end.anew && hurry {
+		if end.anew && (hurry || id.ID == "") {
 			hurry = false // not twice without anything between
 			continue
 		}
-		timer := time.NewTimer(pause/2 + rand.N(pause/2+1))
+		wait := pause/2 + rand.N(pause/2+1)
+		if id.ID == "" {
+			wait = asking + rand.N(asking/2+1)
+			asking = min(2*asking, max(d.cfg.patience(), 2*d.cfg.MaxRetry))
+		} else {
+			pause = min(2*pause, d.cfg.MaxRetry)
+			asking = d.cfg.patience()
+		}
+		timer := time.NewTimer(wait)
+		if no := (turnedAway{}); errors.As(err, &no) && no.stop {
+			timer.Stop()
+		}
 		select {
 		case <-ctx.Done():
 		case <-d.dial:
 		case <-timer.C:
 		}
 		timer.Stop()
-		pause = min(2*pause, d.cfg.MaxRetry)
 	}
 	return nil
 }
@@ -163,12 +174,16 @@ func (d *Device) session(ctx context.Context, id identity) (end ending, err erro
 		watchdog := time.AfterFunc(d.cfg.AckWait, func() {
 			d.mu.Lock()
 			defer d.mu.Unlock()
-			switch {
-			case d.link != l || d.fw.parted || d.fw.beaconed:
-			case d.fw.send == nil:
-				l.abort(errors.New("no new key has come"))
-			default:
+			if d.link == l && d.fw.send != nil && !d.fw.beaconed {
+				d.fw.keyAsked = true // or is that why?
 				l.abort(errors.New("no beacon has come"))
+			}
+		})
+		overdue := time.AfterFunc(3*d.cfg.AckWait, func() {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			if d.link == l && d.fw.send == nil && !d.fw.parted {
+				l.abort(errors.New("no new key has come"))
 			}
 		})
 		select {
@@ -180,6 +195,7 @@ func (d *Device) session(ctx context.Context, id identity) (end ending, err erro
 			err = l.why
 		}
 		watchdog.Stop()
+		overdue.Stop()
 	}
 	if l != nil {
 		l.close()
@@ -205,14 +221,11 @@ func (d *Device) session(ctx context.Context, id identity) (end ending, err erro
 
 // logIn connects with the first of id's credentials that the gateway takes.
 func (d *Device) logIn(ctx context.Context, id identity) (*link, credential, error) {
-	d.mu.Lock()
-	roots := d.fw.roots(id)
-	d.mu.Unlock()
 	var first error
 	unknown := true
 	for i, c := range id.Keys {
 		in := login{id: id.ID, user: string(id.ID), token: c.Token, secure: &tls.Config{
-			RootCAs: roots, ServerName: id.Name, MinVersion: tls.VersionTLS12, Time: d.cfg.Now,
+			RootCAs: d.fw.roots(c), ServerName: id.Name, MinVersion: tls.VersionTLS12, Time: d.cfg.Now,
 		}}
 		if c.Key != nil {
 			pair, err := c.pair()
@@ -236,11 +249,11 @@ func (d *Device) logIn(ctx context.Context, id identity) (*link, credential, err
 			first = err
 		}
 		var no refusedError
-		unknown = unknown && errors.As(err, &no) && no.unknown()
 		if !errors.As(err, &no) {
 			unknown = false
 			break
 		}
+		unknown = unknown && no.unknown()
 	}
 	if unknown {
 		d.with(func(now time.Time) error {
@@ -352,9 +365,10 @@ type login struct {
 	secure      *tls.Config // for tls and wss; its ServerName may be empty
 }
 
-// refusedError is a gateway that is there, and does not let the device in.
+// refusedError is a gateway that is there, and does not let the device in; or one that the device
+// does not trust.
 type refusedError struct {
-	code byte // of the CONNACK; 0: it said nothing
+	code byte // of the CONNACK; 0: none came
 	err  error
 }
 
@@ -414,7 +428,9 @@ func (d *Device) open(ctx context.Context, in login, take func(l *link, topic st
 		if code := t.(*mqtt.ConnectToken).ReturnCode(); code <= packets.ErrRefusedNotAuthorised {
 			return nil, refusedError{code, err}
 		}
-		if op := (*net.OpError)(nil); l.wasReached() || errors.As(err, &op) && op.Op == "remote error" { // an alert of TLS
+		var alert *net.OpError
+		var unverified *tls.CertificateVerificationError
+		if l.wasReached() || errors.As(err, &alert) && alert.Op == "remote error" || errors.As(err, &unverified) {
 			return nil, refusedError{0, err}
 		}
 		return nil, err
@@ -488,7 +504,11 @@ func (l *link) write() {
 				continue
 			}
 			l.wg.Go(func() {
-				if err := l.wait(t, l.ackW); f.last {
+				patience := l.ackW
+				if f.last {
+					patience = min(patience, 5*time.Second)
+				}
+				if err := l.wait(t, patience); f.last {
 					l.end()
 				} else if err != nil {
 					l.abort(fmt.Errorf("%s: %w", f.leaf, err))

@@ -31,7 +31,7 @@ type Config struct {
 	Gateway  string         // tcp://, tls://, ws:// or wss://host:port
 	Roots    *x509.CertPool // for tls and wss; nil means the system's
 	Software string         // version, for the birth
-	Memory   string         // file that survives a power cut; "" keeps it in memory
+	Memory   string         // file that survives a power cut, with the credentials that the gateway has issued; "" keeps all that until the Device is gone
 
 	// Enrol is how the device gets an identity if it has none: neither ID nor one in its memory.
 	// Such a device then trusts the gateway that enrolled it, not Roots. Without Enrol, a device
@@ -39,7 +39,8 @@ type Config struct {
 	Enrol *Enrolment
 
 	// Retry is the pause before the second attempt to connect; it doubles up to MaxRetry, and a
-	// part of it is left to chance. 0 means 500 ms and 30 s.
+	// part of it is left to chance. 0 means 500 ms and 30 s. Twenty times Retry, 10 s, pass at
+	// least between two applications of a device that enrols, and two requests for a new key.
 	Retry, MaxRetry time.Duration
 	// AckWait is how long an acknowledgement, or the first beacon, may take before the device
 	// connects anew; 0: 10 s.
@@ -50,6 +51,9 @@ type Config struct {
 	// Now is the device's clock; nil means time.Now.
 	Now func() time.Time
 }
+
+// patience is how long a device waits before it asks again for what a gateway gives with care.
+func (c Config) patience() time.Duration { return 20 * c.Retry }
 
 // Kind is what sort of thing happened.
 type Kind string
@@ -283,6 +287,7 @@ func (d *Device) Reboot() error {
 			d.fw.note(Event{Kind: Removed, Message: h.Message, Sender: h.Sender, Text: h.Text, Why: "power cut", Unseen: h.shown.IsZero()})
 		}
 		d.fw.boot(now)
+		signal(d.dial)
 		return nil
 	})
 }
