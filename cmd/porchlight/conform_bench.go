@@ -64,6 +64,7 @@ type bench struct {
 	ajar   bool                         // who applies is heard
 	issues []issue                      // what comes of the next frames on up/key
 	keys   map[[wire.HashSize]byte]bool // that have, or had, a certificate
+	fresh  [wire.HashSize]byte          // of these the last, while it was not used: it may be asked for again
 }
 
 // act is what a device did, or what became of its connection.
@@ -229,6 +230,7 @@ func (b *bench) Used(dev device.ID, _ device.HomeID, p registry.Proof, _ string)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.fresh = [wire.HashSize]byte{}
 	b.put(fact{act: didUse, peer: string(dev)})
 	return nil
 }
@@ -577,7 +579,7 @@ func (e entrance) Rekey(dev device.ID, _ string, f wire.KeyRequest) (k wire.KeyI
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	known, ended := f.CSR != nil && e.keys[key], e.link == nil
+	known, ended := f.CSR != nil && e.keys[key] && key != e.fresh, e.link == nil
 	often := len(e.issues) == 0 && !ended // not now: it would connect anew in the middle of something else
 	e.put(fact{act: didAskKey, peer: string(dev), seq: f.Seq, keyed: f.CSR != nil, known: known, ended: ended, refused: often})
 	if often {
@@ -599,10 +601,14 @@ func (e entrance) Rekey(dev device.ID, _ string, f wire.KeyRequest) (k wire.KeyI
 		}
 		k.Until, proof = uint64(until.UnixMilli()), registry.Key(key)
 	}
-	if how.dud || known {
+	if e.fresh = key; how.dud {
 		return k, nil
 	}
-	return k, e.db.Update(func(tx *store.Tx) error { return registry.Issue(tx, dev, proof, tx.Now.Add(7*24*time.Hour)) })
+	err = e.db.Update(func(tx *store.Tx) error { return registry.Issue(tx, dev, proof, tx.Now.Add(7*24*time.Hour)) })
+	if errors.Is(err, registry.ErrTaken) {
+		err = nil // it works already
+	}
+	return k, err
 }
 
 // certify makes a certificate, which ends after life. The lock is held.
@@ -750,16 +756,16 @@ func (b *bench) forgery() (f forgery, err error) {
 	}
 	f.ca, err = f.sign(&x509.Certificate{
 		RawSubject: f.above.RawSubject, SubjectKeyId: f.above.SubjectKeyId, IsCA: true, BasicConstraintsValid: true, KeyUsage: f.above.KeyUsage,
-	}, &f.key.PublicKey, f.key)
+	}, f.above, &f.key.PublicKey, f.key)
 	return f, err
 }
 
-// sign makes a certificate of t, signed in the name of above.
-func (f forgery) sign(t *x509.Certificate, pub *ecdsa.PublicKey, by *ecdsa.PrivateKey) (*x509.Certificate, error) {
-	above := *f.above
-	above.PublicKey = &by.PublicKey
+// sign makes a certificate of t, signed with by in the name of issuer.
+func (f forgery) sign(t, issuer *x509.Certificate, pub *ecdsa.PublicKey, by *ecdsa.PrivateKey) (*x509.Certificate, error) {
+	parent := *issuer
+	parent.PublicKey = &by.PublicKey
 	t.SerialNumber, t.NotBefore, t.NotAfter = big.NewInt(time.Now().UnixNano()), f.leaf.NotBefore, f.leaf.NotAfter
-	der, err := x509.CreateCertificate(rand.Reader, t, &above, pub, by)
+	der, err := x509.CreateCertificate(rand.Reader, t, &parent, pub, by)
 	if err != nil {
 		return nil, err
 	}
@@ -767,7 +773,7 @@ func (f forgery) sign(t *x509.Certificate, pub *ecdsa.PublicKey, by *ecdsa.Priva
 }
 
 // server is a server's certificate signed with by, for names if there are any and else for those of
-// the gateway, in front of the chain behind.
+// the gateway. Its chain is behind; the first of that is said to have signed it.
 func (f forgery) server(by *ecdsa.PrivateKey, names []string, behind ...*x509.Certificate) (*tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -777,13 +783,36 @@ func (f forgery) server(by *ecdsa.PrivateKey, names []string, behind ...*x509.Ce
 	if names == nil {
 		t.DNSNames, t.IPAddresses = f.leaf.DNSNames, f.leaf.IPAddresses
 	}
-	leaf, err := f.sign(t, &key.PublicKey, by)
+	leaf, err := f.sign(t, behind[0], &key.PublicKey, by)
 	if err != nil {
 		return nil, err
 	}
+	return chain(key, leaf, behind...), nil
+}
+
+// client is the certificate of a device that was let in, with its key.
+func (b *bench) client() (*ecdsa.PrivateKey, *x509.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	spki, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		return nil, nil, err
+	}
+	der, _, err := b.ca.Issue(device.NewID(), spki, time.Now())
+	if err != nil {
+		return nil, nil, err
+	}
+	cert, err := x509.ParseCertificate(der)
+	return key, cert, err
+}
+
+// chain is what a server shows.
+func chain(key *ecdsa.PrivateKey, leaf *x509.Certificate, behind ...*x509.Certificate) *tls.Certificate {
 	c := &tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key}
 	for _, b := range behind {
 		c.Certificate = append(c.Certificate, b.Raw)
 	}
-	return c, nil
+	return c
 }

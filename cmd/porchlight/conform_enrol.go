@@ -205,9 +205,14 @@ func (c *conformance) digits(ctx context.Context) error {
 	return nil
 }
 
-// chains is about a gateway that shows the certificate of another gateway's authority.
+// chains is about a gateway that shows the authority of another gateway behind a certificate that
+// it has not signed, or not for a server.
 func (c *conformance) chains(ctx context.Context) error {
 	f, err := c.forgery()
+	if err != nil {
+		return err
+	}
+	key, client, err := c.client()
 	if err != nil {
 		return err
 	}
@@ -219,6 +224,11 @@ func (c *conformance) chains(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	under, err := f.server(key, nil, client, f.above)
+	if err != nil {
+		return err
+	}
+	neighbour := chain(key, client, f.above)
 	trusted, err := c.trusts(ctx, func() {
 		c.mu.Lock()
 		c.ajar = false // who is on the way to the door comes back
@@ -228,14 +238,18 @@ func (c *conformance) chains(ctx context.Context) error {
 				f.link.Close(delivery.Unable)
 			}
 		}
-	}, beside, between)
+	}, beside, between, under, neighbour)
 	switch {
 	case err != nil:
 		return err
+	case trusted == neighbour:
+		c.fail("M44", "it went on with a gateway that showed the certificate of a device")
+	case trusted == under:
+		c.fail("M44", "it went on with a gateway whose certificate was signed with the key of a device")
 	case trusted != nil:
 		c.fail("M44", "it went on with a gateway that showed an authority that had not signed its certificate")
 	default:
-		c.pass("M44", "it ended two connections whose chain did not lead to the authority behind it")
+		c.pass("M44", "it ended four connections whose chain did not hold, or began with the certificate of a device")
 	}
 	return nil
 }

@@ -188,6 +188,8 @@ func TestConformEnrolSeesWhatIsBroken(t *testing.T) {
 		"reveals to another challenge":              {must: "M43", token: true},
 		"reveals to another authority":              {must: "M43", token: true},
 		"takes any chain":                           {must: "M44"},
+		"takes a device for an authority":           {must: "M44"},
+		"takes a device for a gateway":              {must: "M44"},
 		"shows its first digits again":              {must: "M45"},
 		"takes any authority":                       {must: "M46"},
 		"applies again":                             {must: "M47"},
@@ -385,9 +387,16 @@ func (n *novice) apply(ctx context.Context, gateway string) {
 		chain := s.PeerCertificates
 		b.CA = spkiOf(chain[len(chain)-1])
 		for i := range chain[1:] {
-			if err := chain[i].CheckSignatureFrom(chain[i+1]); err != nil && !n.is("takes any chain") {
+			err := chain[i].CheckSignatureFrom(chain[i+1])
+			if n.is("takes a device for an authority") {
+				err = chain[i+1].CheckSignature(chain[i].SignatureAlgorithm, chain[i].RawTBSCertificate, chain[i].Signature)
+			}
+			if err != nil && !n.is("takes any chain") {
 				return err
 			}
+		}
+		if !slices.Contains(chain[0].ExtKeyUsage, x509.ExtKeyUsageServerAuth) && !n.is("takes a device for a gateway") {
+			return errors.New("not a server's certificate")
 		}
 		return nil
 	}}, func() *mqtt.ClientOptions {

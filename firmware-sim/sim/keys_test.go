@@ -421,7 +421,7 @@ func TestRotationOfAToken(t *testing.T) {
 	s.holds(d, k.Token)
 	stop()
 	s.door.show(next.server(gatewayName))
-	d, stop = s.made(cfg)
+	_, stop = s.made(cfg)
 	if e := s.door.came(t, 3); e.token != k.Token {
 		t.Errorf("after the program was restarted: logged in as %+v, want %q", e, k.Token)
 	}
