@@ -30,7 +30,7 @@ type Entrance interface {
 	Departed(id string, link delivery.Link)
 
 	Join(dev device.ID, link delivery.Link, f wire.Join) error
-	Rekey(dev device.ID, from string, f wire.KeyRequest) (wire.KeyIssued, error)
+	Rekey(dev device.ID, p registry.Proof, from string, f wire.KeyRequest) (wire.KeyIssued, error)
 }
 
 var _ Entrance = (*delivery.Desk)(nil)
@@ -99,7 +99,12 @@ func (h *hook) admitEnded(c *conn, cl *mqtt.Client, id device.ID) error {
 		return denyUnknown(registry.ErrUnknown)
 	}
 	a := &applicant{place: d.newPlace(c, cl), id: string(id), up: wire.UpKey, dn: wire.DnKey}
-	a.take = func(payload []byte) (uint64, error) { return d.rekey(id, a, payload) }
+	a.take = func(payload []byte) (uint64, error) {
+		if _, err := d.o.Authority.Verify(c.shown, time.Now()); err != nil {
+			return 0, denyUnknown(registry.ErrUnknown) // its authority has ended since it logged in
+		}
+		return d.rekey(id, registry.Key(c.identity.Key), a, payload)
+	}
 	a.greet = func() { // a device without a clock learns here that its certificate has ended
 		if raw, err := wire.Encode(wire.KeyAsk{Until: uint64(c.identity.NotAfter.UnixMilli())}); err == nil {
 			_ = a.Send(delivery.Frame{Leaf: wire.DnKey, Payload: raw}) // it may be gone
@@ -113,12 +118,12 @@ func (h *hook) admitEnded(c *conn, cl *mqtt.Client, id device.ID) error {
 }
 
 // rekey answers one KeyRequest.
-func (d *Door) rekey(id device.ID, link delivery.Link, payload []byte) (seq uint64, err error) {
+func (d *Door) rekey(id device.ID, p registry.Proof, link delivery.Link, payload []byte) (seq uint64, err error) {
 	f, err := wire.DecodeKeyRequest(payload)
 	if err != nil {
 		return 0, err
 	}
-	k, err := d.o.Entrance.Rekey(id, link.From(), f)
+	k, err := d.o.Entrance.Rekey(id, p, link.From(), f)
 	if err != nil {
 		return f.Seq, err
 	}
@@ -244,7 +249,7 @@ func (l *link) renew(now time.Time) {
 		return
 	}
 	var ask wire.KeyAsk
-	if cert := l.conn.shown; cert != nil {
+	if cert := l.conn.shown; cert != nil && l.keyed {
 		who, err := a.Verify(cert, now)
 		if err != nil || who.Expired {
 			l.Close(delivery.Removed)

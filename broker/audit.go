@@ -14,6 +14,7 @@ import (
 type refusals struct {
 	mu      sync.Mutex
 	all     map[refusal]*tally
+	homes   map[device.HomeID]int
 	strange int       // entries of strangers written in this hour
 	hour    time.Time // when it began
 	wake    chan struct{}
@@ -32,6 +33,7 @@ type tally struct {
 
 const (
 	knownRefusals   = 4096
+	knownOfAHome    = 256
 	strangersAnHour = 1000
 )
 
@@ -45,8 +47,12 @@ func (r *refusals) refuse(peer string, home device.HomeID, from, what string) {
 		if len(r.all) >= knownRefusals || home == device.Gateway && len(r.all) >= knownRefusals/2 {
 			return // the metrics have it; strangers leave room for what devices do
 		}
+		if home != device.Gateway && r.homes[home] >= knownOfAHome {
+			return
+		}
 		t = new(tally)
 		r.all[k] = t
+		r.homes[home]++
 	}
 	if t.count++; t.count == 1 && t.written.IsZero() {
 		select {
@@ -68,6 +74,9 @@ func (r *refusals) take(now time.Time) (due []delivery.Refusal) {
 		case t.count == 0:
 			if now.Sub(t.written) >= time.Hour {
 				delete(r.all, k)
+				if r.homes[k.home]--; r.homes[k.home] == 0 {
+					delete(r.homes, k.home)
+				}
 			}
 			continue
 		case !t.written.IsZero() && now.Sub(t.written) < time.Hour:
@@ -118,6 +127,9 @@ func (d *Door) refuse(c *conn, what string) {
 	var home device.HomeID
 	if c.peer != nil {
 		peer = c.peer.name()
+		if s, ok := c.peer.(*side); ok {
+			peer = string(s.link.device) // a suffix is nobody
+		}
 		if h, ok := c.peer.(interface{ homeID() device.HomeID }); ok {
 			home = h.homeID()
 		}

@@ -56,7 +56,7 @@ func TestRefusalsAreWrittenDown(t *testing.T) {
 
 // Strangers cannot fill the book: after so many in an hour the metrics alone count them.
 func TestRefusalsOfStrangers(t *testing.T) {
-	r := refusals{all: map[refusal]*tally{}, wake: make(chan struct{}, 1)}
+	r := refusals{all: map[refusal]*tally{}, homes: map[device.HomeID]int{}, wake: make(chan struct{}, 1)}
 	now := time.Now()
 	for i := range 3 * knownRefusals {
 		r.refuse(fmt.Sprint("stranger-", i), device.Gateway, "192.0.2.1", "connect: credential")
@@ -75,7 +75,7 @@ func TestRefusalsOfStrangers(t *testing.T) {
 	if more := r.take(now.Add(time.Minute)); len(more) != 0 {
 		t.Errorf("%d more in the same hour", len(more))
 	}
-	r = refusals{all: map[refusal]*tally{}, wake: make(chan struct{}, 1)}
+	r = refusals{all: map[refusal]*tally{}, homes: map[device.HomeID]int{}, wake: make(chan struct{}, 1)}
 	for range 7 {
 		r.refuse("tv-1", 1, "", "subscribe")
 	}

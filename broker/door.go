@@ -160,7 +160,7 @@ func open(desk Desk, who registrar, o Options, log *slog.Logger) (*Door, error) 
 	}
 	d.origins.most = max(knownStrikers, 2*o.MaxConnections)
 	d.storms.most, d.rushes.most = knownStrikers, knownStrikers
-	d.refusals.all, d.refusals.wake = map[refusal]*tally{}, make(chan struct{}, 1)
+	d.refusals.all, d.refusals.homes, d.refusals.wake = map[refusal]*tally{}, map[device.HomeID]int{}, make(chan struct{}, 1)
 	d.count = newCounters(d)
 	d.server = mqtt.New(&mqtt.Options{
 		Capabilities: &mqtt.Capabilities{

@@ -24,7 +24,9 @@ type link struct {
 	home      device.HomeID
 	household *household // nil: not counted
 	heard     counter
-	issued    time.Time // its credential
+	proof     registry.Proof // what it has logged in with
+	keyed     bool           // which is a key
+	issued    time.Time      // and when that was issued
 
 	covered    map[wire.Leaf]bool // what is subscribed to, also "dn/#"; reading goroutine only
 	subscribed bool               // the Desk was told so; reading goroutine only
@@ -58,7 +60,7 @@ func (h *hook) admitDevice(c *conn, cl *mqtt.Client, id device.ID, p registry.Pr
 			return fmt.Errorf("log in device %s: %w", id, denyUnknown(err))
 		}
 	}
-	l := &link{place: d.newPlace(c, cl), device: id, home: dev.Home, issued: dev.Issued.Time(), covered: map[wire.Leaf]bool{}, sides: map[*side]struct{}{}}
+	l := &link{place: d.newPlace(c, cl), device: id, home: dev.Home, proof: p, keyed: c.identity != nil && p.Is(registry.Key(c.identity.Key)), issued: dev.Issued.Time(), covered: map[wire.Leaf]bool{}, sides: map[*side]struct{}{}}
 	if err := l.claim(); err != nil {
 		return err
 	}
@@ -79,7 +81,10 @@ func (h *hook) admitDevice(c *conn, cl *mqtt.Client, id device.ID, p registry.Pr
 	d.mu.Lock()
 	d.links[id] = l
 	d.mu.Unlock()
-	return nil
+	// From here on whoever takes the credential away ends this connection. It may have been taken away
+	// between the first look and here.
+	_, err = d.identify(id, p)
+	return err
 }
 
 // identify finds the device that calls itself id and shows p.
@@ -284,7 +289,7 @@ func (l *link) take(n *counter, topic string, payload []byte) (leaf wire.Leaf, s
 			return "", 0, notYours
 		}
 		if leaf == wire.UpKey {
-			seq, err = l.door.rekey(l.device, l, payload)
+			seq, err = l.door.rekey(l.device, l.proof, l, payload)
 			return leaf, seq, err
 		}
 		f, err := wire.DecodeJoin(payload)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Instant is a point in time in milliseconds since the Unix epoch, UTC. The zero
@@ -94,6 +95,12 @@ func IsApplicant(s string) bool {
 		}
 	}
 	return true
+}
+
+// Printable reports whether r may stand in a name: no control or line, nothing that changes the
+// direction of what follows, and not what stands for a character that could not be read.
+func Printable(r rune) bool {
+	return !unicode.IsControl(r) && !unicode.Is(unicode.Bidi_Control, r) && !unicode.In(r, unicode.Zl, unicode.Zp) && r != 0xfeff && r != 0xfffd
 }
 
 func slug(s string) bool {

@@ -96,8 +96,13 @@ type (
 	}
 	// CAs is the gateway's certificate authority.
 	CAs struct {
-		Path string         `json:"path"` // what clients trust
-		CAs  []authority.CA `json:"cas"`
+		Path   string         `json:"path"` // what clients trust
+		CAs    []authority.CA `json:"cas"`
+		Behind int            `json:"behind"` // devices that have no certificate of the newest yet
+	}
+	// Retire ends a rotation of the authority.
+	Retire struct {
+		Anyway bool `json:"anyway"` // also if devices are locked out by it
 	}
 	// Exported is the authority's private key.
 	Exported struct {
@@ -248,11 +253,22 @@ func (o *Operators) verbs(gateway Gateway) http.Handler {
 	verb(o, mux, "audit", func(ctx context.Context, d *delivery.Desk, in delivery.AuditAsked) ([]delivery.AuditEntry, error) {
 		return d.Audit(ctx, in)
 	})
-	verb(o, mux, "ca/show", func(context.Context, *delivery.Desk, None) (CAs, error) { return o.cas(), nil })
+	verb(o, mux, "ca/show", func(ctx context.Context, d *delivery.Desk, _ None) (CAs, error) {
+		all := o.cas()
+		n, err := o.behind(ctx, d)
+		all.Behind = n
+		return all, err
+	})
 	verb(o, mux, "ca/rotate", func(_ context.Context, d *delivery.Desk, _ None) (CAs, error) {
 		return o.authority(d, "rotated", o.ca.Rotate)
 	})
-	verb(o, mux, "ca/retire", func(_ context.Context, d *delivery.Desk, _ None) (CAs, error) {
+	verb(o, mux, "ca/retire", func(ctx context.Context, d *delivery.Desk, in Retire) (CAs, error) {
+		if n, err := o.behind(ctx, d); err != nil {
+			return CAs{}, err
+		} else if n > 0 && !in.Anyway {
+			return CAs{}, &Problem{Type: "about:blank", Title: "Conflict", Status: http.StatusConflict,
+				Detail: fmt.Sprintf("%d devices have not taken a certificate of the new authority yet and would be locked out: wait until they have been here, or --anyway", n)}
+		}
 		return o.authority(d, "retired", func(time.Time) error { return o.ca.Retire() })
 	})
 	verb(o, mux, "ca/export", func(_ context.Context, d *delivery.Desk, _ None) (Exported, error) {
@@ -287,7 +303,22 @@ func (o *Operators) verbs(gateway Gateway) http.Handler {
 	return mux
 }
 
-func (o *Operators) cas() CAs { return CAs{o.ca.Path(), o.ca.Status()} }
+func (o *Operators) cas() CAs { return CAs{Path: o.ca.Path(), CAs: o.ca.Status()} }
+
+// behind counts the devices that have not followed a rotation that goes on.
+func (o *Operators) behind(ctx context.Context, d *delivery.Desk) (int, error) {
+	all := o.ca.Status()
+	if len(all) < 2 {
+		return 0, nil
+	}
+	newest := all[0].NotBefore
+	for _, ca := range all {
+		if ca.NotBefore.After(newest) {
+			newest = ca.NotBefore
+		}
+	}
+	return d.Behind(ctx, device.At(newest.Add(24*time.Hour))) // a CA begins a day before it is made
+}
 
 // authority changes the certificate authority, writes that down, and asks devices for new keys.
 func (o *Operators) authority(d *delivery.Desk, what string, change func(time.Time) error) (CAs, error) {

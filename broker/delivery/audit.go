@@ -55,6 +55,12 @@ func (d *Desk) AuthorityChanged(what string) error {
 	})
 }
 
+// Behind counts the devices whose certificates were issued before then.
+func (d *Desk) Behind(ctx context.Context, then device.Instant) (n int, err error) {
+	err = d.db.View(ctx, func(tx *store.Tx) error { n, err = registry.Behind(tx, then); return err })
+	return n, err
+}
+
 // applyNothing projects the facts that are for the audit alone.
 func applyNothing(_ *store.Apply, e store.Event) (mine bool, err error) {
 	switch e.Kind {

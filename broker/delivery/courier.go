@@ -66,6 +66,7 @@ func (d *Desk) watch(ctx context.Context) error {
 		}
 		d.expire(now)
 		d.dismiss(now)
+		d.entrance.sweep()
 		wait := d.queue.fire(time.Now())
 		timer.Reset(min(wait, time.Second))
 		select {

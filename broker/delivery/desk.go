@@ -13,9 +13,12 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"porchlight/device"
 	"porchlight/device/authority"
@@ -119,7 +122,8 @@ func NewDesk(db *store.DB, o Options, log *slog.Logger) (*Desk, error) {
 		listeners: map[offer]map[*home]bool{}, brands: map[device.BrandID]registry.Brand{}, inForce: map[device.BrandID]int{}, back: map[device.MessageID]device.Instant{},
 	}}
 	d.entrance.windows, d.entrance.applicants = map[device.HomeID]*joining{}, map[string]*applicant{}
-	d.entrance.answers, d.entrance.asked = map[string]answered{}, map[device.ID]time.Time{}
+	d.entrance.answers, d.entrance.asked, d.entrance.challenges = map[string]answered{}, map[device.ID]time.Time{}, map[any]*challenges{}
+	d.entrance.notes = rate.NewLimiter(rate.Every(time.Minute), 20)
 	d.wiping = map[device.ID]chan struct{}{}
 	d.queue.init()
 	err := db.View(context.Background(), func(tx *store.Tx) error {
@@ -279,7 +283,7 @@ func (d *Desk) Accept(ctx context.Context, b registry.Brand, key string, s Submi
 			return invalid
 		}
 		if !place { // a unit may be run twice
-			if err := d.reserve(b); err != nil {
+			if err := d.reserve(b, s.Purpose.String()); err != nil {
 				return err
 			}
 			place = true
@@ -314,10 +318,14 @@ func (d *Desk) Accept(ctx context.Context, b registry.Brand, key string, s Submi
 	return a, nil
 }
 
-// reserve takes a place among a brand's messages in force.
-func (d *Desk) reserve(b registry.Brand) error {
+// reserve takes a place among a brand's messages in force. It fails if the brand has taken the
+// purpose back since it logged in.
+func (d *Desk) reserve(b registry.Brand, purpose string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if now, ok := d.brands[b.ID]; ok && !slices.Contains(now.Purposes, purpose) {
+		return Invalid{{"purpose", "declared", "is " + purpose + ", which this brand has not declared", "use one of " + strings.Join(now.Purposes, ", ")}}
+	}
 	if d.inForce[b.ID] >= b.Quota {
 		return ErrQuota
 	}

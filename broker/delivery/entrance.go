@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base32"
 	"errors"
 	"fmt"
@@ -12,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"porchlight/device"
 	"porchlight/device/authority"
@@ -22,9 +26,10 @@ import (
 
 // What doors branch on when a device asks to be let in.
 var (
-	ErrClosed = errors.New("nobody is adding a device just now")
-	ErrFull   = errors.New("too many devices ask to be let in just now")
-	ErrCode   = errors.New("that is not its code")
+	ErrClosed   = errors.New("nobody is adding a device just now")
+	ErrFull     = errors.New("too many devices ask to be let in just now")
+	ErrCode     = errors.New("that is not its code")
+	ErrKeyTaken = errors.New("it is turned away, to make a new one")
 )
 
 const (
@@ -33,7 +38,7 @@ const (
 	rotatingFor   = 7 * 24 * time.Hour
 	revealWithin  = 30 * time.Second // from the log-in of an applicant
 	maxTries      = 3
-	maxChallenges = 30 // of one window
+	maxChallenges = 30 // in 15 minutes, of one home
 	maxCodes      = 64 // one-time codes of homes at one time
 )
 
@@ -43,9 +48,11 @@ type entrance struct {
 	mu         sync.Mutex // taken with a home's lock held, never the reverse
 	windows    map[device.HomeID]*joining
 	codes      []homeCode
+	notes      *rate.Limiter         // wrong codes of homes, for the audit
 	applicants map[string]*applicant // by client ID
 	answers    map[string]answered   // the same, for those whose answer may be lost
 	asked      map[device.ID]time.Time
+	challenges map[any]*challenges // by address, and by home; of the last 15 minutes
 }
 
 // joining is a window: a person of this home is adding a device.
@@ -55,8 +62,6 @@ type joining struct {
 	from  string    // where the person is; "": at the gateway itself
 	link  Link      // of the device on which it was opened; nil: the operator's
 	owner device.ID // that device
-
-	challenges int // that were made
 }
 
 // homeCode lets the first trusted device of a home in.
@@ -97,6 +102,12 @@ func (w *joining) sees(from string) bool {
 	}
 	a, errA := netip.ParseAddr(w.from)
 	b, errB := netip.ParseAddr(from)
+	if a, b := a.Unmap(), b.Unmap(); errA == nil && errB == nil && a.Is6() && b.Is6() {
+		p, _ := a.Prefix(64) // what one home has
+		if p.Contains(b) {
+			return true
+		}
+	}
 	near := func(ip netip.Addr) bool { return ip.IsPrivate() || ip.IsLoopback() || ip.IsLinkLocalUnicast() }
 	return errA == nil && errB == nil && near(a.Unmap()) && near(b.Unmap())
 }
@@ -141,19 +152,48 @@ func (e *entrance) room(from string) bool {
 			return true
 		}
 	}
-	return len(e.applicants) < wire.MaxApplicants*len(e.codes)
+	near := 0
+	for _, a := range e.applicants {
+		if a.from == from {
+			near++
+		}
+	}
+	return len(e.codes) > 0 && near < wire.MaxApplicants && len(e.applicants) < 16*(len(e.codes)+len(e.windows))
 }
 
 // challenge counts a challenge; ok is false when there have been too many. Whoever stands between a
 // device and the gateway knows the code on its screen, and could ask again and again until the
 // gateway's is the same.
 func (e *entrance) challenge(from string) (ok bool) {
+	now := time.Now()
+	of := []any{from}
 	for _, w := range e.seeing(from) {
-		if w.challenges++; w.challenges <= maxChallenges {
-			ok = true
+		of = append(of, w.home)
+	}
+	for _, who := range of {
+		b := e.challenges[who]
+		if b == nil || now.Sub(b.since) > windowOpen {
+			b = &challenges{since: now}
+			e.challenges[who] = b
+		}
+		most := maxChallenges
+		if who == any(from) {
+			most /= 2 // one address leaves some to others
+		}
+		if b.n >= most {
+			return false
 		}
 	}
-	return ok
+	for _, who := range of {
+		e.challenges[who].n++
+	}
+	return len(of) > 1
+}
+
+// challenges are those that were made to one address, or of which one home could see the answer.
+type challenges struct {
+	n     int
+	since time.Time
 }
 
 // seeing lists the windows at which a device that asks from there is seen.
@@ -212,7 +252,7 @@ func (d *Desk) Apply(id string, link Link, f wire.Apply) error {
 		return a.send(wire.Challenge{Nonce: a.binding.NonceG})
 	}
 	if f.Way != wire.ByHome && !again && !e.challenge(a.from) {
-		e.end(a, wire.Full, "too many devices have asked at this window: close it and open it again")
+		e.end(a, wire.Full, "too many devices have asked: wait a quarter of an hour")
 		return nil
 	}
 	a.binding.NonceG = make([]byte, wire.NonceSize)
@@ -257,6 +297,9 @@ func (d *Desk) Reveal(id string, link Link, f wire.Reveal) error {
 		// Not under this lock: the home's comes before it.
 		go d.admitFirst(a, c)
 		return nil
+	}
+	if e.notes.Allow() {
+		go d.note(device.Gateway, registry.Rejection{Applicant: a.id, From: a.from, Why: "wrong code of a home"})
 	}
 	e.end(a, wire.Unproven, "the home's code is wrong or over, or somebody stands between")
 	return nil
@@ -319,15 +362,19 @@ func (e *entrance) admit(a *applicant, f wire.Admitted) {
 // tell tells those who have a window open what is in it. The caller holds e.mu.
 func (e *entrance) tell(from string, outcome *wire.JoinOutcome) {
 	for _, w := range e.seeing(from) {
-		e.show(w, outcome)
+		e.show(w, true, outcome)
 	}
 }
 
-func (e *entrance) show(w *joining, outcome *wire.JoinOutcome) {
+// show tells the device at w what is in it, and what came of the last act.
+func (e *entrance) show(w *joining, open bool, outcome *wire.JoinOutcome) {
 	if w.link == nil {
 		return
 	}
-	f := wire.Window{Until: uint64(w.until.UnixMilli()), Applicants: e.list(w), Outcome: outcome}
+	f := wire.Window{Applicants: []wire.Applicant{}, Outcome: outcome}
+	if open {
+		f.Until, f.Applicants = uint64(w.until.UnixMilli()), e.list(w)
+	}
 	if raw, err := wire.Encode(f); err == nil {
 		_ = w.link.Send(Frame{Leaf: wire.DnJoin, Payload: raw}) // whoever is away asks again
 	}
@@ -349,6 +396,13 @@ func (e *entrance) list(w *joining) []wire.Applicant {
 	return list
 }
 
+// sweep is lapse for those who do not hold the lock.
+func (e *entrance) sweep() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.lapse(time.Now())
+}
+
 // lapse ends what is over. The caller holds e.mu.
 func (e *entrance) lapse(now time.Time) {
 	for id, w := range e.windows {
@@ -361,6 +415,11 @@ func (e *entrance) lapse(now time.Time) {
 	for id, was := range e.answers {
 		if now.After(was.until) {
 			delete(e.answers, id)
+		}
+	}
+	for who, b := range e.challenges {
+		if now.Sub(b.since) > windowOpen {
+			delete(e.challenges, who)
 		}
 	}
 	for id, at := range e.asked {
@@ -380,14 +439,7 @@ func (e *entrance) lapse(now time.Time) {
 }
 
 // closed tells the device on which a window was opened that it is over. The caller holds e.mu.
-func (e *entrance) closed(w *joining) {
-	if w.link == nil {
-		return
-	}
-	if raw, err := wire.Encode(wire.Window{Applicants: []wire.Applicant{}}); err == nil {
-		_ = w.link.Send(Frame{Leaf: wire.DnJoin, Payload: raw})
-	}
-}
+func (e *entrance) closed(w *joining) { e.show(w, false, nil) }
 
 // Admission is what a person says of a device that is let in.
 type Admission struct {
@@ -430,7 +482,7 @@ func (d *Desk) letIn(h *home, id, code string, say Admission) (device.ID, error)
 			err = fmt.Errorf("applicant %s: %w, for the third time: it must begin again", id, ErrCode)
 		} else {
 			e.tell(a.from, nil)
-			err = fmt.Errorf("applicant %s: %w", id, ErrCode)
+			err = fmt.Errorf("applicant %s: %w; tries left: %d", id, ErrCode, maxTries-a.wrong)
 		}
 		e.mu.Unlock()
 		d.note(h.id, registry.Rejection{Applicant: a.id, From: a.from, Why: "wrong code"})
@@ -463,11 +515,19 @@ func (d *Desk) admitted(h *home, a *applicant, say Admission) (device.ID, error)
 	if dev.Name == "" {
 		dev.Name = dev.Class.String()
 	}
-	answer := wire.Admitted{ID: dev.ID, CAs: d.o.Authority.CAs(), Name: authority.ServerName, Clock: uint64(d.o.Now())}
+	answer := wire.Admitted{ID: dev.ID, CAs: firstOf(d.o.Authority.CAs(), a.binding.CA), Name: authority.ServerName, Clock: uint64(d.o.Now())}
 	var proof registry.Proof
+	again := false
 	if a.spki != nil {
 		proof = registry.Key(a.binding.Device)
-		var err error
+		// It may have been let in before, and the gateway have started anew before it knew.
+		waits, err := d.waiting(h.id, proof)
+		if err != nil {
+			return "", fmt.Errorf("let a device in: %w", err)
+		}
+		if again = waits != ""; again {
+			dev.ID, answer.ID = waits, waits
+		}
 		if answer.Certificate, _, err = d.o.Authority.Issue(dev.ID, a.spki, time.Now()); err != nil {
 			return "", fmt.Errorf("let a device in: %w", err)
 		}
@@ -477,6 +537,9 @@ func (d *Desk) admitted(h *home, a *applicant, say Admission) (device.ID, error)
 	}
 	origin := registry.Origin{Applicant: a.id, From: a.from, Way: int(a.apply.Way), Wrong: a.wrong}
 	err := d.record(h, func(tx *store.Tx) (err error) {
+		if again {
+			return nil
+		}
 		if say.Room != "" {
 			r, err := registry.AddRoom(tx, h.id, say.Room)
 			if err != nil {
@@ -494,6 +557,15 @@ func (d *Desk) admitted(h *home, a *applicant, say Admission) (device.ID, error)
 		}
 		return registry.Admit(tx, dev, proof, tx.Now.Add(pendingFor), &origin)
 	})
+	switch {
+	case errors.Is(err, registry.ErrTaken): // its key is another's, or was its own before
+		d.entrance.mu.Lock()
+		d.entrance.end(a, wire.Unusable, "this key is in use: make a new one")
+		d.entrance.mu.Unlock()
+		return "", fmt.Errorf("let a device in: it has the key of another device: %w", ErrKeyTaken)
+	case errors.Is(err, registry.ErrUnknown):
+		err = fmt.Errorf("%w: nobody here has that number: %d", registry.ErrInvalid, say.Owner)
+	}
 	if err != nil {
 		return "", fmt.Errorf("let a device in: %w", err)
 	}
@@ -503,8 +575,28 @@ func (d *Desk) admitted(h *home, a *applicant, say Admission) (device.ID, error)
 	defer e.mu.Unlock()
 	e.answers[a.id] = answered{answer, a.binding.Device, a.apply.Commit, a.binding.NonceG, time.Now().Add(pendingFor)}
 	e.admit(a, answer)
-	e.tell(a.from, &wire.JoinOutcome{Applicant: a.id, Result: wire.JoinAdmitted, Device: dev.ID})
+	e.tell(a.from, nil)
 	return dev.ID, nil
+}
+
+// waiting is the device of a home that was let in with p and has not logged in yet; "" if there is
+// none.
+func (d *Desk) waiting(home device.HomeID, p registry.Proof) (id device.ID, err error) {
+	err = d.db.View(context.Background(), func(tx *store.Tx) error { id, err = registry.Waiting(tx, home, p); return err })
+	return id, err
+}
+
+// firstOf puts the authority with that key first, which is the one that the device has seen.
+func firstOf(cas [][]byte, key [wire.HashSize]byte) [][]byte {
+	rank := func(der []byte) int {
+		ca, err := x509.ParseCertificate(der)
+		if err == nil && sha256.Sum256(ca.RawSubjectPublicKeyInfo) == key {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(cas, func(a, b []byte) int { return rank(a) - rank(b) })
+	return cas
 }
 
 // openWindow opens the window of a home, or keeps it open. The caller holds h.mu.
@@ -525,9 +617,6 @@ func (d *Desk) openWindow(h *home, w joining) (*joining, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	w.home, w.until = h.id, time.Now().Add(windowOpen)
-	if now != nil {
-		w.challenges = now.challenges
-	}
 	e.windows[h.id] = &w
 	return &w, nil
 }
@@ -547,6 +636,12 @@ func (d *Desk) Join(dev device.ID, link Link, f wire.Join) error {
 			e.shut(h.id)
 			return nil
 		case wire.JoinOpen:
+			e.mu.Lock()
+			news := e.windows[h.id] == nil
+			e.mu.Unlock()
+			if news && !s.facts.Allow() {
+				return fmt.Errorf("up/join: %w", ErrOften)
+			}
 			if _, err := d.openWindow(h, joining{from: link.From(), link: link, owner: dev}); err != nil {
 				return err
 			}
@@ -555,25 +650,30 @@ func (d *Desk) Join(dev device.ID, link Link, f wire.Join) error {
 			d.reject(h.id, f.Applicant)
 		case wire.JoinAdmit:
 			say := Admission{Name: f.Name, Room: f.Room, Owner: device.PersonID(f.Person), Until: device.Instant(f.Until), Controller: f.Controller}
-			_, err := d.letIn(h, f.Applicant, f.Code, say)
+			id, err := d.letIn(h, f.Applicant, f.Code, say)
 			switch {
 			case err == nil:
-				return nil // admitted has told
+				outcome.Result, outcome.Device = wire.JoinAdmitted, id
 			case errors.Is(err, ErrCode):
 				outcome.Result = wire.JoinWrong
-			case errors.Is(err, registry.ErrUnknown):
+			case errors.Is(err, registry.ErrUnknown), errors.Is(err, ErrKeyTaken):
 			default:
 				return fmt.Errorf("up/join: %w", err)
 			}
 		}
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		if w := e.windows[h.id]; w != nil {
-			if w.owner == dev {
-				w.link = link // it may have come back
-			}
-			e.show(w, outcome)
+		w := e.windows[h.id]
+		if w != nil && w.owner == dev {
+			w.link = link // it may have come back
 		}
+		// Whoever did it is told, also where another device has opened the window, or it has closed.
+		here := joining{home: h.id}
+		if w != nil {
+			here = *w
+		}
+		here.link = link
+		e.show(&here, w != nil, outcome)
 		return nil
 	})
 }
@@ -739,8 +839,9 @@ const rekeyEvery = 10 * time.Second // a device may ask for a new credential
 var ErrOften = errors.New("that is too often")
 
 // Rekey gives a device a new credential beside the one that it has logged in with. The one before
-// retires when the new one is used. from is where the device is.
-func (d *Desk) Rekey(dev device.ID, from string, f wire.KeyRequest) (wire.KeyIssued, error) {
+// retires when the new one is used. p is what it has logged in with, which must still be good; from is
+// where the device is.
+func (d *Desk) Rekey(dev device.ID, p registry.Proof, from string, f wire.KeyRequest) (wire.KeyIssued, error) {
 	d = d.As(deviceAt(dev, from))
 	if d.o.Authority == nil {
 		return wire.KeyIssued{}, fmt.Errorf("up/key: %w", ErrForbidden)
@@ -772,7 +873,12 @@ func (d *Desk) Rekey(dev device.ID, from string, f wire.KeyRequest) (wire.KeyIss
 		k.Token = registry.NewToken()
 		proof = registry.Token(k.Token)
 	}
-	err := d.update(func(tx *store.Tx) error { return registry.Issue(tx, dev, proof, tx.Now.Add(rotatingFor)) })
+	err := d.update(func(tx *store.Tx) error {
+		if _, err := registry.Authenticate(tx, dev, p); err != nil {
+			return err // replaced, or removed, since it logged in
+		}
+		return registry.Issue(tx, dev, proof, tx.Now.Add(rotatingFor))
+	})
 	if errors.Is(err, registry.ErrTaken) {
 		err = fmt.Errorf("%w: up/key: that key has been used already: make a new one", wire.ErrFrame)
 	}

@@ -265,8 +265,15 @@ func TestEntranceGrinding(t *testing.T) {
 		w.home()
 		w.must(w.desk.OpenWindow(w.t.Context(), "oak"))
 		got := 0
-		for range 3 * maxChallenges {
-			s := w.stranger(wire.ByCode, "")
+		for i := range 4 * maxChallenges {
+			from := "10.0.0.1" // one address leaves some to others
+			if i >= 2*maxChallenges {
+				from = fmt.Sprint("10.0.0.", 2+i%3)
+			}
+			if i == 2*maxChallenges && got != maxChallenges/2 {
+				t.Errorf("%d challenges were made to one address, want %d", got, maxChallenges/2)
+			}
+			s := w.stranger(wire.ByCode, from)
 			w.must(w.desk.Applied(s.id, s.up))
 			w.must(w.desk.Apply(s.id, s.up, s.apply))
 			if e := s.heard(); e.Challenge != nil {
@@ -275,11 +282,15 @@ func TestEntranceGrinding(t *testing.T) {
 				t.Errorf("turned away: %+v", e.TurnedAway)
 			}
 			w.desk.Departed(s.id, s.up)
-			w.must(w.desk.OpenWindow(w.t.Context(), "oak")) // whoever looks on keeps it open
+			w.must(w.desk.CloseWindow(w.t.Context(), "oak")) // which is no way out
+			w.must(w.desk.OpenWindow(w.t.Context(), "oak"))
 		}
 		if got != maxChallenges {
-			t.Errorf("%d challenges were made in one window, want %d", got, maxChallenges)
+			t.Errorf("%d challenges were made at one home, want %d", got, maxChallenges)
 		}
+		w.pass(windowOpen)
+		w.must(w.desk.OpenWindow(w.t.Context(), "oak"))
+		w.must(w.stranger(wire.ByCode, "10.0.0.1").ask(""))
 	})
 }
 

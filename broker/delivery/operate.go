@@ -159,7 +159,12 @@ func (d *Desk) homeID(ctx context.Context, name string) (id device.HomeID, err e
 
 // RemoveHome ends a home. Its devices are disconnected, its choices and deliveries forgotten.
 func (d *Desk) RemoveHome(ctx context.Context, name string) error {
-	return d.named(ctx, name, func(h *home, tx *store.Tx) error { return registry.RemoveHome(tx, h.id) })
+	var id device.HomeID
+	err := d.named(ctx, name, func(h *home, tx *store.Tx) error { id = h.id; return registry.RemoveHome(tx, h.id) })
+	if err == nil {
+		d.entrance.shut(id)
+	}
+	return err
 }
 
 // Homes lists the homes.
@@ -269,6 +274,9 @@ func (d *Desk) WipeDevice(ctx context.Context, id device.ID) (confirmed bool, er
 		case <-within.C:
 			waiting = false
 		case <-ctx.Done():
+			d.mu.Lock()
+			delete(d.wiping, id)
+			d.mu.Unlock()
 			return false, ctx.Err()
 		}
 	}
@@ -279,7 +287,11 @@ func (d *Desk) WipeDevice(ctx context.Context, id device.ID) (confirmed bool, er
 	case <-done:
 		return true, nil
 	default:
-		return false, d.RemoveDevice(ctx, id)
+		err := d.RemoveDevice(ctx, id)
+		if errors.Is(err, registry.ErrUnknown) {
+			err = nil // somebody else has removed it meanwhile
+		}
+		return false, err
 	}
 }
 

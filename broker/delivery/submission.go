@@ -105,6 +105,9 @@ func ParseSubmission(raw []byte) (Submission, error) {
 	if !utf8.Valid(raw) {
 		return s, Invalid{{"body", "syntax", "is not UTF-8", "encode the JSON as UTF-8"}}
 	}
+	if err := readsOneWay(raw); err != nil {
+		return s, Invalid{{"body", "syntax", err.Error(), "name each field once, in small letters"}}
+	}
 	if bad := lookOver(raw); len(bad) > 0 {
 		return s, bad
 	}
@@ -118,6 +121,51 @@ func ParseSubmission(raw []byte) (Submission, error) {
 		return s, Invalid{explainJSON(err)}
 	}
 	return s, nil
+}
+
+// readsOneWay refuses what two readers of JSON could take for two messages: a name that occurs twice
+// in one object, and one of our names in other letters, which Go's decoder would take for it.
+func readsOneWay(raw []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	var walk func(free bool) error // free: the names are not ours
+	walk = func(free bool) error {
+		token, err := dec.Token()
+		if err != nil {
+			return nil // the decoder will say it better
+		}
+		switch token {
+		case json.Delim('{'):
+			seen := map[string]bool{}
+			for dec.More() {
+				key, err := dec.Token()
+				name, ok := key.(string)
+				if err != nil || !ok {
+					return nil
+				}
+				if seen[name] {
+					return fmt.Errorf("names %.40q twice in one object", name)
+				}
+				seen[name] = true
+				if !free && name != strings.ToLower(name) {
+					return fmt.Errorf("names %.40q, which is not a field", name)
+				}
+				if err := walk(name == "label"); err != nil {
+					return err
+				}
+			}
+		case json.Delim('['):
+			for dec.More() {
+				if err := walk(free); err != nil {
+					return err
+				}
+			}
+		default:
+			return nil
+		}
+		_, _ = dec.Token() // the end
+		return nil
+	}
+	return walk(false)
 }
 
 // lookOver names what can be seen to be wrong with the fields of a message one by one, all at once.

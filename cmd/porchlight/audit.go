@@ -57,20 +57,24 @@ type caShowCmd struct {
 }
 
 // Run shows the authorities.
-func (c *caShowCmd) Run(e *env) error { return authorities(e, "ca/show", c.JSON) }
+func (c *caShowCmd) Run(e *env) error { return authorities(e, "ca/show", api.None{}, c.JSON) }
 
 type caRotateCmd struct{}
 
 // Run rotates.
-func (c *caRotateCmd) Run(e *env) error { return authorities(e, "ca/rotate", false) }
+func (c *caRotateCmd) Run(e *env) error { return authorities(e, "ca/rotate", api.None{}, false) }
 
-type caRetireCmd struct{}
+type caRetireCmd struct {
+	Anyway bool `help:"Also if devices have not followed the rotation yet: they are locked out and must be let in anew."`
+}
 
 // Run retires.
-func (c *caRetireCmd) Run(e *env) error { return authorities(e, "ca/retire", false) }
+func (c *caRetireCmd) Run(e *env) error {
+	return authorities(e, "ca/retire", api.Retire{Anyway: c.Anyway}, false)
+}
 
-func authorities(e *env, verb string, asJSON bool) error {
-	all, err := ask[api.CAs](e, verb, api.None{})
+func authorities(e *env, verb string, in any, asJSON bool) error {
+	all, err := ask[api.CAs](e, verb, in)
 	if err != nil {
 		return err
 	}
@@ -83,7 +87,11 @@ func authorities(e *env, verb string, asJSON bool) error {
 	for _, ca := range all.CAs {
 		fmt.Fprintf(t, "%s\t%s\t%s\n", ca.Role, ca.NotAfter.Format(time.DateOnly), ca.Fingerprint)
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil || all.Behind == 0 {
+		return err
+	}
+	_, err = fmt.Fprintf(e.out, "%d devices have no certificate of the newest yet.\n", all.Behind)
+	return err
 }
 
 type caExportCmd struct{}

@@ -569,7 +569,7 @@ func (e entrance) Departed(id string, link delivery.Link) {
 func (e entrance) Join(device.ID, delivery.Link, wire.Join) error { return delivery.ErrForbidden }
 
 // Rekey is part of broker.Entrance.
-func (e entrance) Rekey(dev device.ID, _ string, f wire.KeyRequest) (k wire.KeyIssued, err error) {
+func (e entrance) Rekey(dev device.ID, _ registry.Proof, _ string, f wire.KeyRequest) (k wire.KeyIssued, err error) {
 	var key [wire.HashSize]byte
 	var spki []byte
 	if f.CSR != nil {

@@ -119,7 +119,7 @@ func window(e *env, verb, home string, asJSON bool) error {
 type enrolAdmitCmd struct {
 	Home       string     `required:"" help:"The home's name." placeholder:"HOME"`
 	Applicant  string     `arg:"" help:"Which device, as enrol list names it."`
-	Code       string     `arg:"" help:"The six digits that it shows or speaks, or the secret on its label."`
+	Code       []string   `arg:"" help:"The six digits that it shows or speaks, or the secret on its label."`
 	Name       string     `help:"What people call it; default its class." placeholder:"NAME"`
 	Room       string     `help:"Where it stands." placeholder:"ROOM"`
 	Owner      string     `help:"The person it belongs to; default everybody." placeholder:"PERSON"`
@@ -130,7 +130,7 @@ type enrolAdmitCmd struct {
 
 // Run lets a device in.
 func (c *enrolAdmitCmd) Run(e *env) error {
-	dev, err := ask[api.DeviceRef](e, "enrol/admit", api.Admit{Home: c.Home, Applicant: c.Applicant, Code: c.Code, Owner: c.Owner, Admission: delivery.Admission{
+	dev, err := ask[api.DeviceRef](e, "enrol/admit", api.Admit{Home: c.Home, Applicant: c.Applicant, Code: strings.Join(c.Code, ""), Owner: c.Owner, Admission: delivery.Admission{
 		Name: c.Name, Room: c.Room, Until: instant(c.Until), Controller: c.Controller,
 	}})
 	if err != nil {

@@ -55,6 +55,17 @@ func Token(token string) Proof { return Proof{deviceToken, Hash(token)} }
 // handshake has shown. key is the SHA-256 of its SubjectPublicKeyInfo.
 func Key(key [32]byte) Proof { return Proof{deviceKey, key[:]} }
 
+// Is reports whether p and q are the same.
+func (p Proof) Is(q Proof) bool {
+	return p.kind == q.kind && subtle.ConstantTimeCompare(p.hash, q.hash) == 1
+}
+
+// Behind counts the devices that log in with a key whose certificate was issued before then.
+func Behind(tx *store.Tx, then device.Instant) (n int, err error) {
+	err = tx.QueryRow(`SELECT count(*) FROM credential WHERE kind = ? AND state = 'active' AND at < ?`, deviceKey, then).Scan(&n)
+	return n, err
+}
+
 // State is where a credential is in its life.
 type State string
 

@@ -1,7 +1,11 @@
 package registry
 
 import (
+	"database/sql"
+	"errors"
 	"fmt"
+	"strings"
+	"unicode/utf8"
 
 	"porchlight/device"
 	"porchlight/device/store"
@@ -27,6 +31,16 @@ type Rejection struct {
 	Applicant string `json:"applicant"`
 	From      string `json:"from,omitempty"`
 	Why       string `json:"why"`
+}
+
+// Waiting is the device of a home whose credential p waits for its first use; "" if there is none.
+func Waiting(tx *store.Tx, home device.HomeID, p Proof) (id device.ID, err error) {
+	err = tx.QueryRow(`SELECT c.device FROM credential c JOIN device d ON d.id = c.device WHERE c.hash = ? AND c.kind = ? AND c.state = 'pending' AND c.until > ? AND d.home = ? AND d.removed = 0`,
+		p.hash, p.kind, tx.Now, home).Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	return id, err
 }
 
 // Open writes down that somebody in a home is adding a device.
@@ -56,7 +70,7 @@ func applyEnrolment(_ *store.Apply, e store.Event) (mine bool, err error) {
 // AddGuest adds the person whose a guest's device is: nobody has chosen anything for them. They
 // leave with their last device.
 func AddGuest(tx *store.Tx, home device.HomeID, name string) (device.PersonID, error) {
-	name, err := numbered("Guest "+name, func() ([]string, error) {
+	name, err := numbered(cutTo("Guest "+name, 64), func() ([]string, error) {
 		people, err := People(tx, home)
 		names := make([]string, len(people))
 		for i, p := range people {
@@ -97,9 +111,18 @@ func numbered(name string, taken func() ([]string, error)) (string, error) {
 		if !used[try] {
 			return try, nil
 		}
-		if len(name) > 56 {
-			name = name[:56]
-		}
+		name = cutTo(name, 56)
 		try = fmt.Sprintf("%s %d", name, i)
 	}
+}
+
+// cutTo cuts name to at most n bytes, between characters.
+func cutTo(name string, n int) string {
+	if len(name) <= n {
+		return name
+	}
+	for n > 0 && !utf8.RuneStart(name[n]) {
+		n--
+	}
+	return strings.TrimSpace(name[:n])
 }

@@ -116,7 +116,7 @@ type scanner = func(...any) error
 
 // checkName holds names to what a person can read and a command line can carry.
 func checkName(what, name string, most int) error {
-	if name == "" || len(name) > most || strings.TrimSpace(name) != name || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == 0xfffd }) {
+	if name == "" || len(name) > most || strings.TrimSpace(name) != name || strings.ContainsFunc(name, func(r rune) bool { return !device.Printable(r) }) {
 		return fmt.Errorf("%s name %.40q: %w: use 1 to %d bytes of text without control characters or space at the ends", what, name, ErrInvalid, most)
 	}
 	return nil

@@ -38,9 +38,9 @@ func (b *Birth) check() error {
 
 func (m *Model) check() error {
 	return first(
-		size("maker", m.Maker, 0, MaxName),
-		size("name", m.Name, 0, MaxName),
-		size("hardware", m.Hardware, 0, MaxName),
+		printed("maker", m.Maker),
+		printed("name", m.Name),
+		printed("hardware", m.Hardware),
 		size("serial", m.Serial, 0, maxVersion),
 	)
 }
@@ -278,6 +278,17 @@ func size(field, s string, least, most int) error {
 		return fmt.Errorf("%s is empty, %d to %d bytes allowed", field, least, most)
 	case !utf8.ValidString(s):
 		return fmt.Errorf("%s is not valid UTF-8", field)
+	}
+	return nil
+}
+
+// printed checks what is shown to people as it comes.
+func printed(field, s string) error {
+	if err := size(field, s, 0, MaxName); err != nil {
+		return err
+	}
+	if strings.ContainsFunc(s, func(r rune) bool { return !device.Printable(r) }) {
+		return fmt.Errorf("%s has characters that cannot be printed", field)
 	}
 	return nil
 }

@@ -87,6 +87,9 @@ func (t turnedAway) Error() string { return t.why }
 // more.
 var errForgotten = turnedAway{why: "what it has asked before is not known any more: it begins anew"}
 
+// errNotWanted means that a reset or a power cut came in between.
+var errNotWanted = errors.New("the connection is not wanted any more")
+
 // decideWithin is how long a person may take to make up their mind.
 const decideWithin = 15 * time.Minute
 
@@ -185,7 +188,7 @@ func (d *Device) applyWith(ctx context.Context, a application) error {
 	d.mu.Lock()
 	if d.cut || !d.fw.book.Applying.same(a) {
 		d.mu.Unlock()
-		return errors.New("the connection is not wanted any more")
+		return errNotWanted
 	}
 	d.link = l
 	d.mu.Unlock()
@@ -292,6 +295,9 @@ func (d *Device) reveal(l *link, a application, bind wire.Binding, way wire.Way)
 	}
 	if a.Key == nil {
 		err := d.with(func(time.Time) error {
+			if d.link != l {
+				return errNotWanted
+			}
 			b := d.fw.book
 			b.Applying, b.dirty = &application{Nonce: a.Nonce, Authority: bind.CA[:], Challenge: bind.NonceG}, true
 			err := b.save()
@@ -331,7 +337,7 @@ func (d *Device) admitted(l *link, a application, bind wire.Binding, server *x50
 	}
 	return d.with(func(now time.Time) error {
 		if d.link != l {
-			return errors.New("the connection is not wanted any more") // reset, or a power cut
+			return errNotWanted
 		}
 		c := credential{Key: a.Key, Certificate: m.Certificate, Token: m.Token, CAs: m.CAs}
 		if err := c.check(now); err != nil {

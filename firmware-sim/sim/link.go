@@ -272,7 +272,7 @@ func (d *Device) begin(l *link, used credential) error {
 	d.mu.Lock()
 	if d.cut || d.fw.who().ID != l.id() {
 		d.mu.Unlock()
-		return errors.New("the connection is not wanted any more")
+		return errNotWanted
 	}
 	d.link = l
 	ended := d.fw.ended(d.cfg.Now(), used)
