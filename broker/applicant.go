@@ -101,7 +101,7 @@ func (h *hook) admitEnded(c *conn, cl *mqtt.Client, id device.ID) error {
 	a := &applicant{place: d.newPlace(c, cl), id: string(id), up: wire.UpKey, dn: wire.DnKey}
 	a.take = func(payload []byte) (uint64, error) {
 		if _, err := d.o.Authority.Verify(c.shown, time.Now()); err != nil {
-			return 0, denyUnknown(registry.ErrUnknown) // its authority has ended since it logged in
+			return 0, registry.ErrUnknown // its authority has ended since it logged in
 		}
 		return d.rekey(id, registry.Key(c.identity.Key), a, payload)
 	}

@@ -578,6 +578,55 @@ func TestEndedCertificate(t *testing.T) {
 	}
 }
 
+// What is void makes nothing new, on a connection that was there before: neither for a certificate
+// that has ended nor for one that has not.
+func TestVoidCredentialMakesNoNewOne(t *testing.T) {
+	t.Parallel()
+	voids := map[string]func(h *house, id device.ID) error{
+		"replaced": func(h *house, id device.ID) error { _, err := h.ReplaceToken(t.Context(), id); return err },
+		"removed":  func(h *house, id device.ID) error { return h.RemoveDevice(t.Context(), id) },
+		"retired":  func(h *house, id device.ID) error { return errors.Join(h.ca.Rotate(time.Now()), h.ca.Retire()) },
+	}
+	for name, void := range voids {
+		t.Run(name, func(t *testing.T) {
+			h := openHouse(t)
+			h.ca.Life = 24 * time.Hour
+			n, old := h.newcomer(t)
+			c, err := n.login(h, old, n.key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Disconnect(10)
+			spki, err := x509.MarshalPKIXPublicKey(&n.key.PublicKey)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ended := old
+			if ended.Certificate, _, err = h.ca.Issue(old.ID, spki, time.Now().AddDate(0, 0, -30)); err != nil {
+				t.Fatal(err)
+			}
+			if c, err = n.login(h, ended, n.key); err != nil {
+				t.Fatal(err)
+			}
+			issued := make(chan struct{}, 8)
+			await3(t, c.Subscribe(wire.Topic(old.ID, wire.DnKey), 1, func(_ paho3.Client, m paho3.Message) {
+				if _, k, err := wire.DecodeKey(m.Payload()); err == nil && k != nil {
+					issued <- struct{}{}
+				}
+			}))
+			if err := void(h, old.ID); err != nil {
+				t.Fatal(err)
+			}
+			n.newKey()
+			c.Publish(wire.Topic(old.ID, wire.UpKey), 1, false, encode(t, wire.KeyRequest{Seq: 1, CSR: n.csr}))
+			until(t, func() bool { return !c.IsConnected() }, "its connection ends")
+			if len(issued) > 0 {
+				t.Error("a credential that is void made a new one")
+			}
+		})
+	}
+}
+
 // A certificate that was issued while the gateway's clock was ahead is that of a key that the
 // registry knows, or does not.
 func TestEarlyCertificate(t *testing.T) {

@@ -324,6 +324,41 @@ func TestEntranceSameChallenge(t *testing.T) {
 	})
 }
 
+// What was let in and has not heard of it, because the gateway ended in between, is let in as the
+// same; a key that another device has lets nobody in.
+func TestEntranceAfterRestart(t *testing.T) {
+	inEntrance(t, func(w *world) {
+		w.home()
+		w.must(w.desk.OpenWindow(w.t.Context(), "oak"))
+		s := w.stranger(wire.ByCode, "")
+		w.must(s.ask(""))
+		first, err := w.desk.LetIn(w.t.Context(), "oak", s.id, s.binding.Code(), "", Admission{})
+		w.must(err)
+		again := func() (device.ID, error) {
+			w.must(w.desk.OpenWindow(w.t.Context(), "oak"))
+			s.up = &plug{frames: make(chan Frame, 16), done: make(chan struct{})}
+			w.must(s.ask(""))
+			return w.desk.LetIn(w.t.Context(), "oak", s.id, s.binding.Code(), "", Admission{})
+		}
+		w.restart()
+		second, err := again()
+		if w.must(err); second != first || len(w.devices()) != 1 {
+			t.Errorf("let in again as %s, want %s, of %v", second, first, w.devices())
+		}
+		if a := s.heard().Admitted; a == nil || a.ID != first {
+			t.Errorf("it is told %+v", a)
+		}
+		w.must(w.desk.Used(first, 1, registry.Key(s.binding.Device), ""))
+		w.restart()
+		if _, err = again(); !errors.Is(err, ErrKeyTaken) {
+			t.Errorf("the key of a device that is at home: %v", err)
+		}
+		if e := s.heard(); e.TurnedAway == nil || e.TurnedAway.Why != wire.Unusable {
+			t.Errorf("it is told %+v", e)
+		}
+	})
+}
+
 // A guest's device has nobody's consent, and is gone at its end, with the guest.
 func TestGuest(t *testing.T) {
 	inEntrance(t, func(w *world) {
