@@ -574,3 +574,36 @@ func (l lateGone) Gone(dev device.ID, link delivery.Link) {
 	<-l.tell
 	l.sink.Gone(dev, link)
 }
+
+// The devices of one home share what it may have: connections, and what is sent in a second.
+func TestLimitsOfAHome(t *testing.T) {
+	both(t, func(t *testing.T, version byte) {
+		w := begin(t, func(o *Options) { o.PerHome = 1 })
+		first := w.login(t, "tv-1", version)
+		_, answer := w.join(t, version, connectPacket("car-1", "car-1", w.token["car-1"]))
+		if want := map[byte]byte{4: 3, 5: 0x97}[version]; answer.ReasonCode != want {
+			t.Errorf("a second device: CONNACK %#x, want %#x", answer.ReasonCode, want)
+		}
+		if w.limited(t, "home") != 1 {
+			t.Error("it is not counted")
+		}
+		first.Close()
+		until(t, func() bool {
+			_, answer := w.join(t, version, connectPacket("car-1", "car-1", w.token["car-1"]))
+			return answer.ReasonCode == 0
+		}, "there is a place once the first has left")
+	})
+	both(t, func(t *testing.T, version byte) {
+		w := begin(t, func(o *Options) { o.HomeFrames = 2 }) // 20 at once
+		tv, car := w.login(t, "tv-1", version), w.login(t, "car-1", version)
+		ping := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pingreq}}
+		for range 10 {
+			tv.send(ping)
+			tv.expect(packets.Pingresp)
+		}
+		for range 20 {
+			car.send(ping)
+		}
+		until(t, func() bool { return w.limited(t, "frames of this home") > 0 }, "the home has sent too much")
+	})
+}
