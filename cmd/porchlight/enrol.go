@@ -40,7 +40,7 @@ func (c *homeInitCmd) Run(e *env) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(e.out, "Type it on a device, or let the device scan it: it becomes the first that may let others in. It works once.\n")
+	fmt.Fprintf(e.out, "Type it on a device, or let the device scan it: it becomes the first that may let others in. It works once, and a code made before is void.\n")
 	return nil
 }
 
