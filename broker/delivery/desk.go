@@ -43,7 +43,10 @@ type Options struct {
 	Allowance time.Duration         // added to the lease for the device's clock; 0 means 2 s
 	AckWait   time.Duration         // how long a device may take to acknowledge; 0 means 20 s
 	Authority *authority.Authority  // issues certificates to devices; nil: none is let in
-	Workers   int                   // homes that are judged at the same time; 0 means 64
+	// FactsAtOnce and FactsPerMinute are what one device may cause to be written down beside receipts
+	// of what it was sent: descriptions, the ends of alarms, choices, windows. 0 means 100 and 12.
+	FactsAtOnce, FactsPerMinute int
+	Workers                     int // homes that are judged at the same time; 0 means 64
 
 	SignedOnly bool // every brand must sign its messages, not only those that have a key
 }
@@ -116,6 +119,8 @@ func NewDesk(db *store.DB, o Options, log *slog.Logger) (*Desk, error) {
 	o.Allowance = cmp.Or(o.Allowance, 2*time.Second)
 	o.AckWait = cmp.Or(o.AckWait, 20*time.Second)
 	o.Workers = cmp.Or(o.Workers, 64)
+	o.FactsAtOnce = cmp.Or(o.FactsAtOnce, 100)
+	o.FactsPerMinute = cmp.Or(o.FactsPerMinute, 12)
 	d := &Desk{hall: &hall{
 		db: db, o: o, log: log, look: make(chan struct{}, 1),
 		homes: map[device.HomeID]*home{}, links: map[Link]device.HomeID{}, force: map[device.MessageID]*policy.Message{}, offers: map[offer][]*policy.Message{},

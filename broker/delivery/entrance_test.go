@@ -453,7 +453,7 @@ func TestFactsOfADevice(t *testing.T) {
 		for i := range 400 {
 			oven.tell(map[string]any{"alarm": i%2 == 0})
 		}
-		if grew := facts() - before; grew > 2*factsAtOnce+2 {
+		if grew := facts() - before; grew > 2*w.desk.o.FactsAtOnce+2 {
 			t.Errorf("400 changes of an alarm wrote %d facts", grew)
 		}
 		on := func() bool {

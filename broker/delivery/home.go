@@ -85,13 +85,6 @@ func (s *screen) idle(wishes int64) bool {
 	return s.ready() && s.session.flight == nil && s.session.twin == wishes
 }
 
-// What one device may cause to be written down beside receipts of what it was sent: descriptions,
-// alarms, proposals, wishes.
-const (
-	factsASecond = 0.2
-	factsAtOnce  = 100
-)
-
 // silence is how long a device may take to say how it is, after its birth.
 const silence = 2 * time.Second
 
@@ -266,7 +259,7 @@ func (d *Desk) install(h *home, t tables) {
 		known[dev.ID] = true
 		s := h.screens[dev.ID]
 		if s == nil {
-			s = &screen{facts: rate.NewLimiter(factsASecond, factsAtOnce)}
+			s = &screen{facts: rate.NewLimiter(rate.Limit(d.o.FactsPerMinute)/60, d.o.FactsAtOnce)}
 			h.screens[dev.ID] = s
 		}
 		s.Device = dev

@@ -37,6 +37,7 @@ func open(tb testing.TB) *world {
 	cfg.Data = filepath.Join(tb.TempDir(), "d")
 	cfg.MQTT.Plain, cfg.MQTT.TLS, cfg.MQTT.WebSocket, cfg.HTTP.Plain, cfg.HTTP.Metrics = "127.0.0.1:0", "127.0.0.1:0", "", "127.0.0.1:0", ""
 	cfg.Brands = BrandsConfig{Rate: 1e6, Burst: 1e6}
+	cfg.Delivery.FactsAtOnce = 1 << 20 // a benchmark presses faster than a person
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan Gateway, 1), make(chan error, 1)
 	go func() { ended <- serve(ctx, cfg, nil, slog.New(slog.DiscardHandler), func(g Gateway) { ready <- g }) }()

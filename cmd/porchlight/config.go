@@ -73,10 +73,12 @@ type DiscoveryConfig struct {
 
 // DeliveryConfig is about screens.
 type DeliveryConfig struct {
-	Lease           time.Duration `yaml:"lease"`           // how long a device may keep a message without hearing from us; default 10s
-	Allowance       time.Duration `yaml:"allowance"`       // added to it for the device's clock; default 2s
-	Acknowledgement time.Duration `yaml:"acknowledgement"` // how long a device may take to acknowledge a frame; default 20s
-	Workers         int           `yaml:"workers"`         // homes that are judged at the same time; default 64
+	Lease           time.Duration `yaml:"lease"`            // how long a device may keep a message without hearing from us; default 10s
+	Allowance       time.Duration `yaml:"allowance"`        // added to it for the device's clock; default 2s
+	Acknowledgement time.Duration `yaml:"acknowledgement"`  // how long a device may take to acknowledge a frame; default 20s
+	Workers         int           `yaml:"workers"`          // homes that are judged at the same time; default 64
+	FactsAtOnce     int           `yaml:"facts_at_once"`    // that one device may cause to be written down, beside receipts; default 100
+	FactsPerMinute  int           `yaml:"facts_per_minute"` // the same in the long run; default 12
 }
 
 // BrandsConfig holds each brand to a rate, through all doors together.
@@ -104,7 +106,7 @@ func DefaultConfig() Config {
 		HTTP:      HTTPConfig{Plain: "127.0.0.1:8080", Metrics: "127.0.0.1:8081"},
 		TLS:       TLSConfig{Names: []string{}},
 		Discovery: DiscoveryConfig{On: true, Interfaces: []string{}},
-		Delivery:  DeliveryConfig{Lease: 10 * time.Second, Allowance: 2 * time.Second, Acknowledgement: 20 * time.Second, Workers: 64},
+		Delivery:  DeliveryConfig{Lease: 10 * time.Second, Allowance: 2 * time.Second, Acknowledgement: 20 * time.Second, Workers: 64, FactsAtOnce: 100, FactsPerMinute: 12},
 		Brands:    BrandsConfig{Rate: 50, Burst: 100},
 		Log:       LogConfig{Format: "text", Level: "info"},
 	}
@@ -182,6 +184,8 @@ func (c Config) faults() (all []configFault) {
 	add(c.MQTT.Outstanding > 0 && c.MQTT.Outstanding <= 65535, "mqtt.outstanding", "is %d: use 1 to 65535", c.MQTT.Outstanding)
 	add(c.MQTT.MaxConnections > 0, "mqtt.max_connections", "is %d: use 1 or more", c.MQTT.MaxConnections)
 	add(c.Delivery.Workers > 0 && c.Delivery.Workers <= 4096, "delivery.workers", "is %d: use 1 to 4096", c.Delivery.Workers)
+	add(c.Delivery.FactsAtOnce > 0, "delivery.facts_at_once", "is %d: use 1 or more", c.Delivery.FactsAtOnce)
+	add(c.Delivery.FactsPerMinute > 0, "delivery.facts_per_minute", "is %d: use 1 or more", c.Delivery.FactsPerMinute)
 	add(c.Brands.Rate > 0, "brands.rate", "is %g: use more than 0", c.Brands.Rate)
 	add(c.Brands.Burst > 0, "brands.burst", "is %d: use 1 or more", c.Brands.Burst)
 	add(c.Log.Format == "text" || c.Log.Format == "json", "log.format", "is %q: use text or json", c.Log.Format)
@@ -202,7 +206,7 @@ func (c LogConfig) logger(w io.Writer) *slog.Logger {
 }
 
 func (c DeliveryConfig) options() delivery.Options {
-	return delivery.Options{Lease: c.Lease, Allowance: c.Allowance, AckWait: c.Acknowledgement, Workers: c.Workers}
+	return delivery.Options{Lease: c.Lease, Allowance: c.Allowance, AckWait: c.Acknowledgement, Workers: c.Workers, FactsAtOnce: c.FactsAtOnce, FactsPerMinute: c.FactsPerMinute}
 }
 
 func (c MQTTConfig) options() broker.Options {
