@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"slices"
 	"strings"
 	"time"
@@ -146,22 +145,7 @@ func (a *applicant) publish(topic string, payload []byte) (wire.Leaf, uint64, er
 }
 
 // Send hands a frame to the connection, with QoS 0: whoever has lost it asks again.
-func (a *applicant) Send(f delivery.Frame) error {
-	pk := packets.Packet{
-		FixedHeader: packets.FixedHeader{Type: packets.Publish},
-		TopicName:   wire.Topic(device.ID(a.id), f.Leaf),
-		Payload:     f.Payload,
-	}
-	pk.Properties.ContentType = "application/cbor; v=1"
-	err := a.client.WritePacket(pk)
-	if errors.Is(err, mqtt.ErrConnectionClosed) || errors.Is(err, net.ErrClosed) || errors.Is(err, errSlow) {
-		return fmt.Errorf("send %s to %s: %w", f.Leaf, a.id, delivery.ErrAway)
-	}
-	if err == nil {
-		a.door.count.sent.WithLabelValues(string(f.Leaf)).Inc()
-	}
-	return err
-}
+func (a *applicant) Send(f delivery.Frame) error { return a.put(device.ID(a.id), f, 0) }
 
 // Close ends the connection. A device that was answered has a moment to read that, and to have its
 // last frame acknowledged.
@@ -274,14 +258,8 @@ func (l *link) renew(now time.Time) {
 // behind reports whether a device with a token got it before a rotation of the authority that goes
 // on: with the next one it is told whom to trust.
 func (l *link) behind() bool {
-	all := l.door.o.Authority.Status()
-	newest := all[0].NotBefore
-	for _, ca := range all {
-		if ca.NotBefore.After(newest) {
-			newest = ca.NotBefore
-		}
-	}
-	return len(all) > 1 && l.issued.Before(newest.Add(24*time.Hour)) // a CA begins a day before it is made
+	since, rotating := l.door.o.Authority.Rotating()
+	return rotating && l.issued.Before(since)
 }
 
 // Renew asks the devices that are connected and need new keys for them: after the authority has

@@ -125,16 +125,17 @@ func (d *Door) refuse(c *conn, what string) {
 	}
 	var peer string
 	var home device.HomeID
-	if c.peer != nil {
-		peer = c.peer.name()
-		if s, ok := c.peer.(*side); ok {
-			peer = string(s.link.device) // a suffix is nobody
+	switch p := c.peer.(type) {
+	case *link:
+		peer, home = string(p.device), p.home
+	case *side:
+		peer, home = string(p.link.device), p.link.home // a suffix is nobody
+	case nil:
+		if c.client != nil {
+			peer = claim(c.client.ID)
 		}
-		if h, ok := c.peer.(interface{ homeID() device.HomeID }); ok {
-			home = h.homeID()
-		}
-	} else if c.client != nil {
-		peer = claim(c.client.ID)
+	default:
+		peer = p.name()
 	}
 	d.refusals.refuse(peer, home, c.from(), what)
 }

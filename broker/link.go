@@ -3,7 +3,6 @@ package broker
 import (
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"sync"
 	"time"
@@ -127,42 +126,25 @@ func (l *link) spend(frames, bytes int) (limit string) {
 
 func (l *link) name() string { return string(l.device) }
 
-func (l *link) homeID() device.HomeID { return l.home }
-
 // Send hands a frame to the connection.
 func (l *link) Send(f delivery.Frame) error {
-	pk := packets.Packet{
-		FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: f.QoS},
-		TopicName:   wire.Topic(l.device, f.Leaf),
-		Payload:     f.Payload,
-	}
-	pk.Properties.ContentType = "application/cbor; v=1"
-	if f.Life > 0 {
-		pk.Properties.MessageExpiryInterval = uint32(max(1, min(f.Life/time.Second, 1<<31)))
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if f.QoS > 0 {
-		if l.waiting != 0 {
-			return fmt.Errorf("send %s to %s: the last frame is not acknowledged yet", f.Leaf, l.device)
-		}
-		if l.packet++; l.packet == 0 {
-			l.packet = 1
-		}
-		pk.PacketID, l.waiting = l.packet, l.packet
+	if f.QoS == 0 {
+		return l.put(l.device, f, 0)
 	}
-	err := l.client.WritePacket(pk)
-	if err == nil {
-		l.door.count.sent.WithLabelValues(string(f.Leaf)).Inc()
-		return nil
+	if l.waiting != 0 {
+		return fmt.Errorf("send %s to %s: the last frame is not acknowledged yet", f.Leaf, l.device)
 	}
-	if f.QoS > 0 {
+	if l.packet++; l.packet == 0 {
+		l.packet = 1
+	}
+	l.waiting = l.packet
+	err := l.put(l.device, f, l.packet)
+	if err != nil {
 		l.waiting = 0
 	}
-	if errors.Is(err, mqtt.ErrConnectionClosed) || errors.Is(err, net.ErrClosed) || errors.Is(err, errSlow) {
-		return fmt.Errorf("send %s to %s: %w", f.Leaf, l.device, delivery.ErrAway)
-	}
-	return fmt.Errorf("send %s to %s: %w", f.Leaf, l.device, err)
+	return err
 }
 
 // acked matches a PUBACK with the one frame that waits for it. A device that refuses the frame

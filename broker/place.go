@@ -1,6 +1,9 @@
 package broker
 
 import (
+	"errors"
+	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -8,6 +11,8 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"porchlight/broker/delivery"
+	"porchlight/device"
+	"porchlight/device/wire"
 )
 
 // place is what a device's link, a side connection and a brand's sender have in common: one
@@ -72,6 +77,30 @@ func (p *place) claim() error {
 			return errBusy
 		}
 	}
+}
+
+// put writes a frame to the connection, on a topic of to. It fails with delivery.ErrAway if the
+// connection has ended. packet is its ID with QoS 1.
+func (p *place) put(to device.ID, f delivery.Frame, packet uint16) error {
+	pk := packets.Packet{
+		FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: f.QoS},
+		TopicName:   wire.Topic(to, f.Leaf),
+		Payload:     f.Payload,
+		PacketID:    packet,
+	}
+	pk.Properties.ContentType = "application/cbor; v=1"
+	if f.Life > 0 {
+		pk.Properties.MessageExpiryInterval = uint32(max(1, min(f.Life/time.Second, 1<<31)))
+	}
+	err := p.client.WritePacket(pk)
+	switch {
+	case err == nil:
+		p.door.count.sent.WithLabelValues(string(f.Leaf)).Inc()
+		return nil
+	case errors.Is(err, mqtt.ErrConnectionClosed), errors.Is(err, net.ErrClosed), errors.Is(err, errSlow):
+		err = delivery.ErrAway
+	}
+	return fmt.Errorf("send %s to %s: %w", f.Leaf, to, err)
 }
 
 // spend takes frames and bytes from what may still be sent.

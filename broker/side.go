@@ -79,8 +79,6 @@ func (s *side) name() string { return s.client.ID }
 
 func (s *side) spend(frames, bytes int) (limit string) { return s.link.spend(frames, bytes) }
 
-func (s *side) homeID() device.HomeID { return s.link.home }
-
 func (s *side) publish(topic string, payload []byte) (wire.Leaf, uint64, error) {
 	return s.link.take(&s.heard, topic, payload)
 }

@@ -307,17 +307,11 @@ func (o *Operators) cas() CAs { return CAs{Path: o.ca.Path(), CAs: o.ca.Status()
 
 // behind counts the devices that have not followed a rotation that goes on.
 func (o *Operators) behind(ctx context.Context, d *delivery.Desk) (int, error) {
-	all := o.ca.Status()
-	if len(all) < 2 {
+	since, rotating := o.ca.Rotating()
+	if !rotating {
 		return 0, nil
 	}
-	newest := all[0].NotBefore
-	for _, ca := range all {
-		if ca.NotBefore.After(newest) {
-			newest = ca.NotBefore
-		}
-	}
-	return d.Behind(ctx, device.At(newest.Add(24*time.Hour))) // a CA begins a day before it is made
+	return d.Behind(ctx, device.At(since))
 }
 
 // authority changes the certificate authority, writes that down, and asks devices for new keys.

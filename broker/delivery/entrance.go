@@ -213,7 +213,7 @@ func (d *Desk) Departed(id string, link Link) {
 	defer e.mu.Unlock()
 	if a := e.applicants[id]; a != nil && a.link == link {
 		delete(e.applicants, id)
-		e.tell(a.from, nil)
+		e.tell(a.from)
 	}
 }
 
@@ -279,13 +279,13 @@ func (d *Desk) Reveal(id string, link Link, f wire.Reveal) error {
 	if was, ok := e.answers[id]; ok && was.key == a.binding.Device && (a.spki != nil || hmac.Equal(was.commit, a.apply.Commit)) {
 		if d.knows(was.frame.ID) {
 			was.frame.Clock = uint64(d.o.Now())
-			e.admit(a, was.frame) // the answer was lost
+			e.answer(a, was.frame) // it was lost
 			return nil
 		}
 		delete(e.answers, id) // it was removed meanwhile: this is a new application
 	}
 	if a.apply.Way != wire.ByHome {
-		e.tell(a.from, nil)
+		e.tell(a.from)
 		return nil
 	}
 	for i, c := range e.codes {
@@ -307,7 +307,8 @@ func (d *Desk) Reveal(id string, link Link, f wire.Reveal) error {
 
 // knows reports whether a device has not been removed.
 func (d *Desk) knows(id device.ID) bool {
-	return d.db.View(context.Background(), func(tx *store.Tx) error { _, err := registry.Device(tx, id); return err }) == nil
+	_, err := d.device(context.Background(), id)
+	return err == nil
 }
 
 // admitFirst lets in the device on which a home's one-time code was typed.
@@ -342,16 +343,12 @@ func (e *entrance) end(a *applicant, why wire.Why, text string) {
 	if len(text) > 200 {
 		text = strings.ToValidUTF8(text[:200], "")
 	}
-	_ = a.send(wire.TurnedAway{Why: why, Text: text}) // it may be gone already
-	a.link.Close(Done)
-	if e.applicants[a.id] == a {
-		delete(e.applicants, a.id)
-	}
-	e.tell(a.from, nil)
+	e.answer(a, wire.TurnedAway{Why: why, Text: text})
+	e.tell(a.from)
 }
 
-// admit answers an applicant. The caller holds e.mu.
-func (e *entrance) admit(a *applicant, f wire.Admitted) {
+// answer ends an application, with what came of it. The caller holds e.mu.
+func (e *entrance) answer(a *applicant, f any) {
 	_ = a.send(f) // if it is lost, the device asks again
 	a.link.Close(Done)
 	if e.applicants[a.id] == a {
@@ -359,10 +356,11 @@ func (e *entrance) admit(a *applicant, f wire.Admitted) {
 	}
 }
 
-// tell tells those who have a window open what is in it. The caller holds e.mu.
-func (e *entrance) tell(from string, outcome *wire.JoinOutcome) {
+// tell tells those who have a window open, where a device that asks from there is seen, what is in
+// it. The caller holds e.mu.
+func (e *entrance) tell(from string) {
 	for _, w := range e.seeing(from) {
-		e.show(w, true, outcome)
+		e.show(w, true, nil)
 	}
 }
 
@@ -481,7 +479,7 @@ func (d *Desk) letIn(h *home, id, code string, say Admission) (device.ID, error)
 			e.end(a, wire.Tries, "")
 			err = fmt.Errorf("applicant %s: %w, for the third time: it must begin again", id, ErrCode)
 		} else {
-			e.tell(a.from, nil)
+			e.tell(a.from)
 			err = fmt.Errorf("applicant %s: %w; tries left: %d", id, ErrCode, maxTries-a.wrong)
 		}
 		e.mu.Unlock()
@@ -510,7 +508,7 @@ func (d *Desk) note(home device.HomeID, r registry.Rejection) {
 func (d *Desk) admitted(h *home, a *applicant, say Admission) (device.ID, error) {
 	dev := device.Device{
 		ID: device.NewID(), Home: h.id, Class: a.apply.Class, Name: say.Name, Owner: say.Owner, Until: say.Until, Controller: say.Controller,
-		Model: device.Model{Maker: a.apply.Model.Maker, Name: a.apply.Model.Name, Hardware: a.apply.Model.Hardware},
+		Model: model(a.apply.Model),
 	}
 	if dev.Name == "" {
 		dev.Name = dev.Class.String()
@@ -540,17 +538,8 @@ func (d *Desk) admitted(h *home, a *applicant, say Admission) (device.ID, error)
 		if again {
 			return nil
 		}
-		if say.Room != "" {
-			r, err := registry.AddRoom(tx, h.id, say.Room)
-			if err != nil {
-				return err
-			}
-			dev.Room = r.ID
-		}
-		if dev.Until != 0 && dev.Owner == device.Household {
-			if dev.Owner, err = registry.AddGuest(tx, h.id, dev.Name); err != nil {
-				return err
-			}
+		if err = moveIn(tx, &dev, say.Room); err != nil {
+			return err
 		}
 		if dev.Name, err = registry.FreeName(tx, h.id, dev.Name); err != nil {
 			return err
@@ -574,8 +563,8 @@ func (d *Desk) admitted(h *home, a *applicant, say Admission) (device.ID, error)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.answers[a.id] = answered{answer, a.binding.Device, a.apply.Commit, a.binding.NonceG, time.Now().Add(pendingFor)}
-	e.admit(a, answer)
-	e.tell(a.from, nil)
+	e.answer(a, answer)
+	e.tell(a.from)
 	return dev.ID, nil
 }
 
@@ -600,9 +589,9 @@ func firstOf(cas [][]byte, key [wire.HashSize]byte) [][]byte {
 }
 
 // openWindow opens the window of a home, or keeps it open. The caller holds h.mu.
-func (d *Desk) openWindow(h *home, w joining) (*joining, error) {
+func (d *Desk) openWindow(h *home, w joining) error {
 	if d.o.Authority == nil {
-		return nil, fmt.Errorf("open the window: %w: this gateway has no certificate authority", ErrClosed)
+		return fmt.Errorf("open the window: %w: this gateway has no certificate authority", ErrClosed)
 	}
 	e := &d.entrance
 	e.mu.Lock()
@@ -611,14 +600,14 @@ func (d *Desk) openWindow(h *home, w joining) (*joining, error) {
 	e.mu.Unlock()
 	if now == nil {
 		if err := d.update(func(tx *store.Tx) error { return registry.Open(tx, h.id) }); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	w.home, w.until = h.id, time.Now().Add(windowOpen)
 	e.windows[h.id] = &w
-	return &w, nil
+	return nil
 }
 
 // Join takes in what a person does on a trusted device to let another in. It fails with
@@ -642,7 +631,7 @@ func (d *Desk) Join(dev device.ID, link Link, f wire.Join) error {
 			if news && !s.facts.Allow() {
 				return fmt.Errorf("up/join: %w", ErrOften)
 			}
-			if _, err := d.openWindow(h, joining{from: link.From(), link: link, owner: dev}); err != nil {
+			if err := d.openWindow(h, joining{from: link.From(), link: link, owner: dev}); err != nil {
 				return err
 			}
 			outcome = nil
@@ -766,7 +755,7 @@ func (d *Desk) OpenWindow(ctx context.Context, homeName string) error {
 	if err != nil {
 		return err
 	}
-	return d.in(id, func(h *home) error { _, err := d.openWindow(h, joining{}); return err })
+	return d.in(id, func(h *home) error { return d.openWindow(h, joining{}) })
 }
 
 // CloseWindow closes it.

@@ -99,13 +99,6 @@ func enrol(tx *store.Tx, home device.HomeID, spec DeviceSpec) (Enrolled, error) 
 	if dev.Name == "" {
 		dev.Name = spec.Class.String()
 	}
-	if spec.Room != "" {
-		r, err := registry.AddRoom(tx, home, spec.Room)
-		if err != nil {
-			return Enrolled{}, err
-		}
-		dev.Room = r.ID
-	}
 	if spec.Owner != "" {
 		p, err := personByName(tx, home, spec.Owner)
 		if err != nil {
@@ -113,15 +106,29 @@ func enrol(tx *store.Tx, home device.HomeID, spec DeviceSpec) (Enrolled, error) 
 		}
 		dev.Owner = p.ID
 	}
-	if dev.Until != 0 && dev.Owner == device.Household {
-		guest, err := registry.AddGuest(tx, home, dev.Name)
-		if err != nil {
-			return Enrolled{}, err
-		}
-		dev.Owner = guest
+	if err := moveIn(tx, &dev, spec.Room); err != nil {
+		return Enrolled{}, err
 	}
 	token := registry.NewToken()
 	return Enrolled{dev, token}, registry.AddDevice(tx, dev, token)
+}
+
+// moveIn gives a device that is to be added its room, which is made if it is not there, and a guest's
+// its guest.
+func moveIn(tx *store.Tx, dev *device.Device, room string) error {
+	if room != "" {
+		r, err := registry.AddRoom(tx, dev.Home, room)
+		if err != nil {
+			return err
+		}
+		dev.Room = r.ID
+	}
+	if dev.Until == 0 || dev.Owner != device.Household {
+		return nil
+	}
+	guest, err := registry.AddGuest(tx, dev.Home, dev.Name)
+	dev.Owner = guest
+	return err
 }
 
 func personByName(tx *store.Tx, home device.HomeID, name string) (registry.Person, error) {
@@ -209,14 +216,19 @@ func (d *Desk) AddDevice(ctx context.Context, homeName string, spec DeviceSpec) 
 	return e, err
 }
 
+// device finds a device that has not been removed.
+func (d *Desk) device(ctx context.Context, id device.ID) (dev device.Device, err error) {
+	err = d.db.View(ctx, func(tx *store.Tx) (err error) { dev, err = registry.Device(tx, id); return err })
+	return dev, err
+}
+
 // RemoveDevice removes a device: it is disconnected and its credential is void.
 func (d *Desk) RemoveDevice(ctx context.Context, id device.ID) error {
 	return d.removeDevice(ctx, id, registry.ByOperator)
 }
 
 func (d *Desk) removeDevice(ctx context.Context, id device.ID, why registry.Removal) error {
-	var dev device.Device
-	err := d.db.View(ctx, func(tx *store.Tx) (err error) { dev, err = registry.Device(tx, id); return err })
+	dev, err := d.device(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -231,8 +243,7 @@ const wipeWithin = 30 * time.Second
 // WipeDevice tells a device to forget everything, and removes it: at once if it is away, or when
 // it has not said within 30 s that it did. confirmed reports whether it said so.
 func (d *Desk) WipeDevice(ctx context.Context, id device.ID) (confirmed bool, err error) {
-	var dev device.Device
-	err = d.db.View(ctx, func(tx *store.Tx) (err error) { dev, err = registry.Device(tx, id); return err })
+	dev, err := d.device(ctx, id)
 	if err != nil {
 		return false, err
 	}
@@ -298,8 +309,7 @@ func (d *Desk) WipeDevice(ctx context.Context, id device.ID) (confirmed bool, er
 // ReplaceToken gives a device a new token, which is the only credential of it from now on; its
 // connection is ended.
 func (d *Desk) ReplaceToken(ctx context.Context, id device.ID) (e Enrolled, err error) {
-	err = d.db.View(ctx, func(tx *store.Tx) (err error) { e.Device, err = registry.Device(tx, id); return err })
-	if err != nil {
+	if e.Device, err = d.device(ctx, id); err != nil {
 		return e, err
 	}
 	e.Token = registry.NewToken()

@@ -106,8 +106,7 @@ func (d *Desk) Birth(dev device.ID, link Link, b wire.Birth) error {
 		if b.Class != s.Class {
 			return fmt.Errorf("%w: birth: class is %s, but the device is registered as a %s", wire.ErrFrame, b.Class, s.Class)
 		}
-		model := device.Model{Maker: b.Model.Maker, Name: b.Model.Name, Hardware: b.Model.Hardware}
-		can := capabilities(b.Can)
+		model, can := model(b.Model), capabilities(b.Can)
 		if !sameDescription(s.Device, model, can) {
 			if !s.facts.Allow() {
 				return fmt.Errorf("up/birth: %w: it describes itself anew again and again", ErrOften)
@@ -157,6 +156,10 @@ func (d *Desk) arrived(h *home) {
 	h.all = true
 	h.stale.Store(true)
 	d.queue.put(h)
+}
+
+func model(m wire.Model) device.Model {
+	return device.Model{Maker: m.Maker, Name: m.Name, Hardware: m.Hardware}
 }
 
 func capabilities(c wire.Capabilities) device.Capabilities {

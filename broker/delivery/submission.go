@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"porchlight/device"
@@ -300,9 +299,7 @@ var (
 // plain reports whether s is text that any screen can show: no control characters but newline,
 // and nothing that turns the direction of the text around it.
 func plain(s string) bool {
-	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool {
-		return r != '\n' && unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' || r == '\ufeff'
-	})
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r != '\n' && r != utf8.RuneError && !device.Printable(r) })
 }
 
 // compile checks s, sent by b at now, and makes it ready to be judged. The answer depends on

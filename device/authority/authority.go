@@ -211,6 +211,18 @@ type CA struct {
 	Role                Role
 }
 
+// Rotating says when the rotation that goes on began: what was issued before then has not followed it.
+// ok is false if none goes on.
+func (a *Authority) Rotating() (since time.Time, ok bool) {
+	all := a.line().inForce()
+	for _, c := range all {
+		if made := c.NotBefore.Add(early); made.After(since) {
+			since = made
+		}
+	}
+	return since, len(all) > 1
+}
+
 // Status lists the CAs in force, the current one first.
 func (a *Authority) Status() []CA {
 	l := a.line()
