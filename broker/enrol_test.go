@@ -178,6 +178,16 @@ func (n *newcomer) login(h *house, a wire.Admitted, key *ecdsa.PrivateKey) (paho
 	return c, nil
 }
 
+// openToAll is openHouse with the window of its home open.
+func openToAll(t *testing.T) *house {
+	t.Helper()
+	h := openHouse(t)
+	if err := h.OpenWindow(t.Context(), "oak-3"); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
 // applicantsAt waits until so many ask at the home.
 func (h *house) applicantsAt(t *testing.T, want int) []delivery.ApplicantState {
 	t.Helper()
@@ -201,10 +211,7 @@ func TestEnrolByCode(t *testing.T) {
 	t.Parallel()
 	for name, token := range map[string]bool{"key": false, "token": true} {
 		t.Run(name, func(t *testing.T) {
-			h := openHouse(t)
-			if err := h.OpenWindow(t.Context(), "oak-3"); err != nil {
-				t.Fatal(err)
-			}
+			h := openToAll(t)
 			n := newNewcomer(t, wire.ByCode, "", token)
 			n.ask(h.Addr("mqtts").String())
 			a := h.applicantsAt(t, 1)[0]
@@ -261,10 +268,7 @@ func TestEnrolManInTheMiddle(t *testing.T) {
 	t.Parallel()
 	for name, token := range map[string]bool{"key": false, "token": true} {
 		t.Run(name, func(t *testing.T) {
-			h := openHouse(t)
-			if err := h.OpenWindow(t.Context(), "oak-3"); err != nil {
-				t.Fatal(err)
-			}
+			h := openToAll(t)
 			foreign, err := authority.Open(t.TempDir(), nil, time.Now)
 			if err != nil {
 				t.Fatal(err)
@@ -293,10 +297,7 @@ func TestEnrolManInTheMiddle(t *testing.T) {
 // the device's TLS cannot pass its commitment on as theirs.
 func TestEnrolForeignCommitment(t *testing.T) {
 	t.Parallel()
-	h := openHouse(t)
-	if err := h.OpenWindow(t.Context(), "oak-3"); err != nil {
-		t.Fatal(err)
-	}
+	h := openToAll(t)
 	n := newNewcomer(t, wire.ByCode, "", false)
 	if err := n.connect(h.Addr("mqtts").String()); err != nil {
 		t.Fatal(err)
@@ -329,10 +330,7 @@ func TestEnrolForeignCommitment(t *testing.T) {
 // The third wrong code ends that application and no other.
 func TestEnrolTries(t *testing.T) {
 	t.Parallel()
-	h := openHouse(t)
-	if err := h.OpenWindow(t.Context(), "oak-3"); err != nil {
-		t.Fatal(err)
-	}
+	h := openToAll(t)
 	n, neighbour := newNewcomer(t, wire.ByCode, "", false), newNewcomer(t, wire.ByCode, "", false)
 	n.ask(h.Addr("mqtts").String())
 	neighbour.ask(h.Addr("mqtts").String())

@@ -275,25 +275,7 @@ func TestTooFast(t *testing.T) {
 				for i := range uint16(40) {
 					tc.send(r, i)
 				}
-				told := byte(0)
-				for {
-					kind, body := r.receive()
-					if kind == 0 {
-						break
-					}
-					switch kind >> 4 {
-					case packets.Disconnect:
-						told = body[0]
-					case packets.Publish:
-						pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish}, ProtocolVersion: version}
-						if err := pk.PublishDecode(body); err != nil {
-							t.Fatal(err)
-						}
-						if e, err := wire.DecodeErr(pk.Payload); err == nil {
-							told = e.Code
-						}
-					}
-				}
+				told := r.told()
 				if told != 0x96 {
 					t.Errorf("told %#x, want 0x96", told)
 				}
@@ -370,24 +352,7 @@ func TestOutstanding(t *testing.T) {
 		for i := range uint16(4) {
 			r.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1}, PacketID: i + 1, TopicName: "pl/1/tv-1/up/birth", Payload: goodBirth(t)})
 		}
-		told := byte(0)
-		for {
-			kind, body := r.receive()
-			if kind == 0 {
-				break
-			}
-			switch kind >> 4 {
-			case packets.Disconnect:
-				told = body[0]
-			case packets.Publish:
-				pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish}, ProtocolVersion: version}
-				if err := pk.PublishDecode(body); err != nil {
-					t.Fatal(err)
-				}
-				e, _ := wire.DecodeErr(pk.Payload)
-				told = e.Code
-			}
-		}
+		told := r.told()
 		if told != want || w.limited(t, "outstanding") != 1 {
 			t.Errorf("%d: told %#x, want %#x; counted %v", version, told, want, w.limited(t, "outstanding"))
 		}
@@ -606,4 +571,25 @@ func TestLimitsOfAHome(t *testing.T) {
 		}
 		until(t, func() bool { return w.limited(t, "frames of this home") > 0 }, "the home has sent too much")
 	})
+}
+
+// told reads to the end of the connection, and returns the last code that it brought: that of a
+// DISCONNECT, or of dn/err.
+func (r *raw) told() (code byte) {
+	for {
+		kind, body := r.receive()
+		switch kind >> 4 {
+		case 0:
+			return code
+		case packets.Disconnect:
+			code = body[0]
+		case packets.Publish:
+			pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish}, ProtocolVersion: r.version}
+			if err := pk.PublishDecode(body); err != nil {
+				r.t.Fatal(err)
+			}
+			e, _ := wire.DecodeErr(pk.Payload)
+			code = e.Code
+		}
+	}
 }

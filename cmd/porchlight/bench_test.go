@@ -30,14 +30,17 @@ type world struct {
 	env *env
 }
 
-// open starts a gateway that holds brands to no rate.
-func open(tb testing.TB) *world {
+// open starts a gateway that holds brands to no rate, with the configuration as edit has changed it.
+func open(tb testing.TB, edit ...func(*Config)) *world {
 	tb.Helper()
 	cfg := DefaultConfig()
 	cfg.Data = filepath.Join(tb.TempDir(), "d")
 	cfg.MQTT.Plain, cfg.MQTT.TLS, cfg.MQTT.WebSocket, cfg.HTTP.Plain, cfg.HTTP.Metrics = "127.0.0.1:0", "127.0.0.1:0", "", "127.0.0.1:0", ""
 	cfg.Brands = BrandsConfig{Rate: 1e6, Burst: 1e6}
 	cfg.Delivery.FactsAtOnce = 1 << 20 // a benchmark presses faster than a person
+	for _, e := range edit {
+		e(&cfg)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan Gateway, 1), make(chan error, 1)
 	go func() { ended <- serve(ctx, cfg, nil, slog.New(slog.DiscardHandler), func(g Gateway) { ready <- g }) }()

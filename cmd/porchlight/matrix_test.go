@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -325,8 +324,9 @@ var fridgeBirth = wire.Birth{
 }
 
 func TestMatrix(t *testing.T) {
-	m := &matrix{world: openWith(t, func(c *Config) {
-		c.MQTT.WebSocketTLS = "127.0.0.1:0"
+	m := &matrix{world: open(t, func(c *Config) {
+		c.MQTT.Plain, c.MQTT.WebSocketTLS, c.HTTP.Plain, c.HTTP.Metrics = "", "127.0.0.1:0", "", "127.0.0.1:0"
+		c.Brands, c.Delivery = DefaultConfig().Brands, DefaultConfig().Delivery
 		c.MQTT.FailedLogins, c.MQTT.Takeovers, c.MQTT.ConnectTimeout = 1e6, 1e6, time.Minute // who is turned away for trying too often is tested elsewhere
 	})}
 	pem, err := os.ReadFile(m.CA)
@@ -446,32 +446,6 @@ func (m *matrix) audited(t *testing.T, act string, v visit, want string) {
 			return
 		}
 	}
-}
-
-// openWith is open with a configuration that edit has changed.
-func openWith(tb testing.TB, edit func(*Config)) *world {
-	tb.Helper()
-	cfg := DefaultConfig()
-	cfg.Data = filepath.Join(tb.TempDir(), "d")
-	cfg.MQTT.Plain, cfg.MQTT.TLS, cfg.MQTT.WebSocket, cfg.HTTP.Plain, cfg.HTTP.Metrics = "", "127.0.0.1:0", "", "", "127.0.0.1:0"
-	edit(&cfg)
-	ctx, cancel := context.WithCancel(context.Background())
-	ready, ended := make(chan Gateway, 1), make(chan error, 1)
-	go func() { ended <- serve(ctx, cfg, nil, slog.New(slog.DiscardHandler), func(g Gateway) { ready <- g }) }()
-	w := &world{TB: tb, env: &env{ctx: ctx, data: cfg.Data}}
-	select {
-	case w.Gateway = <-ready:
-	case err := <-ended:
-		cancel()
-		tb.Fatalf("serve: %v", err)
-	}
-	tb.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			tb.Errorf("serve: %v", err)
-		}
-	})
-	return w
 }
 
 // enrol adds a device to the home.

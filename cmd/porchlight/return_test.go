@@ -127,27 +127,24 @@ func TestFiveHundredReturn(t *testing.T) {
 			t.FailNow()
 		}
 	}
-	for seen.total() < homes*messages/4 { // some are shown, most are on their way
-		select {
-		case <-seen.some:
-		case <-time.After(crashPatience):
-			why, _ := ask[delivery.Why](e, "why", api.WhyAsked{ID: c.sent[0].id, Home: "home-0"})
-			t.Fatalf("%d of %d were shown, and no more: %+v", seen.total(), homes*messages, why)
+	shown := func(want int) {
+		for seen.total() < want {
+			select {
+			case <-seen.some:
+			case <-time.After(crashPatience):
+				why, _ := ask[delivery.Why](e, "why", api.WhyAsked{ID: c.sent[0].id, Home: "home-0"})
+				t.Fatalf("%d of %d were shown, and no more: %+v", seen.total(), homes*messages, why)
+			}
 		}
 	}
+	shown(homes * messages / 4) // most are on their way
 	births = c.births()
 	c.kill()
 	before := seen.total()
 	c.start()
 	c.open()
 	c.ready(births)
-	for seen.total() < homes*messages {
-		select {
-		case <-seen.some:
-		case <-time.After(crashPatience):
-			t.Fatalf("%d of %d were shown, and no more", seen.total(), homes*messages)
-		}
-	}
+	shown(homes * messages)
 	t.Logf("%d of %d were shown when the gateway was killed", before, homes*messages)
 	var twice []string
 	seen.mu.Lock()
