@@ -154,6 +154,11 @@ func (n *newcomer) admitted() wire.Admitted {
 // login connects with what was issued and returns the client, or the refusal.
 func (n *newcomer) login(h *house, a wire.Admitted, key *ecdsa.PrivateKey) (paho3.Client, error) {
 	n.t.Helper()
+	return n.loginAt("ssl://"+h.Addr("mqtts").String(), a, key)
+}
+
+func (n *newcomer) loginAt(url string, a wire.Admitted, key *ecdsa.PrivateKey) (paho3.Client, error) {
+	n.t.Helper()
 	pool := x509.NewCertPool()
 	for _, der := range a.CAs {
 		ca, err := x509.ParseCertificate(der)
@@ -163,7 +168,7 @@ func (n *newcomer) login(h *house, a wire.Admitted, key *ecdsa.PrivateKey) (paho
 		pool.AddCert(ca)
 	}
 	secure := &tls.Config{RootCAs: pool, ServerName: a.Name}
-	o := paho3.NewClientOptions().AddBroker("ssl://" + h.Addr("mqtts").String()).SetClientID(string(a.ID)).SetAutoReconnect(false).SetProtocolVersion(4)
+	o := paho3.NewClientOptions().AddBroker(url).SetClientID(string(a.ID)).SetAutoReconnect(false).SetProtocolVersion(4)
 	if a.Token != "" {
 		o.SetUsername(string(a.ID)).SetPassword(a.Token)
 	} else {
@@ -442,6 +447,26 @@ func TestEnrolBySecret(t *testing.T) {
 	second := newNewcomer(t, wire.ByHome, code.Code, false)
 	if err := second.connect(h.Addr("mqtts").String()); err == nil {
 		t.Error("the code works twice")
+	}
+}
+
+// A certificate lets a device in over WebSocket as it does over TCP, and nobody else's key does.
+func TestCertificateOverWebSocket(t *testing.T) {
+	t.Parallel()
+	h := openHouse(t)
+	url := "wss://" + h.Addr("wss").String()
+	n, a := h.newcomer(t)
+	if _, err := n.loginAt(url, a, n.key); err != nil {
+		t.Errorf("its own: %v", err)
+	}
+	other, b := h.newcomer(t)
+	b.ID = a.ID
+	if _, err := other.loginAt(url, b, other.key); err == nil {
+		t.Error("the certificate of another device is let in under its name")
+	}
+	b.Certificate = a.Certificate
+	if _, err := other.loginAt(url, b, other.key); err == nil {
+		t.Error("its certificate with the key of another is let in")
 	}
 }
 

@@ -58,7 +58,7 @@ func openHouse(tb testing.TB) *house {
 		tb.Fatal(err)
 	}
 	h.trust.AppendCertsFromPEM(pem)
-	if h.Door, err = New(h.Desk, db, Options{Plain: "127.0.0.1:0", TLS: "127.0.0.1:0", Authority: ca, Entrance: h.Desk, Audit: h.Desk.Refused}, log); err != nil {
+	if h.Door, err = New(h.Desk, db, Options{Plain: "127.0.0.1:0", TLS: "127.0.0.1:0", WebSocketTLS: "127.0.0.1:0", Authority: ca, Entrance: h.Desk, Audit: h.Desk.Refused}, log); err != nil {
 		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

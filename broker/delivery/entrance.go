@@ -321,12 +321,14 @@ func (d *Desk) admitFirst(a *applicant, c homeCode) {
 	if err == nil {
 		return
 	}
-	d.log.Error("the first device of a home could not be let in", "home", c.home, "err", err)
 	e := &d.entrance
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.codes = append(e.codes, c)
-	e.end(a, wire.Late, "the gateway could not write it down: try again")
+	e.codes = append(e.codes, c) // it has let nobody in
+	if !errors.Is(err, ErrKeyTaken) {
+		d.log.Error("the first device of a home could not be let in", "home", c.home, "err", err)
+		e.end(a, wire.Late, "the gateway could not write it down: try again")
+	}
 }
 
 // send hands a frame to an applicant.

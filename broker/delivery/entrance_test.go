@@ -65,10 +65,11 @@ func (w *world) stranger(way wire.Way, from string) *stranger {
 func (s *stranger) ask(secret string) error {
 	s.w.t.Helper()
 	d := s.w.desk
-	if err := d.Applied(s.id, s.up); err != nil {
+	link := lasting{s.up}
+	if err := d.Applied(s.id, link); err != nil {
 		return err
 	}
-	if err := d.Apply(s.id, s.up, s.apply); err != nil {
+	if err := d.Apply(s.id, link, s.apply); err != nil {
 		return err
 	}
 	e := s.heard()
@@ -80,8 +81,14 @@ func (s *stranger) ask(secret string) error {
 	if secret != "" {
 		r.Proof = s.binding.Proof(secret)
 	}
-	return d.Reveal(s.id, s.up, r)
+	return d.Reveal(s.id, link, r)
 }
+
+// lasting is a connection that is still there for a moment once it is closed, as a door's is: what
+// is sent too much can be seen.
+type lasting struct{ *plug }
+
+func (lasting) Close(Reason) {}
 
 // heard is the next frame that was sent to it.
 func (s *stranger) heard() wire.Enrolment {
@@ -355,6 +362,39 @@ func TestEntranceAfterRestart(t *testing.T) {
 		}
 		if e := s.heard(); e.TurnedAway == nil || e.TurnedAway.Why != wire.Unusable {
 			t.Errorf("it is told %+v", e)
+		}
+	})
+}
+
+// A device on which the home's code was typed, with a key that another has, is told once why it is
+// turned away; the code still works for the next.
+func TestEntranceFirstWithATakenKey(t *testing.T) {
+	inEntrance(t, func(w *world) {
+		w.home()
+		code := func() string {
+			c, err := w.desk.NewHomeCode(w.t.Context(), "oak")
+			w.must(err)
+			return c.Code
+		}
+		secret := code()
+		s := w.stranger(wire.ByHome, "")
+		w.must(s.ask(secret))
+		first := s.heard().Admitted.ID
+		w.must(w.desk.Used(first, 1, registry.Key(s.binding.Device), ""))
+		w.restart() // what is known of answers is gone
+		secret = code()
+		s.up = &plug{frames: make(chan Frame, 16), done: make(chan struct{})}
+		w.must(s.ask(secret))
+		if e := s.heard(); e.TurnedAway == nil || e.TurnedAway.Why != wire.Unusable {
+			t.Errorf("it is told %+v", e)
+		}
+		if n := len(s.up.frames); n != 0 {
+			t.Errorf("%d frames more were sent to it", n)
+		}
+		next := w.stranger(wire.ByHome, "")
+		w.must(next.ask(secret))
+		if next.heard().Admitted == nil {
+			t.Error("the code is used up by one that was turned away")
 		}
 	})
 }
