@@ -103,7 +103,7 @@ func TestSide(t *testing.T) {
 				r.alive()
 			}
 			for len(w.sink.heard) > 0 {
-				if c := <-w.sink.heard; c.what == "connected" || c.what == "gone" {
+				if c := <-w.sink.heard; c.dev == id && (c.what == "connected" || c.what == "gone") {
 					t.Errorf("the Desk heard %q because of a side connection", c.what)
 				}
 			}

@@ -17,6 +17,9 @@ const (
 	NoAttribute Attribute = iota
 	PowerState
 	RoomOccupancy
+	PresenceCount
+	PresenceWho
+	Sleeping
 	DND
 	BatteryLevel
 	PlayerState
@@ -68,6 +71,9 @@ type AttributeInfo struct {
 var infos = [attributes]AttributeInfo{
 	PowerState:       {Name: "power.state", Kind: Enum, Values: []string{"on", "standby", "off"}},
 	RoomOccupancy:    {Name: "room.occupancy", Kind: Bool},
+	PresenceCount:    {Name: "presence.count", Kind: Number, Unit: "people"},
+	PresenceWho:      {Name: "presence.who", Kind: Text}, // numbers of people, each with what it is sure of: "1 2@0.7"; see ParseWho
+	Sleeping:         {Name: "sleeping", Kind: Bool},
 	DND:              {Name: "dnd", Kind: Bool},
 	BatteryLevel:     {Name: "battery.level", Kind: Number, Unit: "%"},
 	PlayerState:      {Name: "state", Kind: Enum, Values: []string{"off", "on", "idle", "playing", "paused", "buffering", "standby"}, Of: []Class{TV, Speaker, Console}},

@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"slices"
 	"time"
 
 	"porchlight/device"
@@ -12,10 +11,10 @@ import (
 // home may not have said no. A word that is neither yes nor silence is a no.
 func consent(q Request) finding {
 	key := ConsentKey{device.Household, q.Message.Brand, q.Message.Purpose}
-	home := q.Home.Consents[key]
+	home := q.Home.Consents[key].Choice
 	if owner := q.Screen.Owner; owner != device.Household {
 		key.Subject = owner
-		if !slices.Contains(q.Home.People, owner) || q.Home.Consents[key] != Given || !mild(home) {
+		if _, known := q.Home.Person(owner); !known || q.Home.Consents[key].Choice != Given || !mild(home) {
 			return refuse
 		}
 		return pass
@@ -23,8 +22,9 @@ func consent(q Request) finding {
 	if home != Given {
 		return refuse
 	}
-	for _, key.Subject = range q.Home.People {
-		if !mild(q.Home.Consents[key]) {
+	for i := range q.Home.People {
+		key.Subject = q.Home.People[i].ID
+		if !mild(q.Home.Consents[key].Choice) {
 			return refuse
 		}
 	}

@@ -125,6 +125,7 @@ type Decision struct {
 	Until   device.Instant // Show: the answer stands until then unless a fact changes. Hold: the clock alone cannot change it before; of a Hold that waits for a fact, Message.NotAfter. Refuse: 0, the clock alone never changes it
 	Form    device.Form    // of a Show: how to present it
 	Text    int            // of a Show: which of Message.Texts
+	Content Content        // of a Show: what of it may be used
 }
 
 // Purpose is what a brand wants to use a channel for: a closed list, after the W3C Data Privacy
@@ -226,6 +227,34 @@ type ConsentKey struct {
 	Purpose Purpose
 }
 
+// Stance is the choice in force about one key, and how far it reaches. The zero Stance is silence.
+type Stance struct {
+	Choice  Choice
+	Until   device.Instant // from then on it is as if nothing had been said; 0: no end. Only a yes ends
+	Classes ClassSet       // the channels that were asked about; 0: every class. Only a yes is bounded
+	At      device.Instant // when it was said, for the explanation
+	Device  device.ID      // on which; "": none of the home's
+}
+
+// ClassSet is a set of classes of devices: bit n is the class with the number n. 0 is every class.
+type ClassSet uint64
+
+// Has reports whether c is in the set.
+func (s ClassSet) Has(c device.Class) bool { return s == 0 || c < 64 && s&(1<<c) != 0 }
+
+// With returns the set and c, which is below 64.
+func (s ClassSet) With(c device.Class) ClassSet { return s | 1<<c }
+
+// Content is a set of what a message is made of.
+type Content uint8
+
+// The contents.
+const (
+	Words   Content = 1 << iota // text to read
+	Picture                     // something to look at
+	Sound                       // something to hear: speech, or a tone
+)
+
 // Selector picks messages and screens. A zero field picks all.
 type Selector struct {
 	Brand    device.BrandID `json:"brand,omitempty"`
@@ -233,43 +262,113 @@ type Selector struct {
 	Category string         `json:"category,omitempty"`
 	Class    device.Class   `json:"class,omitempty"`
 	Device   device.ID      `json:"device,omitempty"`
+	Room     device.RoomID  `json:"room,omitempty"`
 }
 
-// MuteRule silences what it selects, until an instant or, with Until 0, until it is lifted.
+// MuteRule silences what it selects, until an instant or, with Until 0, until it is lifted. With
+// Content it takes only that away, and refuses what has nothing else.
 type MuteRule struct {
 	Selector
-	Until device.Instant `json:"until,omitempty"`
+	Until   device.Instant  `json:"until,omitempty"`
+	Content Content         `json:"content,omitempty"` // 0: the message as a whole
+	Owner   device.PersonID `json:"owner,omitempty"`   // whose word it is: it counts where they are, or may be; Household: everywhere
+	Implied bool            `json:"-"`                 // nobody said so: it was learnt from what was dismissed
 }
 
-// Quiet is a daily interval of the home's local time in which nothing is shown. Start is in it
-// and End is not; it may pass midnight, and then belongs to the day on which it starts; Start
-// equal to End is the whole day.
+// Quiet is a daily interval of local time in which nothing is shown. Start is in it and End is
+// not; it may pass midnight, and then belongs to the day on which it starts; Start equal to End is
+// the whole day.
 type Quiet struct {
-	Days  uint8 `json:"days"`  // bit 0 Sunday ... bit 6 Saturday; 0 means every day
-	Start int   `json:"start"` // minutes after midnight, 0 to 1439
-	End   int   `json:"end"`   // minutes after midnight, 0 to 1439
+	Days  uint8           `json:"days"`            // bit 0 Sunday ... bit 6 Saturday; 0 means every day
+	Start int             `json:"start"`           // minutes after midnight, 0 to 1439
+	End   int             `json:"end"`             // minutes after midnight, 0 to 1439
+	Zone  string          `json:"zone,omitempty"`  // IANA; "": the home's
+	Owner device.PersonID `json:"owner,omitempty"` // as MuteRule.Owner
+
+	Clock *time.Location `json:"-"` // Zone, loaded; nil with a Zone: it is not known here, and nothing passes
 }
 
-// Cap limits how many messages are shown in a window.
+// Cap limits how many messages are shown in a window: those that Selector picks, together, or
+// with Each those of each brand by itself. A Max of 1 in some minutes keeps messages apart.
 type Cap struct {
-	Brand device.BrandID `json:"brand,omitempty"` // "" counts the messages of all brands together
-	Each  bool           `json:"each,omitempty"`  // with Brand "": applies to each brand by itself
-	Max   int            `json:"max"`             // 0 or more
-	Hours int            `json:"hours,omitempty"` // a rolling window, 1 to 168; 0 means the home's local day
+	Selector
+	Each    bool            `json:"each,omitempty"`    // each brand by itself
+	Max     int             `json:"max"`               // 0 or more
+	Hours   int             `json:"hours,omitempty"`   // a rolling window, 1 to 168
+	Minutes int             `json:"minutes,omitempty"` // a rolling window, 1 to 1440; with neither, the home's local day
+	Owner   device.PersonID `json:"owner,omitempty"`   // counts what this person was, or may have been, in front of; Household: all
+}
+
+// Moment is something that goes on in a home and that nobody wants to be disturbed in.
+type Moment uint8
+
+// The moments.
+const (
+	NoMoment Moment = iota
+	Film            // something plays in full screen in the same room
+	Call            // somebody is in a call in the same room
+	Sleep           // somebody sleeps
+)
+
+var momentNames = [...]string{"", "film", "call", "sleep"}
+
+// String names the moment.
+func (m Moment) String() string { return momentNames[int(m)%len(momentNames)] }
+
+// ParseMoment reads a moment's name.
+func ParseMoment(s string) (Moment, error) {
+	for i, name := range momentNames {
+		if name == s && i > 0 {
+			return Moment(i), nil
+		}
+	}
+	return NoMoment, fmt.Errorf("moment %.40q is unknown: use one of %s", s, strings.Join(momentNames[1:], ", "))
+}
+
+// MarshalText is String; JSON uses it.
+func (m Moment) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// UnmarshalText is ParseMoment.
+func (m *Moment) UnmarshalText(b []byte) error {
+	got, err := ParseMoment(string(b))
+	*m = got
+	return err
+}
+
+// Signal is what an app or a browser has passed on of somebody's choice elsewhere. It can only take
+// away: what it permits counts for nothing.
+type Signal struct {
+	Device device.ID `json:"device"` // the screen on which it was offered: it counts there, and on all screens of that screen's owner
+	Denied uint16    `json:"denied"` // purposes: bit n is the Purpose with the number n
 }
 
 // Exposure is one message that was shown, or may have been, or is about to be.
 type Exposure struct {
-	At      device.Instant
-	Brand   device.BrandID
-	Message device.MessageID
-	Open    bool // still on its screen, or on the way there
+	At       device.Instant
+	Brand    device.BrandID
+	Message  device.MessageID
+	Purpose  Purpose
+	Category string
+	Device   device.ID
+	Open     bool              // still on its screen, or on the way there
+	Who      []device.PersonID // who was in front of it
+	Unknown  bool              // perhaps others, too
+}
+
+// Person is somebody of the home as the judge sees them.
+type Person struct {
+	ID        device.PersonID
+	Age       device.Age
+	Guest     bool
+	Frozen    bool     // nothing is done with what is known about them, until they say so
+	Languages []string // BCP 47, the preferred first
 }
 
 // Screen is one device as the judge sees it.
 type Screen struct {
 	ID      device.ID
 	Class   device.Class
+	Room    device.RoomID   // 0: not said
 	Owner   device.PersonID // Household: everybody's
 	Can     device.Capabilities
 	Context *device.Context // nil: nothing is known
@@ -277,16 +376,46 @@ type Screen struct {
 
 // Home is a home as the judge sees it: a snapshot that does not change while it is judged.
 type Home struct {
-	ID       device.HomeID
-	Zone     *time.Location // nil: unknown, and then nothing that depends on local time permits
-	People   []device.PersonID
-	Consents map[ConsentKey]Choice
-	Mutes    []MuteRule
-	Quiet    []Quiet
-	Caps     []Cap
-	Shown    []Exposure // of the last eight days, the oldest first
-	Screens  []*Screen
-	Alarm    bool // some device last said that its alarm is on: lost contact does not end an alarm
+	ID        device.HomeID
+	Zone      *time.Location // nil: unknown, and then nothing that depends on local time permits
+	People    []Person       // by number
+	Consents  map[ConsentKey]Stance
+	Mutes     []MuteRule
+	Quiet     []Quiet
+	Caps      []Cap
+	Moments   []Moment   // those that hold messages back
+	Languages []string   // BCP 47, the preferred first; none: as each device prefers
+	Signals   []Signal   //
+	Frozen    bool       // nothing is shown, asked or learnt, until the home says so
+	Shown     []Exposure // of the last 32 days, the oldest first
+	Screens   []*Screen
+	Alarm     bool // some device last said that its alarm is on: lost contact does not end an alarm
+}
+
+// Person finds somebody of the home; ok is false if nobody has that number.
+func (h *Home) Person(id device.PersonID) (p Person, ok bool) {
+	for i := range h.People {
+		if h.People[i].ID == id {
+			return h.People[i], true
+		}
+	}
+	return Person{}, false
+}
+
+// Audience is whom a message speaks to.
+type Audience uint8
+
+// The audiences.
+const (
+	Everybody Audience = iota // whoever is there
+	Personal                  // one person, by name or by what is known about them: nobody else should see it
+)
+
+// Pixels are a picture that goes with a message, as the gateway keeps it.
+type Pixels struct {
+	SHA256 [32]byte
+	Bytes  int
+	Alt    string // what it shows, in words
 }
 
 // Op compares a reading with a constant. The names are the wire's.
@@ -335,6 +464,9 @@ type Message struct {
 	Forms     []device.Form  // in the brand's order of liking; at least one
 	Texts     []MessageText  // at least one; the first is used where no language fits
 	Buttons   []Button
+	Audience  Audience
+	Sound     bool           // it may be announced by a tone or spoken, where that is welcome
+	Picture   *Pixels        // nil: none
 	NotBefore device.Instant // 0: at once
 	NotAfter  device.Instant // from then on it is not shown; never 0
 	Display   time.Duration  // how long to show it; 0: the device's choice

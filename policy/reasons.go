@@ -101,12 +101,12 @@ func explainSafety(q Request) (words []string) {
 
 func explainConsent(q Request) string {
 	key := ConsentKey{q.Screen.Owner, q.Message.Brand, q.Message.Purpose}
-	own := q.Home.Consents[key]
+	own := q.Home.Consents[key].Choice
 	what, who := purposeWord(q.Message.Purpose), sender(q.Message)
 	if q.Screen.Owner != device.Household {
 		key.Subject = device.Household
 		switch {
-		case !slices.Contains(q.Home.People, q.Screen.Owner):
+		case !known(q.Home, q.Screen.Owner):
 			return "the person whose screen this is is not known here"
 		case !mild(own):
 			return fmt.Sprintf("the person whose screen this is has said no to %s from %s", what, who)
@@ -137,6 +137,8 @@ func explainMute(q Request) (words []string) {
 	}
 	return words
 }
+
+func known(h *Home, p device.PersonID) bool { _, ok := h.Person(p); return ok }
 
 // muted says what a mute rule silences.
 func muted(r *MuteRule, q Request) string {

@@ -367,7 +367,7 @@ func TestBrandsAreBlind(t *testing.T) {
 	}
 	choose := func(w *world, choice policy.Choice) {
 		for _, name := range []string{"oak", "elm"} {
-			_, _, err := w.desk.AddHome(t.Context(), delivery.HomeSpec{Name: name, Zone: "Europe/Zurich", People: []string{"Ann", "Ben"},
+			_, _, err := w.desk.AddHome(t.Context(), delivery.HomeSpec{Name: name, Zone: "Europe/Zurich", People: []delivery.PersonSpec{{Name: "Ann", Age: device.Adult}, {Name: "Ben", Age: device.Adult}},
 				Devices: []delivery.DeviceSpec{{Class: device.TV}, {Class: device.Car, Owner: "Ann"}}})
 			if err != nil {
 				t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"porchlight/broker/delivery"
+	"porchlight/device"
 	"porchlight/device/registry"
 	"porchlight/device/store"
 )
@@ -94,7 +95,7 @@ func TestStoreThatCannotWork(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	w := newWorld(t, Options{})
-	_, _, err := w.desk.AddHome(t.Context(), delivery.HomeSpec{Name: "oak-secret", Zone: "Europe/Zurich", People: []string{"Annabel"}})
+	_, _, err := w.desk.AddHome(t.Context(), delivery.HomeSpec{Name: "oak-secret", Zone: "Europe/Zurich", People: []delivery.PersonSpec{{Name: "Annabel", Age: device.Adult}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,6 +54,11 @@ type (
 		Home string `json:"home"`
 		Name string `json:"name,omitempty"`
 	}
+	// PersonAdd adds somebody to a home.
+	PersonAdd struct {
+		Home   string              `json:"home"`
+		Person delivery.PersonSpec `json:"person"`
+	}
 	// DeviceAdd adds a device to a home.
 	DeviceAdd struct {
 		Home   string              `json:"home"`
@@ -203,8 +208,8 @@ func (o *Operators) verbs(gateway Gateway) http.Handler {
 		return None{}, d.RemoveHome(ctx, in.Name)
 	})
 	verb(o, mux, "home/set", setHome)
-	verb(o, mux, "person/add", func(ctx context.Context, d *delivery.Desk, in InHome) (registry.Person, error) {
-		return d.AddPerson(ctx, in.Home, in.Name)
+	verb(o, mux, "person/add", func(ctx context.Context, d *delivery.Desk, in PersonAdd) (registry.Person, error) {
+		return d.AddPerson(ctx, in.Home, in.Person)
 	})
 	verb(o, mux, "person/list", func(ctx context.Context, d *delivery.Desk, in InHome) ([]registry.Person, error) {
 		return d.People(ctx, in.Home)

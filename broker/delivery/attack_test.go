@@ -275,7 +275,7 @@ func TestAttackReduced(t *testing.T) {
 		id := w.push(nil)
 		tv.mustShow(id)
 		tv.mute = true
-		w.must(w.desk.SetCaps(context.Background(), "oak", []policy.Cap{{Brand: "grocer", Max: 0}}))
+		w.must(w.desk.SetCaps(context.Background(), "oak", []policy.Cap{{Selector: policy.Selector{Brand: "grocer"}, Max: 0}}))
 		reduced := wire.Reduced
 		_ = reduced
 		tv.mu.Lock()

@@ -322,9 +322,10 @@ func (d *Desk) claimAll(h *home) error {
 	claim := func(dl *delivery) {
 		busy[dl.device] = true
 		made = append(made, dl)
-		claims = append(claims, claimedFact{dl.id, dl.device, dl.brand, record(dl.decision, h.wishes, now)})
+		claims = append(claims, claimedFact{dl.id, dl.device, dl.brand, dl.purpose, dl.category, dl.who, dl.others, record(dl.decision, h.wishes, now)})
 		// Those judged after it must see it.
-		h.view.Shown = append(h.view.Shown, policy.Exposure{At: now, Brand: dl.brand, Message: dl.id, Open: true})
+		dl.claimed = now
+		h.view.Shown = append(h.view.Shown, dl.exposure(true))
 	}
 	// What a device has lost is claimed again, and counts from now: it is judged as if its first
 	// claim had not been, and with all that was shown since.
@@ -350,7 +351,7 @@ func (d *Desk) claimAll(h *home) error {
 		if p.decision.Verdict != policy.Show || busy[p.s.ID] || mono.Before(p.rest) || waits[p.m.ID] || d.message(p.m.ID) == nil {
 			continue
 		}
-		dl := &delivery{id: p.m.ID, brand: p.m.Brand, device: p.s.ID, want: WantShown, decision: p.decision}
+		dl := &delivery{id: p.m.ID, brand: p.m.Brand, purpose: p.m.Purpose, category: p.m.Category, device: p.s.ID, want: WantShown, decision: p.decision, others: true}
 		if err := d.fits(h, p.s, p.m, dl, now); err != nil {
 			d.log.Warn("message does not fit the device", "message", p.m.ID, "device", p.s.ID, "err", err)
 			h.rest(p.m.ID, p.s.ID, memory, true)

@@ -53,10 +53,14 @@ func record(d policy.Decision, wishes int64, now device.Instant) Record {
 }
 
 type claimedFact struct {
-	Message  device.MessageID `json:"message"`
-	Device   device.ID        `json:"device"`
-	Brand    device.BrandID   `json:"brand"`
-	Decision Record           `json:"decision"`
+	Message  device.MessageID  `json:"message"`
+	Device   device.ID         `json:"device"`
+	Brand    device.BrandID    `json:"brand"`
+	Purpose  policy.Purpose    `json:"purpose"`
+	Category string            `json:"category,omitempty"`
+	Who      []device.PersonID `json:"who,omitempty"`    // in front of it
+	Others   bool              `json:"others,omitempty"` // perhaps somebody else, too
+	Decision Record            `json:"decision"`
 }
 
 type presentedFact struct {
@@ -167,9 +171,15 @@ func applyDelivery(tx *store.Apply, e store.Event) (bool, error) {
 			if err != nil {
 				return err
 			}
-			return tx.Exec(`INSERT INTO delivery (home, message, device, brand, claimed, decision) VALUES (?, ?, ?, ?, ?, ?)
-				ON CONFLICT DO UPDATE SET claimed = excluded.claimed, presented = 0, decision = excluded.decision, settled = 0, outcome = 0, counts = 1`,
-				e.Home, f.Message[:], f.Device, f.Brand, e.At, string(decision))
+			who := []byte("[]")
+			if len(f.Who) > 0 {
+				if who, err = json.Marshal(f.Who); err != nil {
+					return err
+				}
+			}
+			return tx.Exec(`INSERT INTO delivery (home, message, device, brand, purpose, category, who, others, claimed, decision) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+				ON CONFLICT DO UPDATE SET who = excluded.who, others = excluded.others, claimed = excluded.claimed, presented = 0, decision = excluded.decision, settled = 0, outcome = 0, counts = 1`,
+				e.Home, f.Message[:], f.Device, f.Brand, f.Purpose, f.Category, string(who), f.Others, e.At, string(decision))
 		})
 	case deliveryPresented:
 		return true, store.With(e, func(f presentedFact) error {

@@ -100,6 +100,10 @@ type flight struct {
 type delivery struct {
 	id        device.MessageID
 	brand     device.BrandID
+	purpose   policy.Purpose
+	category  string
+	who       []device.PersonID // who was in front of it when it was claimed
+	others    bool              // perhaps somebody else, too
 	device    device.ID
 	claimed   device.Instant
 	presented device.Instant // 0: the device has not said so
@@ -193,7 +197,7 @@ func (d *Desk) read(tx *store.Tx, id device.HomeID) (t tables, err error) {
 		return t, err
 	}
 	for _, p := range people {
-		t.view.People = append(t.view.People, p.ID)
+		t.view.People = append(t.view.People, policy.Person{ID: p.ID, Age: p.Age, Guest: p.Guest, Frozen: p.Frozen, Languages: p.Languages})
 	}
 	if t.devices, err = registry.Devices(tx, id); err != nil {
 		return t, err
@@ -208,26 +212,36 @@ func (d *Desk) read(tx *store.Tx, id device.HomeID) (t tables, err error) {
 	if err != nil {
 		return t, err
 	}
-	t.view.Caps = DefaultCaps()
-	for name, into := range map[string]any{twin.Mutes: &t.view.Mutes, twin.Quiet: &t.view.Quiet, twin.Caps: &t.view.Caps} {
+	t.view.Caps, t.view.Moments = DefaultCaps(), DefaultMoments()
+	for name, into := range map[string]any{twin.Mutes: &t.view.Mutes, twin.Quiet: &t.view.Quiet, twin.Caps: &t.view.Caps, twin.Moments: &t.view.Moments,
+		twin.Languages: &t.view.Languages, twin.Signals: &t.view.Signals, twin.Frozen: &t.view.Frozen} {
 		if p, ok := prefs[name]; ok {
 			if err := json.Unmarshal(p.Body, into); err != nil {
 				return t, fmt.Errorf("preference %s: %w", name, err)
 			}
 		}
 	}
+	for i := range t.view.Quiet {
+		if q := &t.view.Quiet[i]; q.Zone != "" {
+			if q.Clock, err = registry.LoadZone(q.Zone); err != nil {
+				d.log.Error("zone unknown", "home", id, "zone", q.Zone)
+			}
+		}
+	}
 	rows, err := store.List(tx, func(scan func(...any) error) (row deliveryRow, err error) {
-		var id []byte
-		err = scan(&id, &row.device, &row.brand, &row.claimed, &row.presented, &row.settled)
+		var id, who []byte
+		if err = scan(&id, &row.device, &row.brand, &row.purpose, &row.category, &who, &row.others, &row.claimed, &row.presented, &row.settled); err == nil {
+			err = json.Unmarshal(who, &row.who)
+		}
 		copy(row.id[:], id)
 		return
-	}, `SELECT message, device, brand, claimed, presented, settled FROM delivery WHERE home = ? AND (settled = 0 OR counts = 1 AND claimed > ?) ORDER BY claimed`,
+	}, `SELECT message, device, brand, purpose, category, who, others, claimed, presented, settled FROM delivery WHERE home = ? AND (settled = 0 OR counts = 1 AND claimed > ?) ORDER BY claimed`,
 		id, d.o.Now().Add(-memory))
 	if err != nil {
 		return t, err
 	}
 	for _, row := range rows {
-		t.view.Shown = append(t.view.Shown, policy.Exposure{At: row.claimed, Brand: row.brand, Message: row.id, Open: row.settled == 0})
+		t.view.Shown = append(t.view.Shown, row.exposure(row.settled == 0))
 		if row.settled == 0 {
 			dl := row.delivery
 			dl.have, dl.kept = HaveUnsure, time.Now() // a grace of one lease after a restart
@@ -241,6 +255,14 @@ type deliveryRow struct {
 	delivery
 	settled device.Instant
 }
+
+// exposure is dl as it counts against caps.
+func (dl *delivery) exposure(open bool) policy.Exposure {
+	return policy.Exposure{At: dl.claimed, Brand: dl.brand, Message: dl.id, Purpose: dl.purpose, Category: dl.category, Device: dl.device, Open: open, Who: dl.who, Unknown: dl.others}
+}
+
+// DefaultMoments are the moments that hold messages back in a home that has not said which.
+func DefaultMoments() []policy.Moment { return []policy.Moment{policy.Film, policy.Call, policy.Sleep} }
 
 // DefaultCaps are the caps of a home that has set none.
 func DefaultCaps() []policy.Cap {
@@ -263,7 +285,7 @@ func (d *Desk) install(h *home, t tables) {
 			h.screens[dev.ID] = s
 		}
 		s.Device = dev
-		s.view = policy.Screen{ID: dev.ID, Class: dev.Class, Owner: dev.Owner, Can: dev.Can, Context: &s.context}
+		s.view = policy.Screen{ID: dev.ID, Class: dev.Class, Room: dev.Room, Owner: dev.Owner, Can: dev.Can, Context: &s.context}
 	}
 	for id, s := range h.screens {
 		if !known[id] {
@@ -300,8 +322,8 @@ func (d *Desk) install(h *home, t tables) {
 		}
 	}
 	offers := map[offer]bool{}
-	for key, choice := range h.view.Consents {
-		if choice == policy.Given {
+	for key, stance := range h.view.Consents {
+		if stance.Choice == policy.Given {
 			offers[offer{key.Brand, key.Purpose}] = true
 		}
 	}
@@ -433,7 +455,7 @@ func (d *Desk) document(h *home, s *screen) wire.Twin {
 			if err != nil {
 				continue
 			}
-			choice := h.view.Consents[policy.ConsentKey{Subject: s.Owner, Brand: id, Purpose: p}]
+			choice := h.view.Consents[policy.ConsentKey{Subject: s.Owner, Brand: id, Purpose: p}].Choice
 			doc.Brands = append(doc.Brands, wire.BrandChoice{Brand: id, Name: b.Name, Purpose: purpose, Choice: choice.String()})
 		}
 	}

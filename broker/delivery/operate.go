@@ -21,12 +21,20 @@ import (
 type HomeSpec struct {
 	Name    string            `json:"name"`
 	Zone    string            `json:"zone"` // IANA
-	People  []string          `json:"people,omitempty"`
+	People  []PersonSpec      `json:"people,omitempty"`
 	Rooms   []string          `json:"rooms,omitempty"`
 	Devices []DeviceSpec      `json:"devices,omitempty"`
 	Quiet   []policy.Quiet    `json:"quiet,omitempty"`
 	Mutes   []policy.MuteRule `json:"mutes,omitempty"`
 	Caps    []policy.Cap      `json:"caps,omitempty"` // nil: DefaultCaps
+}
+
+// PersonSpec is somebody to be added.
+type PersonSpec struct {
+	Name      string     `json:"name"`
+	Age       device.Age `json:"age"`
+	Guardians []string   `json:"guardians,omitempty"` // names of adults of the home
+	Languages []string   `json:"languages,omitempty"` // BCP 47, the preferred first
 }
 
 // DeviceSpec is a device to be added.
@@ -57,8 +65,8 @@ func (d *Desk) AddHome(_ context.Context, spec HomeSpec) (h registry.Home, devic
 		if h, err = registry.AddHome(tx, spec.Name, spec.Zone); err != nil {
 			return err
 		}
-		for _, name := range spec.People {
-			if _, err := registry.AddPerson(tx, h.ID, name); err != nil {
+		for _, p := range spec.People {
+			if _, err := addPerson(tx, h.ID, p); err != nil {
 				return err
 			}
 		}
@@ -89,6 +97,18 @@ func (d *Desk) AddHome(_ context.Context, spec HomeSpec) (h registry.Home, devic
 		return registry.Home{}, nil, fmt.Errorf("add home: %w", err)
 	}
 	return h, devices, nil
+}
+
+func addPerson(tx *store.Tx, home device.HomeID, spec PersonSpec) (registry.Person, error) {
+	p := registry.Person{Name: spec.Name, Age: spec.Age, Languages: spec.Languages}
+	for _, name := range spec.Guardians {
+		g, err := personByName(tx, home, name)
+		if err != nil {
+			return registry.Person{}, fmt.Errorf("guardian of %.40q: %w", spec.Name, err)
+		}
+		p.Guardians = append(p.Guardians, g.ID)
+	}
+	return registry.AddPerson(tx, home, p)
 }
 
 func enrol(tx *store.Tx, home device.HomeID, spec DeviceSpec) (Enrolled, error) {
@@ -181,8 +201,8 @@ func (d *Desk) Homes(ctx context.Context) (all []registry.Home, err error) {
 }
 
 // AddPerson adds somebody to a home.
-func (d *Desk) AddPerson(ctx context.Context, homeName, name string) (p registry.Person, err error) {
-	err = d.named(ctx, homeName, func(h *home, tx *store.Tx) (err error) { p, err = registry.AddPerson(tx, h.id, name); return err })
+func (d *Desk) AddPerson(ctx context.Context, homeName string, spec PersonSpec) (p registry.Person, err error) {
+	err = d.named(ctx, homeName, func(h *home, tx *store.Tx) (err error) { p, err = addPerson(tx, h.id, spec); return err })
 	return p, err
 }
 

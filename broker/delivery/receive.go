@@ -436,7 +436,7 @@ func messageOffer(tx *store.Tx, id device.MessageID) (o offer, err error) {
 // never loosens another. If it no longer fits it is not added: what stands is stricter than
 // nothing, and a wish is not an error of the device.
 func setFewer(tx *store.Tx, h *home, on device.ID, brand device.BrandID, fewer bool) error {
-	one := policy.Cap{Brand: brand, Max: 1, Hours: 168}
+	one := policy.Cap{Selector: policy.Selector{Brand: brand}, Max: 1, Hours: 168}
 	caps := slices.DeleteFunc(slices.Clone(h.view.Caps), func(c policy.Cap) bool { return c == one })
 	if fewer {
 		caps = append(caps, one)
@@ -464,7 +464,7 @@ func (d *Desk) Propose(dev device.ID, link Link, p wire.Proposal) error {
 		subject := s.Owner
 		if subject == device.Household && p.Person != 0 {
 			subject = device.PersonID(min(p.Person, 1<<30))
-			if !slices.Contains(h.view.People, subject) {
+			if _, lives := h.view.Person(subject); !lives {
 				return fmt.Errorf("%w: up/twin: person %d does not live here", wire.ErrFrame, p.Person)
 			}
 		}

@@ -132,7 +132,7 @@ func (w *world) must(err error) {
 // there are no caps.
 func (w *world) home(classes ...device.Class) map[device.Class]*hand {
 	w.t.Helper()
-	spec := HomeSpec{Name: "oak", Zone: "Europe/Zurich", People: []string{"Anna", "Ben"}, Caps: []policy.Cap{}}
+	spec := HomeSpec{Name: "oak", Zone: "Europe/Zurich", People: []PersonSpec{{Name: "Anna", Age: device.Adult}, {Name: "Ben", Age: device.Adult}}, Caps: []policy.Cap{}}
 	for _, c := range classes {
 		spec.Devices = append(spec.Devices, DeviceSpec{Class: c, Controller: c != device.Car})
 	}

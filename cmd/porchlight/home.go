@@ -89,7 +89,7 @@ func (c *homeAddCmd) Run(e *env) error {
 func homeSpec(h sim.Home) delivery.HomeSpec {
 	s := delivery.HomeSpec{Name: h.Name, Zone: h.Zone, Rooms: h.Rooms}
 	for _, p := range h.People {
-		s.People = append(s.People, p.Name)
+		s.People = append(s.People, delivery.PersonSpec{Name: p.Name, Age: p.Age})
 	}
 	for _, t := range h.Devices {
 		s.Devices = append(s.Devices, delivery.DeviceSpec{Class: t.Class, Name: t.Name, Room: t.Room, Owner: t.Owner, Controller: t.Controller})
@@ -288,13 +288,16 @@ type personCmd struct {
 }
 
 type personAddCmd struct {
-	Name string `arg:"" help:"What you call them."`
-	Home string `required:"" help:"The home's name." placeholder:"HOME"`
+	Name     string     `arg:"" help:"What you call them."`
+	Home     string     `required:"" help:"The home's name." placeholder:"HOME"`
+	Age      device.Age `help:"adult, teen, child or unknown; somebody unknown is perhaps a child." default:"adult" placeholder:"AGE"`
+	Guardian []string   `help:"An adult of the home who chooses for a child; may be given several times." placeholder:"PERSON"`
+	Language []string   `help:"A language that they read, such as de; the preferred first." placeholder:"TAG"`
 }
 
 // Run adds a person.
 func (c *personAddCmd) Run(e *env) error {
-	_, err := ask[registry.Person](e, "person/add", api.InHome{Home: c.Home, Name: c.Name})
+	_, err := ask[registry.Person](e, "person/add", api.PersonAdd{Home: c.Home, Person: delivery.PersonSpec{Name: c.Name, Age: c.Age, Guardians: c.Guardian, Languages: c.Language}})
 	return err
 }
 

@@ -17,20 +17,23 @@ import (
 // arrows are the imports that the packages of the house may make of each other. A new one goes
 // in here first; so does a new package.
 var arrows = map[string][]string{
-	"cmd/porchlight":   {"broker", "broker/api", "broker/delivery", "device", "device/authority", "device/registry", "device/store", "device/wire", "firmware-sim/sim", "policy"},
-	"broker":           {"broker/delivery", "device", "device/authority", "device/registry", "device/store", "device/wire"},
-	"broker/api":       {"broker/delivery", "device", "device/authority", "device/registry", "device/store", "policy", "policy/consent"},
-	"firmware-sim":     {"device", "device/wire", "firmware-sim/sim"},
-	"broker/delivery":  {"device", "device/authority", "device/registry", "device/store", "device/twin", "device/wire", "policy", "policy/consent"},
-	"firmware-sim/sim": {"device", "device/wire"},
-	"policy/consent":   {"device", "device/registry", "device/store", "policy"},
-	"policy":           {"device"},
-	"device/registry":  {"device", "device/store"},
-	"device/twin":      {"device", "device/store"},
-	"device/wire":      {"device"},
-	"device/store":     {"device"},
-	"device/authority": {"device"},
-	"device":           {},
+	"cmd/porchlight":         {"broker", "broker/api", "broker/delivery", "device", "device/authority", "device/registry", "device/store", "device/wire", "device/ledger", "firmware-sim/sim", "policy", "policy/consent", "policy/words"},
+	"broker":                 {"broker/delivery", "device", "device/authority", "device/registry", "device/store", "device/wire"},
+	"broker/api":             {"broker/delivery", "device", "device/authority", "device/ledger", "device/registry", "device/store", "policy", "policy/consent"},
+	"firmware-sim":           {"device", "device/wire", "firmware-sim/sim"},
+	"broker/delivery":        {"device", "device/authority", "device/registry", "device/store", "device/twin", "device/wire", "device/ledger", "policy", "policy/consent", "policy/consent/signals", "policy/words"},
+	"firmware-sim/sim":       {"device", "device/wire"},
+	"policy/consent":         {"device", "device/ledger", "device/registry", "device/store", "policy"},
+	"policy/words":           {"device", "policy"},
+	"policy/consent/signals": {"policy"},
+	"policy":                 {"device"},
+	"device/registry":        {"device", "device/store"},
+	"device/twin":            {"device", "device/store"},
+	"device/wire":            {"device"},
+	"device/store":           {"device", "device/ledger"},
+	"device/ledger":          {"device"},
+	"device/authority":       {"device"},
+	"device":                 {},
 }
 
 // floors: every arrow points down, and never to a neighbour, so that no door knows another.
@@ -38,10 +41,11 @@ var floors = map[string]int{
 	"cmd/porchlight": 5,
 	"broker":         4, "broker/api": 4, "firmware-sim": 4,
 	"broker/delivery": 3, "firmware-sim/sim": 3,
-	"policy/consent":  2,
+	"policy/consent": 2, "policy/consent/signals": 2, "policy/words": 2,
 	"device/registry": 1, "policy": 1, "device/twin": 1, "device/wire": 1,
 	"device/store": 0, "device/authority": 0,
-	"device": -1, // the vocabulary, under everything
+	"device/ledger": -1, // the log's arithmetic, for the store
+	"device":        -2, // the vocabulary, under everything
 }
 
 // topLevel is what may stand at the top. Hidden files and what .gitignore names may too.
@@ -52,7 +56,7 @@ var topLevel = []string{
 }
 
 // pure packages reach neither SQL nor the network nor cgo, whatever they import.
-var pure = []string{"device", "policy", "device/wire"}
+var pure = []string{"device", "device/ledger", "policy", "policy/words", "policy/consent/signals", "device/wire"}
 
 const module = "porchlight/"
 

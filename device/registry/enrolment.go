@@ -81,7 +81,7 @@ func AddGuest(tx *store.Tx, home device.HomeID, name string) (device.PersonID, e
 	if err != nil {
 		return 0, err
 	}
-	p, err := addPerson(tx, home, name, true)
+	p, err := AddPerson(tx, home, Person{Name: name, Guest: true})
 	return p.ID, err
 }
 

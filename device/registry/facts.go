@@ -13,9 +13,11 @@ const (
 	homeAdded       = "home.added"
 	homeRemoved     = "home.removed"
 	personAdded     = "person.added"
+	personChanged   = "person.changed"
 	personRemoved   = "person.removed"
 	roomAdded       = "room.added"
 	deviceAdded     = "device.added"
+	deviceChanged   = "device.changed"
 	deviceDescribed = "device.described"
 	deviceAlarmed   = "device.alarmed"
 	deviceRemoved   = "device.removed"
@@ -77,31 +79,94 @@ func RemoveHome(tx *store.Tx, id device.HomeID) error {
 	return add(tx, id, homeRemoved, idFact[device.HomeID]{id})
 }
 
-// AddPerson adds somebody to a home.
-func AddPerson(tx *store.Tx, home device.HomeID, name string) (Person, error) {
-	return addPerson(tx, home, name, false)
+// MaxPeople is how many people a home can have.
+const MaxPeople = 64
+
+// AddPerson adds somebody to a home and gives them their number, which is never given again:
+// choices are filed under it.
+func AddPerson(tx *store.Tx, home device.HomeID, p Person) (Person, error) {
+	people, err := checkPerson(tx, home, p)
+	if err != nil {
+		return Person{}, err
+	}
+	if len(people) >= MaxPeople {
+		return Person{}, fmt.Errorf("person %q: %w: a home has at most %d people", p.Name, ErrInvalid, MaxPeople)
+	}
+	id, err := next(tx, `SELECT persons FROM home WHERE id = ?`, home)
+	if err != nil {
+		return Person{}, err
+	}
+	p.ID = device.PersonID(id)
+	return p, add(tx, home, personAdded, p)
 }
 
-func addPerson(tx *store.Tx, home device.HomeID, name string, guest bool) (Person, error) {
-	if err := checkName("person", name, 64); err != nil {
-		return Person{}, err
+// ChangePerson makes somebody what p says of them; their number stays.
+func ChangePerson(tx *store.Tx, home device.HomeID, p Person) error {
+	people, err := checkPerson(tx, home, p)
+	if err != nil {
+		return err
+	}
+	for _, was := range people {
+		if was.ID == p.ID {
+			return add(tx, home, personChanged, p)
+		}
+	}
+	return fmt.Errorf("person %d: %w", p.ID, ErrUnknown)
+}
+
+// checkPerson checks what is said of somebody against those who live in the home, whom it returns.
+func checkPerson(tx *store.Tx, home device.HomeID, p Person) ([]Person, error) {
+	if err := checkName("person", p.Name, 64); err != nil {
+		return nil, err
+	}
+	if p.Age > device.Adult || len(p.Languages) > 8 || len(p.Guardians) > 8 {
+		return nil, fmt.Errorf("person %q: %w: age is unknown, child, teen or adult; at most 8 languages and 8 guardians", p.Name, ErrInvalid)
+	}
+	for _, l := range p.Languages {
+		if l == "" || len(l) > 35 {
+			return nil, fmt.Errorf("person %q: %w: language %.40q is no BCP 47 tag", p.Name, ErrInvalid, l)
+		}
 	}
 	people, err := People(tx, home)
 	if err != nil {
-		return Person{}, err
+		return nil, err
 	}
-	for _, p := range people {
-		if p.Name == name {
-			return Person{}, fmt.Errorf("person %q: %w", name, ErrTaken)
+	adults := map[device.PersonID]bool{}
+	for _, other := range people {
+		if other.Name == p.Name && other.ID != p.ID {
+			return nil, fmt.Errorf("person %q: %w", p.Name, ErrTaken)
+		}
+		adults[other.ID] = other.Age == device.Adult && other.ID != p.ID
+	}
+	for _, g := range p.Guardians {
+		if !adults[g] || p.Age == device.Adult {
+			return nil, fmt.Errorf("person %q: guardian %d: %w: a guardian is an adult of the home, of somebody who is not", p.Name, g, ErrInvalid)
 		}
 	}
-	// A number is never given twice: choices are filed under it.
-	id, err := next(tx, `SELECT coalesce(max(json_extract(body, '$.id')), 0) FROM journal WHERE home = ? AND kind = 'person.added'`, home)
+	return people, nil
+}
+
+// ChangeDevice gives a device another name, room, owner or part; everything else about it stays.
+func ChangeDevice(tx *store.Tx, d device.Device) error {
+	was, err := Device(tx, d.ID)
 	if err != nil {
-		return Person{}, err
+		return err
 	}
-	p := Person{device.PersonID(id), name, guest}
-	return p, add(tx, home, personAdded, p)
+	if err := checkName("device", d.Name, 64); err != nil {
+		return err
+	}
+	if err := checkPlace(tx, d); err != nil {
+		return err
+	}
+	return add(tx, was.Home, deviceChanged, placeFact{d.ID, d.Name, d.Room, d.Owner, d.Controller})
+}
+
+type placeFact struct {
+	ID         device.ID       `json:"id"`
+	Name       string          `json:"name"`
+	Room       device.RoomID   `json:"room,omitempty"`
+	Owner      device.PersonID `json:"owner,omitempty"`
+	Controller bool            `json:"controller"`
 }
 
 // RemovePerson removes somebody; ErrInUse while a device is theirs.
@@ -178,30 +243,41 @@ func Admit(tx *store.Tx, d device.Device, p Proof, void device.Instant, from *Or
 	if _, err := HomeByID(tx, d.Home); err != nil {
 		return fmt.Errorf("device %s: %w", d.ID, err)
 	}
-	var ids, names int
-	if err := tx.QueryRow(`SELECT (SELECT count(*) FROM device WHERE id = ?), (SELECT count(*) FROM device WHERE home = ? + 0 AND name = ? AND removed = 0)`, d.ID, d.Home, d.Name).Scan(&ids, &names); err != nil {
+	var ids int
+	if err := tx.QueryRow(`SELECT count(*) FROM device WHERE id = ?`, d.ID).Scan(&ids); err != nil {
 		return err
 	}
-	switch {
-	case ids > 0:
+	if ids > 0 {
 		return fmt.Errorf("device %s: %w", d.ID, ErrTaken)
-	case names > 0:
-		return fmt.Errorf("device %q: %w: give it another with --name", d.Name, ErrTaken)
 	}
-	if d.Owner != device.Household {
-		people, err := People(tx, d.Home)
-		if err != nil {
-			return err
-		}
-		known := false
-		for _, p := range people {
-			known = known || p.ID == d.Owner
-		}
-		if !known {
-			return fmt.Errorf("device %s: owner %d: %w", d.ID, d.Owner, ErrUnknown)
-		}
+	if err := checkPlace(tx, d); err != nil {
+		return err
 	}
 	return add(tx, d.Home, deviceAdded, deviceFact{d, credentialFact{d.ID, p.hash, p.kind, void}, from})
+}
+
+// checkPlace checks that no other device of the home has d's name, and that its owner lives there.
+func checkPlace(tx *store.Tx, d device.Device) error {
+	var names int
+	if err := tx.QueryRow(`SELECT count(*) FROM device WHERE home = ? + 0 AND name = ? AND id <> ? AND removed = 0`, d.Home, d.Name, d.ID).Scan(&names); err != nil {
+		return err
+	}
+	if names > 0 {
+		return fmt.Errorf("device %q: %w: give it another with --name", d.Name, ErrTaken)
+	}
+	if d.Owner == device.Household {
+		return nil
+	}
+	people, err := People(tx, d.Home)
+	if err != nil {
+		return err
+	}
+	for _, p := range people {
+		if p.ID == d.Owner {
+			return nil
+		}
+	}
+	return fmt.Errorf("device %s: owner %d: %w", d.ID, d.Owner, ErrUnknown)
 }
 
 // Describe records what a device said of itself at its birth, if that is news. changed reports
@@ -332,8 +408,13 @@ func Apply(tx *store.Apply, e store.Event) (mine bool, err error) {
 		return true, nil
 	case personAdded:
 		return true, store.With(e, func(p Person) error {
-			return tx.Exec(`INSERT INTO person (home, id, name, guest) VALUES (?, ?, ?, ?)`, e.Home, p.ID, p.Name, p.Guest)
+			if err := putPerson(tx, e.Home, p); err != nil {
+				return err
+			}
+			return tx.Exec(`UPDATE home SET persons = max(persons, ?) WHERE id = ?`, p.ID, e.Home)
 		})
+	case personChanged:
+		return true, store.With(e, func(p Person) error { return putPerson(tx, e.Home, p) })
 	case personRemoved:
 		return true, store.With(e, func(f idFact[device.PersonID]) error {
 			if err := tx.Exec(`DELETE FROM consent WHERE home = ? AND subject = ?`, e.Home, f.ID); err != nil {
@@ -357,6 +438,10 @@ func Apply(tx *store.Apply, e store.Event) (mine bool, err error) {
 				state = Pending
 			}
 			return tx.Exec(`INSERT INTO credential (hash, kind, device, state, at, until) VALUES (?, ?, ?, ?, ?, ?)`, f.Credential.Hash, f.Credential.Kind, f.ID, state, e.At, f.Credential.Until)
+		})
+	case deviceChanged:
+		return true, store.With(e, func(f placeFact) error {
+			return tx.Exec(`UPDATE device SET name = ?, room = ?, owner = ?, controller = ? WHERE id = ?`, f.Name, f.Room, f.Owner, f.Controller, f.ID)
 		})
 	case deviceDescribed:
 		return true, store.With(e, func(f descriptionFact) error {
@@ -388,4 +473,18 @@ func Apply(tx *store.Apply, e store.Event) (mine bool, err error) {
 		}
 	}
 	return false, nil
+}
+
+// putPerson writes down who somebody is.
+func putPerson(tx *store.Apply, home device.HomeID, p Person) error {
+	list := func(v any) string { raw, _ := json.Marshal(v); return string(raw) } // of numbers and strings: it cannot fail
+	if p.Guardians == nil {
+		p.Guardians = []device.PersonID{}
+	}
+	if p.Languages == nil {
+		p.Languages = []string{}
+	}
+	return tx.Exec(`INSERT INTO person (home, id, name, guest, age, guardians, languages, frozen) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (home, id) DO UPDATE SET name = excluded.name, guest = excluded.guest, age = excluded.age, guardians = excluded.guardians, languages = excluded.languages, frozen = excluded.frozen`,
+		home, p.ID, p.Name, p.Guest, p.Age, list(p.Guardians), list(p.Languages), p.Frozen)
 }

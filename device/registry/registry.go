@@ -33,9 +33,13 @@ type Home struct {
 
 // Person is somebody who lives in a home.
 type Person struct {
-	ID    device.PersonID `json:"id"`
-	Name  string          `json:"name"`            // never in a log
-	Guest bool            `json:"guest,omitempty"` // came with a device that is here for a while, and leaves with it
+	ID        device.PersonID   `json:"id"`
+	Name      string            `json:"name"`            // never in a log
+	Guest     bool              `json:"guest,omitempty"` // came with a device that is here for a while, and leaves with it
+	Age       device.Age        `json:"age,omitempty"`
+	Guardians []device.PersonID `json:"guardians,omitempty"` // adults of the home who choose for a child
+	Languages []string          `json:"languages,omitempty"` // BCP 47, the preferred first, at most 8
+	Frozen    bool              `json:"frozen,omitempty"`    // nothing is shown to them, asked of them or learnt about them
 }
 
 // Room is a room of a home.
@@ -72,8 +76,13 @@ func Homes(tx *store.Tx) ([]Home, error) {
 
 // People lists the people of a home by number.
 func People(tx *store.Tx, home device.HomeID) ([]Person, error) {
-	return store.List(tx, func(scan scanner) (p Person, err error) { err = scan(&p.ID, &p.Name, &p.Guest); return },
-		`SELECT id, name, guest FROM person WHERE home = ? ORDER BY id`, home)
+	return store.List(tx, func(scan scanner) (p Person, err error) {
+		var guardians, languages []byte
+		if err = scan(&p.ID, &p.Name, &p.Guest, &p.Age, &guardians, &languages, &p.Frozen); err == nil {
+			err = errors.Join(json.Unmarshal(guardians, &p.Guardians), json.Unmarshal(languages, &p.Languages))
+		}
+		return
+	}, `SELECT id, name, guest, age, guardians, languages, frozen FROM person WHERE home = ? ORDER BY id`, home)
 }
 
 // Rooms lists the rooms of a home by number.

@@ -47,7 +47,7 @@ func TestAddAndRefuse(t *testing.T) {
 			return err
 		}
 		tv.Home = home.ID
-		if _, err = AddPerson(tx, home.ID, "Anna"); err != nil {
+		if _, err = AddPerson(tx, home.ID, Person{Name: "Anna", Age: device.Adult}); err != nil {
 			return err
 		}
 		return AddDevice(tx, tv, token)
@@ -81,10 +81,13 @@ func TestAddAndRefuse(t *testing.T) {
 		"weak token": {func(tx *store.Tx) error {
 			return AddDevice(tx, device.Device{ID: "weak", Home: home.ID, Class: device.TV, Name: "W"}, "secret")
 		}, ErrInvalid},
-		"home taken":           {func(tx *store.Tx) error { _, err := AddHome(tx, "oak", "Europe/Zurich"); return err }, ErrTaken},
-		"unknown zone":         {func(tx *store.Tx) error { _, err := AddHome(tx, "elm", "Europe/Zürich"); return err }, ErrInvalid},
-		"zone of the machine":  {func(tx *store.Tx) error { _, err := AddHome(tx, "elm", "Local"); return err }, ErrInvalid},
-		"person taken":         {func(tx *store.Tx) error { _, err := AddPerson(tx, home.ID, "Anna"); return err }, ErrTaken},
+		"home taken":          {func(tx *store.Tx) error { _, err := AddHome(tx, "oak", "Europe/Zurich"); return err }, ErrTaken},
+		"unknown zone":        {func(tx *store.Tx) error { _, err := AddHome(tx, "elm", "Europe/Zürich"); return err }, ErrInvalid},
+		"zone of the machine": {func(tx *store.Tx) error { _, err := AddHome(tx, "elm", "Local"); return err }, ErrInvalid},
+		"person taken": {func(tx *store.Tx) error {
+			_, err := AddPerson(tx, home.ID, Person{Name: "Anna", Age: device.Adult})
+			return err
+		}, ErrTaken},
 		"person not there":     {func(tx *store.Tx) error { return RemovePerson(tx, home.ID, 9) }, ErrUnknown},
 		"device not there":     {func(tx *store.Tx) error { return RemoveDevice(tx, "nobody", ByOperator) }, ErrUnknown},
 		"a good brand":         {brand(func(b *Brand) {}), nil},
@@ -190,7 +193,7 @@ func TestRemoveHomeForgets(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if _, err := AddPerson(tx, h.ID, "Anna"); err != nil {
+		if _, err := AddPerson(tx, h.ID, Person{Name: "Anna", Age: device.Adult}); err != nil {
 			return err
 		}
 		return AddDevice(tx, device.Device{ID: "tv-oak", Home: h.ID, Class: device.TV, Name: "TV"}, NewToken())

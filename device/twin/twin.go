@@ -8,6 +8,7 @@ package twin
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"porchlight/device"
 	"porchlight/device/store"
@@ -50,10 +51,17 @@ func Report(c *device.Context, class device.Class, values map[string]any, at dev
 
 // The preferences. Each is one JSON document; who sets it knows its type.
 const (
-	Mutes = "mutes"
-	Quiet = "quiet"
-	Caps  = "caps"
+	Mutes     = "mutes"
+	Quiet     = "quiet"
+	Caps      = "caps"
+	Moments   = "moments"   // those that hold messages back: film, call, sleep
+	Languages = "languages" // BCP 47, the preferred first
+	Signals   = "signals"   // of choices made elsewhere, by device
+	Frozen    = "frozen"    // true: nothing is shown, asked or learnt
+	Forgotten = "forgotten" // what was learnt before is not to be used: an instant by brand
 )
+
+var names = []string{Mutes, Quiet, Caps, Moments, Languages, Signals, Frozen, Forgotten}
 
 const preferenceSet = "preference.set"
 
@@ -78,9 +86,7 @@ func Set(tx *store.Tx, home device.HomeID, name string, body []byte, on device.I
 	if string(was[name].Body) == string(body) {
 		return false, nil
 	}
-	switch name {
-	case Mutes, Quiet, Caps:
-	default:
+	if !slices.Contains(names, name) {
 		return false, fmt.Errorf("preference %.40q: not known", name)
 	}
 	_, err = tx.Add(home, preferenceSet, preferenceFact{name, body, on})

@@ -186,8 +186,18 @@ type Present struct {
 	Guards     map[string]Guard `cbor:"13,keyasint,omitempty"` // by attribute name: re-check before showing and while shown
 	ContextSeq uint64           `cbor:"14,keyasint,omitempty"`
 	Language   string           `cbor:"15,keyasint,omitempty"`
-	Lease      uint64           `cbor:"16,keyasint"` // ms: hide it when nothing was heard from the gateway for so long
-	Epoch      uint64           `cbor:"17,keyasint"` // refuse it if this is below the highest fence seen
+	Lease      uint64           `cbor:"16,keyasint"`           // ms: hide it when nothing was heard from the gateway for so long
+	Epoch      uint64           `cbor:"17,keyasint"`           // refuse it if this is below the highest fence seen
+	Content    uint             `cbor:"18,keyasint,omitempty"` // bits: 1 words, 2 picture, 4 sound. What of it may be used; 0: words and picture
+	Picture    *Picture         `cbor:"12,keyasint,omitempty"`
+}
+
+// Picture is where the device finds a picture: at the gateway, never anywhere else.
+type Picture struct {
+	Path   string `cbor:"0,keyasint"` // on the gateway's HTTP door, as /p/...
+	SHA256 []byte `cbor:"1,keyasint"` // of its bytes
+	Bytes  uint   `cbor:"2,keyasint"`
+	Alt    string `cbor:"3,keyasint,omitempty"` // what it shows, in words
 }
 
 // Response is a button.
@@ -229,10 +239,44 @@ type Twin struct {
 
 // Document is the body of a Twin. At most MaxTwin bytes encoded.
 type Document struct {
-	Brands []BrandChoice `cbor:"0,keyasint,omitempty"`
-	Quiet  []QuietTime   `cbor:"1,keyasint,omitempty"`
-	Mutes  []Mute        `cbor:"2,keyasint,omitempty"`
-	Zone   string        `cbor:"3,keyasint,omitempty"` // IANA
+	Brands    []BrandChoice `cbor:"0,keyasint,omitempty"`
+	Quiet     []QuietTime   `cbor:"1,keyasint,omitempty"`
+	Mutes     []Mute        `cbor:"2,keyasint,omitempty"`
+	Zone      string        `cbor:"3,keyasint,omitempty"` // IANA
+	Caps      []Cap         `cbor:"4,keyasint,omitempty"`
+	Moments   []string      `cbor:"5,keyasint,omitempty"` // film, call, sleep: those that hold messages back
+	Languages []string      `cbor:"6,keyasint,omitempty"` // BCP 47, the preferred first
+	People    []Resident    `cbor:"7,keyasint,omitempty"` // who lives here, for a device that reports who is there
+	Rooms     []Place       `cbor:"8,keyasint,omitempty"`
+	Frozen    bool          `cbor:"9,keyasint,omitempty"`  // nothing is shown, asked or learnt
+	Learnt    []string      `cbor:"10,keyasint,omitempty"` // in plain words, what was learnt; the place is what a Proposal forgets
+}
+
+// Resident is somebody of the home.
+type Resident struct {
+	Person uint32 `cbor:"0,keyasint"`
+	Name   string `cbor:"1,keyasint"`
+}
+
+// Place is a room of the home.
+type Place struct {
+	Room uint32 `cbor:"0,keyasint"`
+	Name string `cbor:"1,keyasint"`
+}
+
+// Cap limits how many messages are shown in a window.
+type Cap struct {
+	Brand    device.BrandID `cbor:"0,keyasint,omitempty"`
+	Each     bool           `cbor:"1,keyasint,omitempty"` // each brand by itself
+	Max      uint16         `cbor:"2,keyasint"`           // 0 to 1000
+	Hours    uint16         `cbor:"3,keyasint,omitempty"` // a rolling window, 1 to 168
+	Minutes  uint16         `cbor:"4,keyasint,omitempty"` // a rolling window, 1 to 1440; with neither, the local day
+	Category string         `cbor:"5,keyasint,omitempty"`
+	Purpose  string         `cbor:"6,keyasint,omitempty"`
+	Class    device.Class   `cbor:"7,keyasint,omitempty"`
+	Device   device.ID      `cbor:"8,keyasint,omitempty"`
+	Room     uint32         `cbor:"9,keyasint,omitempty"`
+	Owner    uint32         `cbor:"10,keyasint,omitempty"` // whose; 0: the home's
 }
 
 // BrandChoice is what was chosen for one brand and purpose on this device's behalf.
@@ -245,26 +289,39 @@ type BrandChoice struct {
 
 // QuietTime is a daily interval of local time.
 type QuietTime struct {
-	Days  uint8  `cbor:"0,keyasint"` // bit 0 Sunday ... bit 6 Saturday; 0: every day
-	Start uint16 `cbor:"1,keyasint"` // minutes after midnight, 0 to 1439
-	End   uint16 `cbor:"2,keyasint"` // minutes after midnight, 0 to 1439
+	Days  uint8  `cbor:"0,keyasint"`           // bit 0 Sunday ... bit 6 Saturday; 0: every day
+	Start uint16 `cbor:"1,keyasint"`           // minutes after midnight, 0 to 1439
+	End   uint16 `cbor:"2,keyasint"`           // minutes after midnight, 0 to 1439
+	Zone  string `cbor:"3,keyasint,omitempty"` // IANA; "": the home's
+	Owner uint32 `cbor:"4,keyasint,omitempty"` // whose; 0: the home's
 }
 
-// Mute silences what it names: a brand, a category, both together, or with neither everything.
+// Mute silences what it names, all together; with nothing named, everything.
 type Mute struct {
 	Brand    device.BrandID `cbor:"0,keyasint,omitempty"`
 	Category string         `cbor:"1,keyasint,omitempty"`
 	Until    uint64         `cbor:"2,keyasint,omitempty"` // ms since 1970; 0: until lifted
+	Purpose  string         `cbor:"3,keyasint,omitempty"`
+	Class    device.Class   `cbor:"4,keyasint,omitempty"`
+	Device   device.ID      `cbor:"5,keyasint,omitempty"`
+	Room     uint32         `cbor:"6,keyasint,omitempty"`
+	Content  uint           `cbor:"7,keyasint,omitempty"` // bits as in Present.Content: only that is taken away
+	Owner    uint32         `cbor:"8,keyasint,omitempty"` // whose; 0: the home's
 }
 
 // Proposal is a change made by a person on the device, on up/twin. Only what is given changes.
 type Proposal struct {
-	Seq    uint64        `cbor:"0,keyasint"`
-	Base   uint64        `cbor:"1,keyasint"`           // version of the document that the person saw
-	Person uint32        `cbor:"2,keyasint,omitempty"` // who, if the device knows; 0: the home
-	Brands []BrandChoice `cbor:"3,keyasint,omitempty"` // Choice: given, refused or withdrawn
-	Quiet  *[]QuietTime  `cbor:"4,keyasint,omitempty"` // the whole new list
-	Mutes  *[]Mute       `cbor:"5,keyasint,omitempty"` // the whole new list
+	Seq       uint64        `cbor:"0,keyasint"`
+	Base      uint64        `cbor:"1,keyasint"`           // version of the document that the person saw
+	Person    uint32        `cbor:"2,keyasint,omitempty"` // who, if the device knows; 0: the home
+	Brands    []BrandChoice `cbor:"3,keyasint,omitempty"` // Choice: given, refused or withdrawn
+	Quiet     *[]QuietTime  `cbor:"4,keyasint,omitempty"` // the whole new list
+	Mutes     *[]Mute       `cbor:"5,keyasint,omitempty"` // the whole new list
+	Caps      *[]Cap        `cbor:"6,keyasint,omitempty"` // the whole new list
+	Moments   *[]string     `cbor:"7,keyasint,omitempty"` // the whole new list
+	Languages *[]string     `cbor:"8,keyasint,omitempty"` // the whole new list
+	Frozen    *bool         `cbor:"9,keyasint,omitempty"`
+	Forget    *[]uint       `cbor:"10,keyasint,omitempty"` // places in Document.Learnt
 }
 
 // Bye is the last frame of a connection that ends on purpose, on up/bye.

@@ -23,6 +23,9 @@ const (
 	UpBye   Leaf = "up/bye"
 	UpKey   Leaf = "up/key"
 	UpJoin  Leaf = "up/join"
+	UpAns   Leaf = "up/ans"
+	UpWhy   Leaf = "up/why"
+	UpSig   Leaf = "up/sig"
 	DnMsg   Leaf = "dn/msg"
 	DnTwin  Leaf = "dn/twin"
 	DnTime  Leaf = "dn/time"
@@ -30,6 +33,9 @@ const (
 	DnKey   Leaf = "dn/key"
 	DnJoin  Leaf = "dn/join"
 	DnCmd   Leaf = "dn/cmd"
+	DnAsk   Leaf = "dn/ask"
+	DnWhy   Leaf = "dn/why"
+	DnWord  Leaf = "dn/word"
 )
 
 // The leaves of a device that asks to be let in.
@@ -67,7 +73,7 @@ func ParseTopic(topic string) (id device.ID, leaf Leaf, ok bool) {
 		return "", "", false
 	}
 	switch leaf = Leaf(rest); leaf {
-	case UpBirth, UpCtx, UpEvt, UpTwin, UpBye, UpKey, UpJoin, UpEnrol, DnMsg, DnTwin, DnTime, DnErr, DnKey, DnJoin, DnCmd, DnEnrol:
+	case UpBirth, UpCtx, UpEvt, UpTwin, UpBye, UpKey, UpJoin, UpAns, UpWhy, UpSig, UpEnrol, DnMsg, DnTwin, DnTime, DnErr, DnKey, DnJoin, DnCmd, DnAsk, DnWhy, DnWord, DnEnrol:
 	default:
 		return "", "", false
 	}

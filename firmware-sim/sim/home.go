@@ -32,7 +32,8 @@ type Home struct {
 
 // Person is somebody who lives there.
 type Person struct {
-	Name string `yaml:"name"`
+	Name string     `yaml:"name"`
+	Age  device.Age `yaml:"age"` // left out: adult
 }
 
 // Thing is one device of the home. Name is unique in the home; Room and Owner are "" or listed.
@@ -204,6 +205,9 @@ func (c *checker) home(f homeFile) Home {
 	}
 	people := make(map[string]bool)
 	for i, p := range f.People {
+		if p.Age == device.AgeUnknown {
+			h.People[i].Age = device.Adult
+		}
 		c.unique(people, p.Name, "person", fmt.Sprintf("$.people[%d]", i), "name")
 	}
 	rooms := make(map[string]bool)

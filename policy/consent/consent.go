@@ -108,14 +108,14 @@ func declares(b registry.Brand, p policy.Purpose) bool {
 }
 
 // Of returns the choices in force in a home.
-func Of(tx *store.Tx, home device.HomeID) (map[policy.ConsentKey]policy.Choice, error) {
+func Of(tx *store.Tx, home device.HomeID) (map[policy.ConsentKey]policy.Stance, error) {
 	entries, err := List(tx, home)
 	if err != nil {
 		return nil, err
 	}
-	choices := make(map[policy.ConsentKey]policy.Choice, len(entries))
+	choices := make(map[policy.ConsentKey]policy.Stance, len(entries))
 	for _, e := range entries {
-		choices[e.Key()] = e.Choice
+		choices[e.Key()] = policy.Stance{Choice: e.Choice, At: e.At}
 	}
 	return choices, nil
 }

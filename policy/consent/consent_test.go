@@ -29,7 +29,7 @@ func TestRecord(t *testing.T) {
 		if _, err := registry.AddHome(tx, "oak", "UTC"); err != nil {
 			return err
 		}
-		if _, err := registry.AddPerson(tx, 1, "Anna"); err != nil {
+		if _, err := registry.AddPerson(tx, 1, registry.Person{Name: "Anna", Age: device.Adult}); err != nil {
 			return err
 		}
 		return registry.AddBrand(tx, registry.Brand{ID: "grocer", Name: "Grocer", Purposes: []string{"marketing"}, Quota: 1}, registry.NewKey())

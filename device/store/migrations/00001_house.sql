@@ -17,6 +17,7 @@ CREATE TABLE home (
   id      INTEGER PRIMARY KEY,
   name    TEXT NOT NULL,
   zone    TEXT NOT NULL,               -- IANA
+  persons INTEGER NOT NULL DEFAULT 0,  -- the highest number that a person was given: none is given twice
   wishes  INTEGER NOT NULL DEFAULT 0,  -- journal position of the last choice or preference: the version of what its devices are shown (dn/twin), and the fence: what was decided before it must not appear any more
   removed INTEGER NOT NULL DEFAULT 0
 ) STRICT;
@@ -27,6 +28,10 @@ CREATE TABLE person (
   id   INTEGER NOT NULL,
   name TEXT NOT NULL,
   guest INTEGER NOT NULL DEFAULT 0,    -- leaves with their last device
+  age  INTEGER NOT NULL DEFAULT 0,     -- 0 unknown, 1 child, 2 teen, 3 adult
+  guardians TEXT NOT NULL DEFAULT '[]',   -- JSON array of persons
+  languages TEXT NOT NULL DEFAULT '[]',   -- JSON array, BCP 47, the preferred first
+  frozen INTEGER NOT NULL DEFAULT 0,   -- nothing is done with what is known about them
   PRIMARY KEY (home, id),
   UNIQUE (home, name)
 ) STRICT;
@@ -131,7 +136,7 @@ CREATE INDEX consent_given ON consent (brand, purpose, home) WHERE choice = 1;
 
 CREATE TABLE preference (
   home INTEGER NOT NULL REFERENCES home (id),
-  name TEXT NOT NULL,                   -- mutes, quiet, caps, language
+  name TEXT NOT NULL,                   -- mutes, quiet, caps, moments, languages, signals, frozen, forgotten
   body BLOB NOT NULL,                   -- JSON
   pos  INTEGER NOT NULL,                -- of the event that set it
   PRIMARY KEY (home, name)
@@ -143,6 +148,10 @@ CREATE TABLE delivery (
   message   BLOB NOT NULL,
   device    TEXT NOT NULL,
   brand     TEXT NOT NULL,
+  purpose   INTEGER NOT NULL,
+  category  TEXT NOT NULL,
+  who       TEXT NOT NULL DEFAULT '[]', -- JSON array: people in front of it when it was claimed
+  others    INTEGER NOT NULL DEFAULT 1, -- 1: perhaps somebody else, too
   claimed   INTEGER NOT NULL,           -- ms: the reservation counts from here
   presented INTEGER NOT NULL DEFAULT 0, -- ms, 0: no receipt yet
   settled   INTEGER NOT NULL DEFAULT 0, -- ms, 0: open
