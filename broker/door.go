@@ -48,6 +48,9 @@ type Desk interface {
 	Context(dev device.ID, link delivery.Link, c wire.Context) error
 	Event(dev device.ID, link delivery.Link, e wire.Event) error
 	Propose(dev device.ID, link delivery.Link, p wire.Proposal) error
+	Answer(dev device.ID, link delivery.Link, a wire.Answer) error
+	WhyAsked(dev device.ID, link delivery.Link, q wire.WhyAsked) error
+	Signal(dev device.ID, link delivery.Link, g wire.Signal) error
 	Bye(dev device.ID, link delivery.Link, b wire.Bye) error
 	Acked(dev device.ID, link delivery.Link)
 	Gone(dev device.ID, link delivery.Link)

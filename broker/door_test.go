@@ -104,6 +104,15 @@ func (s *sink) Event(dev device.ID, l delivery.Link, e wire.Event) error {
 func (s *sink) Propose(dev device.ID, l delivery.Link, p wire.Proposal) error {
 	return s.say("propose", dev, l, p)
 }
+func (s *sink) Answer(dev device.ID, l delivery.Link, a wire.Answer) error {
+	return s.say("answer", dev, l, a)
+}
+func (s *sink) WhyAsked(dev device.ID, l delivery.Link, q wire.WhyAsked) error {
+	return s.say("why", dev, l, q)
+}
+func (s *sink) Signal(dev device.ID, l delivery.Link, g wire.Signal) error {
+	return s.say("signal", dev, l, g)
+}
 func (s *sink) Bye(dev device.ID, l delivery.Link, b wire.Bye) error        { return s.say("bye", dev, l, b) }
 func (s *sink) Acked(dev device.ID, l delivery.Link)                        { s.say("acked", dev, l, nil) }
 func (s *sink) Used(device.ID, device.HomeID, registry.Proof, string) error { return nil }
@@ -628,6 +637,9 @@ func TestFrames(t *testing.T) {
 		"event":            {wire.UpEvt, evt, nil, "event", 0},
 		"proposal":         {wire.UpTwin, encode(t, wire.Proposal{Seq: 4}), nil, "propose", 0},
 		"bye":              {wire.UpBye, encode(t, wire.Bye{Seq: 5, Reason: "off"}), nil, "bye", 0},
+		"answer":           {wire.UpAns, encode(t, wire.Answer{Seq: 6, Ask: device.NewMessageID(1), Kind: wire.AnswerNo}), nil, "answer", 0},
+		"why":              {wire.UpWhy, encode(t, wire.WhyAsked{Seq: 7}), nil, "why", 0},
+		"signal":           {wire.UpSig, encode(t, wire.Signal{Seq: 8, Kind: wire.SignalGPC, Value: "1"}), nil, "signal", 0},
 		"malformed":        {wire.UpEvt, []byte{0xff, 0x01}, nil, "", 0x99},
 		"empty":            {wire.UpCtx, nil, nil, "", 0x99},
 		"refused by desk":  {wire.UpEvt, evt, fmt.Errorf("event: %w", wire.ErrFrame), "event", 0x99},

@@ -266,6 +266,24 @@ func (l *link) take(n *counter, topic string, payload []byte) (leaf wire.Leaf, s
 			err = desk.Propose(l.device, l, f)
 		}
 		return leaf, f.Seq, err
+	case wire.UpAns:
+		f, err := wire.DecodeAnswer(payload)
+		if err == nil {
+			err = desk.Answer(l.device, l, f)
+		}
+		return leaf, f.Seq, err
+	case wire.UpWhy:
+		f, err := wire.DecodeWhyAsked(payload)
+		if err == nil {
+			err = desk.WhyAsked(l.device, l, f)
+		}
+		return leaf, f.Seq, err
+	case wire.UpSig:
+		f, err := wire.DecodeSignal(payload)
+		if err == nil {
+			err = desk.Signal(l.device, l, f)
+		}
+		return leaf, f.Seq, err
 	case wire.UpKey, wire.UpJoin:
 		if l.door.o.Entrance == nil {
 			return "", 0, notYours

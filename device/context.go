@@ -291,3 +291,12 @@ func (c *Context) Stale() {
 		c.readings[a].At = 0
 	}
 }
+
+// MarshalText is String; what is written down does not depend on the order of the attributes.
+func (a Attribute) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote; a name that no decision knows is NoAttribute.
+func (a *Attribute) UnmarshalText(b []byte) error {
+	*a, _ = ParseAttribute(string(b))
+	return nil
+}

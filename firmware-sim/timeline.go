@@ -62,7 +62,7 @@ func (t *timeline) note(e sim.Event) {
 		}
 		return fmt.Sprintf("%q from %s", e.Text, e.Sender)
 	}
-	picture := false
+	picture, lines := false, ""
 	switch e.Kind {
 	case sim.Connected:
 		colour, text = dim, "is connected"
@@ -71,7 +71,7 @@ func (t *timeline) note(e sim.Event) {
 	case sim.Away:
 		colour, text = red, "is off line: "+e.Why
 	case sim.Shown:
-		colour, text, picture = green, "shows "+quote(), true
+		colour, text, picture = green, map[string]string{"": "shows ", "tone": "sounds a tone and shows ", "voice": "says "}[e.Sound]+quote(), true
 	case sim.Waiting:
 		colour, text = dim, "keeps "+quote()+" until the screen is free"
 	case sim.Removed:
@@ -85,6 +85,23 @@ func (t *timeline) note(e sim.Event) {
 		colour, text = cyan, "» "+e.Why
 	case sim.Chosen:
 		colour, text = cyan, "» chooses "+e.Why
+	case sim.Asked:
+		colour, text, picture = green, "asks "+quote(), true
+	case sim.Unasked:
+		colour, text = yellow, "does not ask "+quote()+": "+e.Why
+	case sim.Answered:
+		colour, text, picture = cyan, "» answers "+quote()+": "+e.Why, true
+	case sim.Said:
+		colour, text = green, fmt.Sprintf("says %q", e.Text)
+	case sim.Explained:
+		text, lines = "explains:", e.Why
+		if lines == "" {
+			text = "has nothing to explain"
+		}
+	case sim.Stopping:
+		colour, text = yellow, "stopping: nothing more of it is shown; "+e.Why
+	case sim.Stopped:
+		colour, text = green, "stopped: "+e.Why
 	case sim.Told:
 		text = "learns the home's choices, " + e.Why
 	case sim.Conflict:
@@ -107,6 +124,9 @@ func (t *timeline) note(e sim.Event) {
 		colour, text = cyan, "» "+e.Why
 	}
 	t.line(e.At, e.Device, colour, text)
+	if lines != "" {
+		t.block(lines + "\n")
+	}
 	for _, d := range t.devices {
 		if d.Name() != e.Device {
 			continue
@@ -153,6 +173,7 @@ type keyboard struct {
 	at      int          // the device that is selected
 	cut     map[int]bool // whose cable is out
 	adding  *adding      // nil: no device is being added
+	typed   []byte       // a step in a script's words; nil: none is being typed
 }
 
 // adding is a person who adds a device to the home, on one that it trusts.
@@ -166,6 +187,11 @@ type adding struct {
 const keyHelp = `A-Z select a device   a-z do one of its actions   0-9 press a button on its screen
 -   put the message away           !   put it away, and no more like it
 +   say yes to all brands          *   say no to all brands
+    of a question: 1 yes  2 no  3 more  4 on a phone  - leave it
+_   say nothing to a voice         $   answer it as a stranger
+/   why is this here?              \   what was held back today?
+,   nothing for an hour            ;   nothing more of this brand
+:   type a step, as in a script: comes: Anna   people: 2   caps: [{max: 3}]
 #   pull or plug the cable         %   cut the power for a moment
 =   show screens and choices       ?   this help            .   the end
 @   add a device to the home       ^   factory reset
@@ -186,7 +212,7 @@ func (k *keyboard) run(ctx context.Context, in io.Reader) (end bool) {
 		if n, err := in.Read(buf); n == 0 || err != nil {
 			return false
 		}
-		if buf[0] == '.' {
+		if buf[0] == '.' && k.typed == nil {
 			return true
 		}
 		if err := k.press(buf[0]); err != nil {
@@ -200,7 +226,11 @@ func (k *keyboard) press(c byte) error {
 	if k.adding != nil {
 		return k.add(c)
 	}
+	if k.typed != nil {
+		return k.step(c)
+	}
 	d := k.devices[k.at]
+	asked := d.State().Screen.Question != nil
 	switch {
 	case c == ' ' || c == '\n' || c == '\r' || c == '\t':
 	case c == '?':
@@ -217,10 +247,29 @@ func (k *keyboard) press(c byte) error {
 			return fmt.Errorf("%s has no action %c: press ? for the list", d.Name(), c)
 		}
 		return d.Do(names[c-'a'])
+	case '1' <= c && c <= '4' && asked:
+		return d.Reply(sim.Replies()[c-'1'], "")
 	case '0' <= c && c <= '9':
 		return d.Press(uint(c-'0'), nil)
+	case c == '-' && asked:
+		return d.Reply("back", "")
 	case c == '-':
 		return d.Dismiss(nil)
+	case c == '_':
+		return d.Reply("silence", "")
+	case c == '$':
+		return d.Reply("stranger", "")
+	case c == '/':
+		return d.Why("")
+	case c == '\\':
+		return d.HeldBack("")
+	case c == ',':
+		return d.Snooze(time.Hour)
+	case c == ';':
+		return d.MuteBrand()
+	case c == ':':
+		k.typed = []byte{}
+		k.show.raw(":")
 	case c == '!':
 		w, err := sim.ParseWish("disallowed")
 		if err != nil {
@@ -254,6 +303,32 @@ func (k *keyboard) press(c byte) error {
 		k.show.block(sim.Print(d.State().Twin))
 	default:
 		return fmt.Errorf("key %q does nothing: press ? for the list", c)
+	}
+	return nil
+}
+
+// step acts on a key while a step of a script is typed.
+func (k *keyboard) step(c byte) error {
+	switch {
+	case c == 0x1b:
+		k.typed = nil
+		k.show.raw("\n")
+	case c == '\b' || c == 0x7f:
+		k.typed = k.typed[:max(len(k.typed)-1, 0)]
+		k.show.raw("\n:" + string(k.typed))
+	case c == '\r' || c == '\n':
+		text := string(k.typed)
+		k.typed = nil
+		k.show.raw("\n")
+		d := k.devices[k.at]
+		s, err := sim.ParseStep(text, d.Class())
+		if err != nil {
+			return err
+		}
+		return s.Take(d)
+	default:
+		k.typed = append(k.typed, c)
+		k.show.raw(string(c))
 	}
 	return nil
 }

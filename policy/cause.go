@@ -5,27 +5,28 @@ import "porchlight/device"
 // Cause is one thing that speaks for or against showing a message, as facts: whoever tells it to
 // somebody finds the words. Which fields are set is said with each Code.
 type Cause struct {
-	Rule      Rule
-	Code      Code
-	Verdict   Verdict         // what this alone would come to: Refuse, Hold, or for what speaks for it Show
-	Until     device.Instant  // 0: the clock alone does not end it
-	Person    device.PersonID // whose word it is; Household: the home's, or nobody's in particular
-	Device    device.ID       // on which it was said, or which device is meant
-	Class     device.Class
-	Room      device.RoomID
-	Purpose   Purpose
-	Category  string
-	Brand     device.BrandID
-	Moment    Moment
-	Content   Content
-	Form      device.Form
-	Attribute device.Attribute
-	Op        Op
-	Value     device.Value
-	At        device.Instant // when it was said
-	Have, Max int            // characters, buttons, messages, minutes
-	Hours     int            // of a cap's window; 0 with Minutes 0: a day
-	Minutes   int
+	Rule      Rule             `json:"rule,omitempty"`
+	Code      Code             `json:"code,omitempty"`
+	Verdict   Verdict          `json:"verdict,omitempty"` // what this alone would come to: Refuse, Hold, or for what speaks for it Show
+	Until     device.Instant   `json:"until,omitempty"`   // 0: the clock alone does not end it
+	Person    device.PersonID  `json:"person,omitempty"`  // whose word it is; Household: the home's, or nobody's in particular
+	Device    device.ID        `json:"device,omitempty"`  // on which it was said, or which device is meant
+	Class     device.Class     `json:"class,omitempty"`
+	Room      device.RoomID    `json:"room,omitempty"`
+	Purpose   Purpose          `json:"purpose,omitempty"`
+	Category  string           `json:"category,omitempty"`
+	Brand     device.BrandID   `json:"brand,omitempty"`
+	Moment    Moment           `json:"moment,omitempty"`
+	Content   Content          `json:"content,omitempty"`
+	Form      device.Form      `json:"form,omitempty"`
+	Attribute device.Attribute `json:"attribute,omitempty"`
+	Op        Op               `json:"op,omitempty"`
+	Value     device.Value     `json:"value,omitzero"`
+	At        device.Instant   `json:"at,omitempty"`    // when it was said
+	Have      int              `json:"have,omitempty"`  // characters, buttons, messages, minutes
+	Max       int              `json:"max,omitempty"`   // characters, buttons, messages, minutes
+	Hours     int              `json:"hours,omitempty"` // of a cap's window; 0 with Minutes 0: a day
+	Minutes   int              `json:"minutes,omitempty"`
 }
 
 // Code names one sentence. The numbers are not kept anywhere; the names are the operators'.

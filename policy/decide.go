@@ -12,10 +12,14 @@ type rulebook [rules]func(q Request) finding
 
 var book = rulebook{
 	Safety:     safety,
+	Age:        age,
 	Consent:    consent,
+	Terms:      terms,
 	Mute:       mute,
+	Sensitive:  sensitive,
 	QuietTime:  quiet,
 	Frequency:  frequency,
+	Spacing:    spacing,
 	Dedupe:     dedupe,
 	Condition:  condition,
 	Validity:   validity,
@@ -32,6 +36,7 @@ func (b *rulebook) decide(q Request) (d Decision) {
 			d = Decision{Reasons: Reasons(0).With(asked)}
 		}
 	}()
+	q.there = Present(q.Home, q.Screen, q.Now)
 	all := pass
 	longest := finding{}
 	for ; asked < rules; asked++ {
@@ -55,7 +60,8 @@ func (b *rulebook) decide(q Request) (d Decision) {
 	case Show:
 		d.Until = all.until
 		d.Form, _ = form(q.Message, q.Screen)
-		d.Text = text(q.Message, q.Screen)
+		d.Text = q.text()
+		d.Content = q.content(d.Form)
 	case Hold:
 		d.Until = all.until
 		if d.Until == 0 || d.Until > q.Message.NotAfter {
@@ -92,6 +98,17 @@ var (
 	refuse = finding{verdict: Refuse}
 	wait   = finding{verdict: Hold} // for a fact, however long it takes
 )
+
+// not returns f, and writes down why, if it fails and somebody wants to know.
+func (q *Request) not(f finding, c Cause) finding {
+	if q.notes != nil && f.verdict != Show {
+		if c.Verdict = f.verdict; c.Until == 0 {
+			c.Until = f.until
+		}
+		*q.notes = append(*q.notes, c)
+	}
+	return f
+}
 
 // holdTo is a Hold that ends by the clock; showTo is a Show that does.
 func holdTo(t device.Instant) finding { return finding{Hold, t} }

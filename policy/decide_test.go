@@ -78,8 +78,8 @@ func good(c device.Class) *Request {
 	h := &Home{
 		ID:       1,
 		Zone:     zone("Europe/Zurich"),
-		People:   []device.PersonID{ada, ben},
-		Consents: map[ConsentKey]Choice{{device.Household, grocer, Marketing}: Given},
+		People:   []Person{{ID: ada, Age: device.Adult}, {ID: ben, Age: device.Adult}},
+		Consents: map[ConsentKey]Stance{{device.Household, grocer, Marketing}: {Choice: Given}},
 		Screens:  []*Screen{screen("screen-1", c), screen("fridge-1", device.Fridge)},
 	}
 	m := &Message{
@@ -95,12 +95,26 @@ func (q *Request) tell(a device.Attribute, v any, ago time.Duration) {
 	q.Screen.Context.Set(a, val(a, v), q.Now.Add(-ago))
 }
 
+// seen tells who is in front of the screen.
+func (q *Request) seen(who string) { q.tell(device.PresenceWho, who, 0) }
+
 func (q *Request) choose(p device.PersonID, c Choice) {
-	q.Home.Consents[ConsentKey{p, grocer, Marketing}] = c
+	q.Home.Consents[ConsentKey{p, grocer, Marketing}] = Stance{Choice: c}
+}
+
+// say is choose with all that goes with a choice.
+func (q *Request) say(p device.PersonID, s Stance) {
+	q.Home.Consents[ConsentKey{p, grocer, Marketing}] = s
+}
+
+// own gives the screen to one person, who is for it, and the fridge to another.
+func (q *Request) own(screen, fridge device.PersonID) {
+	q.Screen.Owner, q.Home.Screens[1].Owner = screen, fridge
+	q.choose(screen, Given)
 }
 
 func (q *Request) shown(brand device.BrandID, n byte, ago time.Duration, open bool) {
-	q.Home.Shown = append(q.Home.Shown, Exposure{q.Now.Add(-ago), brand, id(n), open})
+	q.Home.Shown = append(q.Home.Shown, Exposure{At: q.Now.Add(-ago), Brand: brand, Message: id(n), Purpose: Marketing, Open: open})
 }
 
 func TestDecide(t *testing.T) {
@@ -205,22 +219,51 @@ func TestDecide(t *testing.T) {
 		"television in full screen": {edit: func(q *Request) { q.Message.Forms = []device.Form{device.FullScreen} }, want: Show, until: noon.Add(time.Minute)},
 
 		// Consent.
-		"silence":                        {edit: func(q *Request) { q.choose(0, Silent) }, want: Refuse, rules: "consent"},
-		"no consents at all":             {edit: func(q *Request) { q.Home.Consents = nil }, want: Refuse, rules: "consent"},
-		"the home refused":               {edit: func(q *Request) { q.choose(0, Refused) }, want: Refuse, rules: "consent"},
-		"the home withdrew":              {edit: func(q *Request) { q.choose(0, Withdrawn) }, want: Refuse, rules: "consent"},
-		"a choice of no known kind":      {edit: func(q *Request) { q.choose(ben, 9) }, want: Refuse, rules: "consent"},
-		"one person refused":             {edit: func(q *Request) { q.choose(ben, Refused) }, want: Refuse, rules: "consent"},
-		"one person withdrew":            {edit: func(q *Request) { q.choose(ben, Withdrawn) }, want: Refuse, rules: "consent"},
-		"a stranger refused":             {edit: func(q *Request) { q.choose(99, Refused) }, want: Show, until: noon.Add(time.Minute)},
-		"one person's yes is not enough": {edit: func(q *Request) { q.choose(0, Silent); q.choose(ada, Given) }, want: Refuse, rules: "consent"},
-		"another brand's yes":            {edit: func(q *Request) { q.Message.Brand = baker }, want: Refuse, rules: "consent"},
-		"another purpose's yes":          {edit: func(q *Request) { q.Message.Purpose = Research }, want: Refuse, rules: "consent"},
-		"own screen, own yes":            {edit: func(q *Request) { q.Screen.Owner = ada; q.choose(0, Silent); q.choose(ada, Given) }, want: Show, until: noon.Add(time.Minute)},
-		"own screen, only the home":      {edit: func(q *Request) { q.Screen.Owner = ada }, want: Refuse, rules: "consent"},
-		"own screen, home refused":       {edit: func(q *Request) { q.Screen.Owner = ada; q.choose(0, Refused); q.choose(ada, Given) }, want: Refuse, rules: "consent"},
-		"own screen, other refused":      {edit: func(q *Request) { q.Screen.Owner = ada; q.choose(ben, Refused); q.choose(ada, Given) }, want: Show, until: noon.Add(time.Minute)},
-		"screen of somebody who left":    {edit: func(q *Request) { q.Screen.Owner = 9; q.choose(9, Given) }, want: Refuse, rules: "consent"},
+		"silence":                            {edit: func(q *Request) { q.choose(0, Silent) }, want: Refuse, rules: "consent"},
+		"no consents at all":                 {edit: func(q *Request) { q.Home.Consents = nil }, want: Refuse, rules: "consent"},
+		"the home refused":                   {edit: func(q *Request) { q.choose(0, Refused) }, want: Refuse, rules: "consent"},
+		"the home withdrew":                  {edit: func(q *Request) { q.choose(0, Withdrawn) }, want: Refuse, rules: "consent"},
+		"a choice of no known kind":          {edit: func(q *Request) { q.choose(ben, 9) }, want: Refuse, rules: "consent"},
+		"one person refused":                 {edit: func(q *Request) { q.choose(ben, Refused) }, want: Refuse, rules: "consent"},
+		"one person withdrew":                {edit: func(q *Request) { q.choose(ben, Withdrawn) }, want: Refuse, rules: "consent"},
+		"a stranger refused":                 {edit: func(q *Request) { q.choose(99, Refused) }, want: Show, until: noon.Add(time.Minute)},
+		"one person's yes is not enough":     {edit: func(q *Request) { q.choose(0, Silent); q.choose(ada, Given) }, want: Refuse, rules: "consent"},
+		"another brand's yes":                {edit: func(q *Request) { q.Message.Brand = baker }, want: Refuse, rules: "consent"},
+		"another purpose's yes":              {edit: func(q *Request) { q.Message.Purpose = Service }, want: Refuse, rules: "consent"},
+		"own screen, own yes":                {edit: func(q *Request) { q.Screen.Owner = ada; q.choose(0, Silent); q.choose(ada, Given) }, want: Show, until: noon.Add(time.Minute)},
+		"own screen, only the home":          {edit: func(q *Request) { q.Screen.Owner = ada }, want: Refuse, rules: "consent"},
+		"own screen, home refused":           {edit: func(q *Request) { q.Screen.Owner = ada; q.choose(0, Refused); q.choose(ada, Given) }, want: Refuse, rules: "consent"},
+		"own screen, other refused":          {edit: func(q *Request) { q.Screen.Owner = ada; q.choose(ben, Refused); q.choose(ada, Given) }, want: Show, until: noon.Add(time.Minute)},
+		"screen of somebody who left":        {edit: func(q *Request) { q.Screen.Owner = 9; q.choose(9, Given) }, want: Refuse, rules: "consent"},
+		"a yes that has ended":               {edit: func(q *Request) { q.say(0, Stance{Choice: Given, Until: noon}) }, want: Refuse, rules: "consent"},
+		"a yes that ends soon":               {edit: func(q *Request) { q.say(0, Stance{Choice: Given, Until: noon + 9}) }, want: Show, until: noon + 9},
+		"a yes for other classes":            {edit: func(q *Request) { q.say(0, Stance{Choice: Given, Classes: ClassSet(0).With(device.Car)}) }, want: Refuse, rules: "consent"},
+		"a yes for this class":               {edit: func(q *Request) { q.say(0, Stance{Choice: Given, Classes: ClassSet(0).With(device.TV)}) }, want: Show, until: noon.Add(time.Minute)},
+		"a no does not end":                  {edit: func(q *Request) { q.say(ben, Stance{Choice: Refused, Until: 1, Classes: ClassSet(0).With(device.Car)}) }, want: Refuse, rules: "consent"},
+		"own screen, own yes has ended":      {edit: func(q *Request) { q.Screen.Owner = ada; q.say(ada, Stance{Choice: Given, Until: noon}) }, want: Refuse, rules: "consent"},
+		"the home is frozen":                 {edit: func(q *Request) { q.Home.Frozen = true }, want: Refuse, rules: "consent"},
+		"somebody is frozen":                 {edit: func(q *Request) { q.Home.People[1].Frozen = true }, want: Refuse, rules: "consent"},
+		"own screen, owner is frozen":        {edit: func(q *Request) { q.Screen.Owner = ada; q.choose(ada, Given); q.Home.People[0].Frozen = true }, want: Refuse, rules: "consent"},
+		"own screen, other is frozen":        {edit: func(q *Request) { q.Screen.Owner = ada; q.choose(ada, Given); q.Home.People[1].Frozen = true }, want: Show, until: noon.Add(time.Minute)},
+		"known to be there, and silent":      {edit: func(q *Request) { q.seen("1") }, want: Hold, rules: "consent"},
+		"known to be there, and for it":      {edit: func(q *Request) { q.choose(ada, Given); q.seen("1") }, want: Show, until: noon.Add(time.Minute)},
+		"another is there, and silent":       {edit: func(q *Request) { q.choose(ada, Given); q.seen("1 2") }, want: Hold, rules: "consent"},
+		"not there, and against it":          {edit: func(q *Request) { q.choose(ada, Given); q.choose(ben, Refused); q.seen("1") }, want: Show, until: noon.Add(time.Minute)},
+		"perhaps there, and against it":      {edit: func(q *Request) { q.choose(ada, Given); q.choose(ben, Refused); q.seen("1 2@0.79") }, want: Hold, rules: "consent"},
+		"there, and the yes ends soon":       {edit: func(q *Request) { q.say(ada, Stance{Choice: Given, Until: noon + 7}); q.seen("1") }, want: Show, until: noon + 7},
+		"there, and frozen":                  {edit: func(q *Request) { q.choose(ada, Given); q.Home.People[0].Frozen = true; q.seen("1") }, want: Hold, rules: "consent"},
+		"not there, and frozen":              {edit: func(q *Request) { q.choose(ada, Given); q.Home.People[1].Frozen = true; q.seen("1") }, want: Show, until: noon.Add(time.Minute)},
+		"was there, and silent":              {edit: func(q *Request) { q.tell(device.PresenceWho, "1", hours(5)) }, want: Hold, rules: "consent"},
+		"own screen, other there against it": {edit: func(q *Request) { q.Screen.Owner = ada; q.choose(ada, Given); q.choose(ben, Refused); q.seen("2") }, want: Hold, rules: "consent"},
+		"own screen, other there silent":     {edit: func(q *Request) { q.Screen.Owner = ada; q.choose(ada, Given); q.seen("2") }, want: Show, until: noon.Add(time.Minute)},
+
+		// Terms.
+		"ruled out on this screen":    {edit: func(q *Request) { q.Home.Signals = []Signal{{"screen-1", 1 << Marketing}} }, want: Refuse, rules: "terms"},
+		"another purpose ruled out":   {edit: func(q *Request) { q.Home.Signals = []Signal{{"screen-1", 1 << Service}} }, want: Show, until: noon.Add(time.Minute)},
+		"ruled out elsewhere":         {edit: func(q *Request) { q.Home.Signals = []Signal{{"fridge-1", 1 << Marketing}} }, want: Show, until: noon.Add(time.Minute)},
+		"ruled out on her other one":  {edit: func(q *Request) { q.own(ada, ada); q.Home.Signals = []Signal{{"fridge-1", 1 << Marketing}} }, want: Refuse, rules: "terms"},
+		"ruled out on his":            {edit: func(q *Request) { q.own(ada, ben); q.Home.Signals = []Signal{{"fridge-1", 1 << Marketing}} }, want: Show, until: noon.Add(time.Minute)},
+		"ruled out on what was taken": {edit: func(q *Request) { q.own(ada, ada); q.Home.Signals = []Signal{{"gone-1", 1 << Marketing}} }, want: Show, until: noon.Add(time.Minute)},
 
 		// Mute.
 		"muted for good":        {edit: func(q *Request) { q.Home.Mutes = []MuteRule{{}} }, want: Refuse, rules: "mute"},
@@ -237,69 +280,214 @@ func TestDecide(t *testing.T) {
 		"other class muted":     {edit: func(q *Request) { q.Home.Mutes = []MuteRule{{Selector: Selector{Class: device.Car}}} }, want: Show, until: noon.Add(time.Minute)},
 		"device muted":          {edit: func(q *Request) { q.Home.Mutes = []MuteRule{{Selector: Selector{Device: "screen-1"}}} }, want: Refuse, rules: "mute"},
 		"other device muted":    {edit: func(q *Request) { q.Home.Mutes = []MuteRule{{Selector: Selector{Device: "fridge-1"}}} }, want: Show, until: noon.Add(time.Minute)},
-		"brand here, elsewhere": {edit: func(q *Request) { q.Home.Mutes = []MuteRule{{Selector: Selector{grocer, 0, "", 0, "fridge-1"}}} }, want: Show, until: noon.Add(time.Minute)},
+		"brand here, elsewhere": {edit: func(q *Request) { q.Home.Mutes = []MuteRule{{Selector: Selector{Brand: grocer, Device: "fridge-1"}}} }, want: Show, until: noon.Add(time.Minute)},
+		"muted in another room": {edit: func(q *Request) { q.Home.Mutes = []MuteRule{{Selector: Selector{Room: 1}}} }, want: Show, until: noon.Add(time.Minute)},
+		"muted in this room":    {edit: func(q *Request) { q.Screen.Room = 1; q.Home.Mutes = []MuteRule{{Selector: Selector{Room: 1}}} }, want: Refuse, rules: "mute"},
+		"muted by somebody":     {edit: func(q *Request) { q.Home.Mutes = []MuteRule{{Owner: ben}} }, want: Refuse, rules: "mute"},
+		"muted by who is there": {edit: func(q *Request) { q.choose(ben, Given); q.seen("2"); q.Home.Mutes = []MuteRule{{Owner: ben}} }, want: Hold, rules: "mute"},
+		"muted by who is not":   {edit: func(q *Request) { q.choose(ada, Given); q.seen("1"); q.Home.Mutes = []MuteRule{{Owner: ben}} }, want: Show, until: noon.Add(time.Minute)},
+		"muted by who was": {edit: func(q *Request) {
+			q.choose(ben, Given)
+			q.tell(device.PresenceWho, "2", hours(1))
+			q.Home.Mutes = []MuteRule{{Owner: ben}}
+		}, want: Hold, rules: "mute"},
+		"muted by the owner":     {edit: func(q *Request) { q.own(ada, ada); q.Home.Mutes = []MuteRule{{Owner: ada}} }, want: Refuse, rules: "mute"},
+		"muted by not the owner": {edit: func(q *Request) { q.own(ada, ada); q.Home.Mutes = []MuteRule{{Owner: ben}} }, want: Show, until: noon.Add(time.Minute)},
+		"no words, nothing left": {edit: func(q *Request) { q.Home.Mutes = []MuteRule{{Content: Words | Sound}} }, want: Refuse, rules: "mute"},
+		"no words for a while":   {edit: func(q *Request) { q.Home.Mutes = []MuteRule{{Content: Words, Until: noon + 9}} }, want: Hold, rules: "mute", until: noon + 9},
+		"no words, a picture":    {edit: func(q *Request) { q.Message.Picture = new(Pixels); q.Home.Mutes = []MuteRule{{Content: Words}} }, want: Show, until: noon.Add(time.Minute)},
+		"no picture": {edit: func(q *Request) {
+			q.Message.Picture = new(Pixels)
+			q.Home.Mutes = []MuteRule{{Content: Picture, Until: noon + 5}}
+		}, want: Show, until: noon + 5},
+		"neither": {edit: func(q *Request) {
+			q.Message.Picture = new(Pixels)
+			q.Home.Mutes = []MuteRule{{Content: Words, Until: noon + 5}, {Content: Picture, Until: noon + 9}, {Content: Words, Until: noon + 7}}
+		}, want: Hold, rules: "mute", until: noon + 7},
+		"no words for good, no picture for a while": {edit: func(q *Request) {
+			q.Message.Picture = new(Pixels)
+			q.Home.Mutes = []MuteRule{{Content: Words}, {Content: Picture, Until: noon + 9}}
+		}, want: Hold, rules: "mute", until: noon + 9},
 
 		// Quiet.
-		"quiet at noon":          {edit: func(q *Request) { q.Home.Quiet = []Quiet{{0, 720, 780}} }, want: Hold, rules: "quiet", until: noon.Add(time.Hour)},
-		"quiet until noon":       {edit: func(q *Request) { q.Home.Quiet = []Quiet{{0, 660, 720}} }, want: Show, until: noon.Add(time.Minute)},
-		"quiet in 30 s":          {edit: func(q *Request) { q.Now -= 30000; q.Home.Quiet = []Quiet{{0, 720, 780}} }, want: Show, until: noon},
-		"quiet, then quiet":      {edit: func(q *Request) { q.Home.Quiet = []Quiet{{0, 780, 840}, {0, 700, 790}} }, want: Hold, rules: "quiet", until: noon.Add(2 * time.Hour)},
-		"quiet on Wednesdays":    {edit: func(q *Request) { q.Home.Quiet = []Quiet{{1 << 3, 720, 780}} }, want: Hold, rules: "quiet", until: noon.Add(time.Hour)},
-		"quiet on Tuesdays":      {edit: func(q *Request) { q.Home.Quiet = []Quiet{{1 << 2, 720, 780}} }, want: Show, until: noon.Add(time.Minute)},
-		"quiet since Tuesday":    {edit: func(q *Request) { q.Home.Quiet = []Quiet{{1 << 2, 1320, 780}} }, want: Hold, rules: "quiet", until: noon.Add(time.Hour)},
-		"quiet all Wednesday":    {edit: func(q *Request) { q.Home.Quiet = []Quiet{{1 << 3, 0, 0}} }, want: Hold, rules: "quiet", until: noon.Add(12 * time.Hour)},
-		"quiet in no zone":       {edit: func(q *Request) { q.Home.Zone = nil; q.Home.Quiet = []Quiet{{0, 0, 1}} }, want: Hold, rules: "quiet"},
+		"quiet at noon":          {edit: func(q *Request) { q.Home.Quiet = []Quiet{{Start: 720, End: 780}} }, want: Hold, rules: "quiet", until: noon.Add(time.Hour)},
+		"quiet until noon":       {edit: func(q *Request) { q.Home.Quiet = []Quiet{{Start: 660, End: 720}} }, want: Show, until: noon.Add(time.Minute)},
+		"quiet in 30 s":          {edit: func(q *Request) { q.Now -= 30000; q.Home.Quiet = []Quiet{{Start: 720, End: 780}} }, want: Show, until: noon},
+		"quiet, then quiet":      {edit: func(q *Request) { q.Home.Quiet = []Quiet{{Start: 780, End: 840}, {Start: 700, End: 790}} }, want: Hold, rules: "quiet", until: noon.Add(2 * time.Hour)},
+		"quiet on Wednesdays":    {edit: func(q *Request) { q.Home.Quiet = []Quiet{{Days: 1 << 3, Start: 720, End: 780}} }, want: Hold, rules: "quiet", until: noon.Add(time.Hour)},
+		"quiet on Tuesdays":      {edit: func(q *Request) { q.Home.Quiet = []Quiet{{Days: 1 << 2, Start: 720, End: 780}} }, want: Show, until: noon.Add(time.Minute)},
+		"quiet since Tuesday":    {edit: func(q *Request) { q.Home.Quiet = []Quiet{{Days: 1 << 2, Start: 1320, End: 780}} }, want: Hold, rules: "quiet", until: noon.Add(time.Hour)},
+		"quiet all Wednesday":    {edit: func(q *Request) { q.Home.Quiet = []Quiet{{Days: 1 << 3, Start: 0, End: 0}} }, want: Hold, rules: "quiet", until: noon.Add(12 * time.Hour)},
+		"quiet in no zone":       {edit: func(q *Request) { q.Home.Zone = nil; q.Home.Quiet = []Quiet{{Start: 0, End: 1}} }, want: Hold, rules: "quiet"},
 		"no quiet, no zone":      {edit: func(q *Request) { q.Home.Zone = nil }, want: Show, until: noon.Add(time.Minute)},
-		"quiet at minute 1440":   {edit: func(q *Request) { q.Home.Quiet = []Quiet{{0, 1440, 1}} }, want: Hold, rules: "quiet"},
-		"quiet on an eighth day": {edit: func(q *Request) { q.Home.Quiet = []Quiet{{1 << 7, 0, 1}} }, want: Hold, rules: "quiet"},
-		"quiet beyond the end":   {edit: func(q *Request) { q.Message.NotAfter = noon + 5; q.Home.Quiet = []Quiet{{0, 720, 780}} }, want: Hold, rules: "quiet", until: noon + 5},
-		"quiet for ever":         {edit: func(q *Request) { q.Home.Quiet = []Quiet{{0, 0, 0}} }, want: Hold, rules: "quiet", until: at("2026-06-19T00:00:00+02:00")},
+		"quiet at minute 1440":   {edit: func(q *Request) { q.Home.Quiet = []Quiet{{Start: 1440, End: 1}} }, want: Hold, rules: "quiet"},
+		"quiet on an eighth day": {edit: func(q *Request) { q.Home.Quiet = []Quiet{{Days: 1 << 7, Start: 0, End: 1}} }, want: Hold, rules: "quiet"},
+		"quiet beyond the end":   {edit: func(q *Request) { q.Message.NotAfter = noon + 5; q.Home.Quiet = []Quiet{{Start: 720, End: 780}} }, want: Hold, rules: "quiet", until: noon + 5},
+		"quiet for ever":         {edit: func(q *Request) { q.Home.Quiet = []Quiet{{Start: 0, End: 0}} }, want: Hold, rules: "quiet", until: at("2026-06-19T00:00:00+02:00")},
+		"quiet in another zone": {edit: func(q *Request) {
+			q.Home.Quiet = []Quiet{{Start: 945, End: 960, Zone: "Asia/Kathmandu", Clock: zone("Asia/Kathmandu")}}
+		}, want: Hold, rules: "quiet", until: noon.Add(15 * time.Minute)},
+		"awake in another zone": {edit: func(q *Request) {
+			q.Home.Quiet = []Quiet{{Start: 720, End: 945, Zone: "Asia/Kathmandu", Clock: zone("Asia/Kathmandu")}}
+		}, want: Show, until: noon.Add(time.Minute)},
+		"quiet in zone unknown": {edit: func(q *Request) { q.Home.Quiet = []Quiet{{Start: 0, End: 1, Zone: "Mars/Olympus"}} }, want: Hold, rules: "quiet"},
+		"two zones, one after the other": {edit: func(q *Request) {
+			q.Home.Quiet = []Quiet{{Start: 1005, End: 1065, Zone: "Asia/Kathmandu", Clock: zone("Asia/Kathmandu")}, {Start: 720, End: 780}}
+		}, want: Hold, rules: "quiet", until: noon.Add(2 * time.Hour)},
+		"quiet for who may be there": {edit: func(q *Request) { q.Home.Quiet = []Quiet{{Start: 720, End: 780, Owner: ben}} }, want: Hold, rules: "quiet", until: noon.Add(time.Hour)},
+		"quiet for who is not there": {edit: func(q *Request) {
+			q.choose(ada, Given)
+			q.seen("1")
+			q.Home.Quiet = []Quiet{{Start: 720, End: 780, Owner: ben}, {Start: 9999, Owner: ben}}
+		}, want: Show, until: noon.Add(time.Minute)},
+		"quiet for another's screen":   {edit: func(q *Request) { q.own(ada, ada); q.Home.Quiet = []Quiet{{Start: 720, End: 780, Owner: ben}} }, want: Show, until: noon.Add(time.Minute)},
+		"quiet for the screen's owner": {edit: func(q *Request) { q.own(ada, ada); q.Home.Quiet = []Quiet{{Start: 720, End: 780, Owner: ada}} }, want: Hold, rules: "quiet", until: noon.Add(time.Hour)},
 
 		// Frequency.
-		"one an hour, had one":     {edit: func(q *Request) { q.shown(grocer, 2, 20*time.Minute, false); q.Home.Caps = []Cap{{"", false, 1, 1}} }, want: Hold, rules: "frequency", until: noon.Add(40 * time.Minute)},
-		"one an hour, an hour ago": {edit: func(q *Request) { q.shown(grocer, 2, time.Hour, false); q.Home.Caps = []Cap{{"", false, 1, 1}} }, want: Show, until: noon.Add(time.Minute)},
-		"two an hour, had one":     {edit: func(q *Request) { q.shown(grocer, 2, 20*time.Minute, false); q.Home.Caps = []Cap{{"", false, 2, 1}} }, want: Show, until: noon.Add(time.Minute)},
+		"one an hour, had one":     {edit: func(q *Request) { q.shown(grocer, 2, 20*time.Minute, false); q.Home.Caps = []Cap{{Max: 1, Hours: 1}} }, want: Hold, rules: "frequency", until: noon.Add(40 * time.Minute)},
+		"one an hour, an hour ago": {edit: func(q *Request) { q.shown(grocer, 2, time.Hour, false); q.Home.Caps = []Cap{{Max: 1, Hours: 1}} }, want: Show, until: noon.Add(time.Minute)},
+		"two an hour, had one":     {edit: func(q *Request) { q.shown(grocer, 2, 20*time.Minute, false); q.Home.Caps = []Cap{{Max: 2, Hours: 1}} }, want: Show, until: noon.Add(time.Minute)},
 		"two an hour, had three": {edit: func(q *Request) {
 			for i := range byte(3) {
 				q.shown(baker, 2+i, time.Duration(30-i)*time.Minute, false)
 			}
-			q.Home.Caps = []Cap{{"", false, 2, 1}}
+			q.Home.Caps = []Cap{{Max: 2, Hours: 1}}
 		}, want: Hold, rules: "frequency", until: noon.Add(31 * time.Minute)},
-		"each brand one, other's":    {edit: func(q *Request) { q.shown(baker, 2, 0, false); q.Home.Caps = []Cap{{"", true, 1, 1}} }, want: Show, until: noon.Add(time.Minute)},
-		"each brand one, own":        {edit: func(q *Request) { q.shown(grocer, 2, 0, false); q.Home.Caps = []Cap{{"", true, 1, 1}} }, want: Hold, rules: "frequency", until: noon.Add(time.Hour)},
-		"this brand one, other's":    {edit: func(q *Request) { q.shown(baker, 2, 0, false); q.Home.Caps = []Cap{{grocer, false, 1, 1}} }, want: Show, until: noon.Add(time.Minute)},
-		"this brand one":             {edit: func(q *Request) { q.shown(grocer, 2, 0, false); q.Home.Caps = []Cap{{grocer, false, 1, 1}} }, want: Hold, rules: "frequency", until: noon.Add(time.Hour)},
-		"other brand none":           {edit: func(q *Request) { q.Home.Caps = []Cap{{baker, false, 0, 1}} }, want: Show, until: noon.Add(time.Minute)},
-		"none ever":                  {edit: func(q *Request) { q.Home.Caps = []Cap{{"", false, 0, 0}} }, want: Refuse, rules: "frequency"},
-		"less than none":             {edit: func(q *Request) { q.Home.Caps = []Cap{{"", false, -1, 1}} }, want: Refuse, rules: "frequency"},
-		"a window beyond the record": {edit: func(q *Request) { q.Home.Caps = []Cap{{"", false, 5, 169}} }, want: Refuse, rules: "frequency"},
-		"one a day, had one":         {edit: func(q *Request) { q.shown(grocer, 2, hours(12), false); q.Home.Caps = []Cap{{"", false, 1, 0}} }, want: Hold, rules: "frequency", until: noon.Add(hours(12))},
+		"each brand one, other's": {edit: func(q *Request) { q.shown(baker, 2, 0, false); q.Home.Caps = []Cap{{Each: true, Max: 1, Hours: 1}} }, want: Show, until: noon.Add(time.Minute)},
+		"each brand one, own":     {edit: func(q *Request) { q.shown(grocer, 2, 0, false); q.Home.Caps = []Cap{{Each: true, Max: 1, Hours: 1}} }, want: Hold, rules: "frequency", until: noon.Add(time.Hour)},
+		"this brand one, other's": {edit: func(q *Request) {
+			q.shown(baker, 2, 0, false)
+			q.Home.Caps = []Cap{{Selector: Selector{Brand: grocer}, Max: 1, Hours: 1}}
+		}, want: Show, until: noon.Add(time.Minute)},
+		"this brand one": {edit: func(q *Request) {
+			q.shown(grocer, 2, 0, false)
+			q.Home.Caps = []Cap{{Selector: Selector{Brand: grocer}, Max: 1, Hours: 1}}
+		}, want: Hold, rules: "frequency", until: noon.Add(time.Hour)},
+		"other brand none":           {edit: func(q *Request) { q.Home.Caps = []Cap{{Selector: Selector{Brand: baker}, Max: 0, Hours: 1}} }, want: Show, until: noon.Add(time.Minute)},
+		"none ever":                  {edit: func(q *Request) { q.Home.Caps = []Cap{{Max: 0}} }, want: Refuse, rules: "frequency"},
+		"less than none":             {edit: func(q *Request) { q.Home.Caps = []Cap{{Max: -1, Hours: 1}} }, want: Refuse, rules: "frequency"},
+		"a window beyond the record": {edit: func(q *Request) { q.Home.Caps = []Cap{{Max: 5, Hours: 169}} }, want: Refuse, rules: "frequency"},
+		"one a day, had one":         {edit: func(q *Request) { q.shown(grocer, 2, hours(12), false); q.Home.Caps = []Cap{{Max: 1}} }, want: Hold, rules: "frequency", until: noon.Add(hours(12))},
 		"one a day, had it yesterday": {edit: func(q *Request) {
 			q.shown(grocer, 2, hours(12)+time.Millisecond, false)
-			q.Home.Caps = []Cap{{"", false, 1, 0}}
+			q.Home.Caps = []Cap{{Max: 1}}
 		}, want: Show, until: noon.Add(time.Minute)},
-		"one a day, had one tomorrow": {edit: func(q *Request) { q.shown(grocer, 2, -hours(14), false); q.Home.Caps = []Cap{{"", false, 1, 0}} }, want: Hold, rules: "frequency", until: noon.Add(hours(12))},
-		"one a day in no zone":        {edit: func(q *Request) { q.Home.Zone = nil; q.Home.Caps = []Cap{{"", false, 1, 0}} }, want: Hold, rules: "frequency"},
-		"one an hour in no zone":      {edit: func(q *Request) { q.Home.Zone = nil; q.Home.Caps = []Cap{{"", false, 1, 1}} }, want: Show, until: noon.Add(time.Minute)},
+		"one a day, had one tomorrow": {edit: func(q *Request) { q.shown(grocer, 2, -hours(14), false); q.Home.Caps = []Cap{{Max: 1}} }, want: Hold, rules: "frequency", until: noon.Add(hours(12))},
+		"one a day in no zone":        {edit: func(q *Request) { q.Home.Zone = nil; q.Home.Caps = []Cap{{Max: 1}} }, want: Hold, rules: "frequency"},
+		"one an hour in no zone":      {edit: func(q *Request) { q.Home.Zone = nil; q.Home.Caps = []Cap{{Max: 1, Hours: 1}} }, want: Show, until: noon.Add(time.Minute)},
 		"own reservation": {edit: func(q *Request) {
 			q.Own = true
 			q.shown(grocer, 1, 0, true)
-			q.Home.Caps = []Cap{{"", false, 1, 1}, {"", false, 1, 0}}
+			q.Home.Caps = []Cap{{Max: 1, Hours: 1}, {Max: 1}}
 		}, want: Show, until: noon.Add(time.Minute)},
 		"own, and one before": {edit: func(q *Request) {
 			q.Own = true
 			q.shown(baker, 2, 1, true)
 			q.shown(grocer, 1, 0, true)
-			q.Home.Caps = []Cap{{"", false, 1, 1}}
+			q.Home.Caps = []Cap{{Max: 1, Hours: 1}}
 		}, want: Hold, rules: "frequency", until: noon.Add(time.Hour)},
 		"own, and one after": {edit: func(q *Request) {
 			q.Own = true
 			q.shown(grocer, 1, 1, true)
 			q.shown(baker, 2, 0, true)
-			q.Home.Caps = []Cap{{"", false, 1, 1}}
+			q.Home.Caps = []Cap{{Max: 1, Hours: 1}}
 		}, want: Show, until: noon.Add(time.Minute)},
-		"own, and none ever":       {edit: func(q *Request) { q.Own = true; q.shown(grocer, 1, 0, true); q.Home.Caps = []Cap{{"", false, 0, 1}} }, want: Refuse, rules: "frequency"},
-		"reservation of the other": {edit: func(q *Request) { q.shown(baker, 2, 0, true); q.Home.Caps = []Cap{{"", false, 1, 1}} }, want: Hold, rules: "frequency", until: noon.Add(time.Hour)},
+		"own, and none ever":       {edit: func(q *Request) { q.Own = true; q.shown(grocer, 1, 0, true); q.Home.Caps = []Cap{{Max: 0, Hours: 1}} }, want: Refuse, rules: "frequency"},
+		"reservation of the other": {edit: func(q *Request) { q.shown(baker, 2, 0, true); q.Home.Caps = []Cap{{Max: 1, Hours: 1}} }, want: Hold, rules: "frequency", until: noon.Add(time.Hour)},
+		"two in 45 minutes, had two": {edit: func(q *Request) {
+			q.shown(grocer, 2, 30*time.Minute, false)
+			q.shown(grocer, 3, 20*time.Minute, false)
+			q.Home.Caps = []Cap{{Max: 2, Minutes: 45}}
+		}, want: Hold, rules: "frequency", until: noon.Add(15 * time.Minute)},
+		"45 minutes apart, 30 ago":  {edit: func(q *Request) { q.shown(baker, 2, 30*time.Minute, false); q.Home.Caps = []Cap{{Max: 1, Minutes: 45}} }, want: Hold, rules: "spacing", until: noon.Add(15 * time.Minute)},
+		"45 minutes apart, 45 ago":  {edit: func(q *Request) { q.shown(baker, 2, 45*time.Minute, false); q.Home.Caps = []Cap{{Max: 1, Minutes: 45}} }, want: Show, until: noon.Add(time.Minute)},
+		"each 45 minutes apart":     {edit: func(q *Request) { q.shown(baker, 2, 0, false); q.Home.Caps = []Cap{{Each: true, Max: 1, Minutes: 45}} }, want: Show, until: noon.Add(time.Minute)},
+		"two windows at once":       {edit: func(q *Request) { q.Home.Caps = []Cap{{Max: 1, Hours: 1, Minutes: 45}} }, want: Refuse, rules: "spacing"},
+		"a rest of more than a day": {edit: func(q *Request) { q.Home.Caps = []Cap{{Max: 2, Minutes: 1441}} }, want: Refuse, rules: "frequency"},
+		"none in these minutes":     {edit: func(q *Request) { q.Home.Caps = []Cap{{Max: 0, Minutes: 45}} }, want: Refuse, rules: "frequency"},
+		"of a purpose, had it": {edit: func(q *Request) {
+			q.shown(baker, 2, 0, false)
+			q.Home.Caps = []Cap{{Selector: Selector{Purpose: Marketing}, Max: 1, Hours: 1}}
+		}, want: Hold, rules: "frequency", until: noon.Add(time.Hour)},
+		"of a purpose, had another": {edit: func(q *Request) {
+			q.shown(baker, 2, 0, false)
+			q.Home.Shown[0].Purpose = Service
+			q.Home.Caps = []Cap{{Selector: Selector{Purpose: Marketing}, Max: 1, Hours: 1}}
+		}, want: Show, until: noon.Add(time.Minute)},
+		"of another purpose": {edit: func(q *Request) { q.Home.Caps = []Cap{{Selector: Selector{Purpose: Service}, Max: 0, Hours: 1}} }, want: Show, until: noon.Add(time.Minute)},
+		"of a category, had it": {edit: func(q *Request) {
+			q.shown(baker, 2, 0, false)
+			q.Home.Shown[0].Category = "dairy"
+			q.Home.Caps = []Cap{{Selector: Selector{Category: "dairy"}, Max: 1, Hours: 1}}
+		}, want: Hold, rules: "frequency", until: noon.Add(time.Hour)},
+		"of a category, had another": {edit: func(q *Request) {
+			q.shown(baker, 2, 0, false)
+			q.Home.Caps = []Cap{{Selector: Selector{Category: "dairy"}, Max: 1, Hours: 1}}
+		}, want: Show, until: noon.Add(time.Minute)},
+		"on a device, had it": {edit: func(q *Request) {
+			q.shown(baker, 2, 0, false)
+			q.Home.Shown[0].Device = "screen-1"
+			q.Home.Caps = []Cap{{Selector: Selector{Device: "screen-1"}, Max: 1, Hours: 1}}
+		}, want: Hold, rules: "frequency", until: noon.Add(time.Hour)},
+		"on a device, had elsewhere": {edit: func(q *Request) {
+			q.shown(baker, 2, 0, false)
+			q.Home.Shown[0].Device = "fridge-1"
+			q.Home.Caps = []Cap{{Selector: Selector{Device: "screen-1"}, Max: 1, Hours: 1}}
+		}, want: Show, until: noon.Add(time.Minute)},
+		"on televisions, on fridge": {edit: func(q *Request) {
+			q.shown(baker, 2, 0, false)
+			q.Home.Shown[0].Device = "fridge-1"
+			q.Home.Caps = []Cap{{Selector: Selector{Class: device.TV}, Max: 1, Hours: 1}}
+		}, want: Show, until: noon.Add(time.Minute)},
+		"on televisions, on one": {edit: func(q *Request) {
+			q.shown(baker, 2, 0, false)
+			q.Home.Shown[0].Device = "screen-1"
+			q.Home.Caps = []Cap{{Selector: Selector{Class: device.TV}, Max: 1, Hours: 1}}
+		}, want: Hold, rules: "frequency", until: noon.Add(time.Hour)},
+		"on televisions, on what is gone": {edit: func(q *Request) {
+			q.shown(baker, 2, 0, false)
+			q.Home.Shown[0].Device = "gone-1"
+			q.Home.Caps = []Cap{{Selector: Selector{Class: device.TV}, Max: 1, Hours: 1}}
+		}, want: Hold, rules: "frequency", until: noon.Add(time.Hour)},
+		"in a room, had in another": {edit: func(q *Request) {
+			q.Screen.Room, q.Home.Screens[1].Room = 1, 2
+			q.shown(baker, 2, 0, false)
+			q.Home.Shown[0].Device = "fridge-1"
+			q.Home.Caps = []Cap{{Selector: Selector{Room: 1}, Max: 1, Hours: 1}}
+		}, want: Show, until: noon.Add(time.Minute)},
+		"in a room, had there": {edit: func(q *Request) {
+			q.Screen.Room, q.Home.Screens[1].Room = 1, 1
+			q.shown(baker, 2, 0, false)
+			q.Home.Shown[0].Device = "fridge-1"
+			q.Home.Caps = []Cap{{Selector: Selector{Room: 1}, Max: 1, Hours: 1}}
+		}, want: Hold, rules: "frequency", until: noon.Add(time.Hour)},
+		"somebody's, who saw it": {edit: func(q *Request) {
+			q.shown(baker, 2, 0, false)
+			q.Home.Shown[0].Who = []device.PersonID{ben}
+			q.Home.Caps = []Cap{{Owner: ben, Max: 1, Hours: 1}}
+		}, want: Hold, rules: "frequency", until: noon.Add(time.Hour)},
+		"somebody's, who did not": {edit: func(q *Request) {
+			q.shown(baker, 2, 0, false)
+			q.Home.Shown[0].Who = []device.PersonID{ada}
+			q.Home.Caps = []Cap{{Owner: ben, Max: 1, Hours: 1}}
+		}, want: Show, until: noon.Add(time.Minute)},
+		"somebody's, who may have": {edit: func(q *Request) {
+			q.shown(baker, 2, 0, false)
+			q.Home.Shown[0].Unknown = true
+			q.Home.Caps = []Cap{{Owner: ben, Max: 1, Hours: 1}}
+		}, want: Hold, rules: "frequency", until: noon.Add(time.Hour)},
+		"somebody's, who is not there": {edit: func(q *Request) {
+			q.choose(ada, Given)
+			q.seen("1")
+			q.shown(baker, 2, 0, false)
+			q.Home.Shown[0].Unknown = true
+			q.Home.Caps = []Cap{{Owner: ben, Max: 1, Hours: 1}, {Owner: ben, Max: 0}}
+		}, want: Show, until: noon.Add(time.Minute)},
+		"none, for who is there": {edit: func(q *Request) {
+			q.choose(ben, Given)
+			q.seen("2")
+			q.Home.Caps = []Cap{{Owner: ben, Max: 0}}
+		}, want: Hold, rules: "frequency"},
 
 		// Dedupe.
 		"open elsewhere":         {edit: func(q *Request) { q.shown(grocer, 1, 0, true) }, want: Hold, rules: "dedupe"},
@@ -369,10 +557,16 @@ func TestDecide(t *testing.T) {
 		"ends as it begins": {edit: func(q *Request) { q.Message.NotBefore, q.Message.NotAfter = noon+9, noon+9 }, want: Refuse, rules: "validity"},
 		"without a purpose": {edit: func(q *Request) {
 			q.Message.Purpose = NoPurpose
-			q.Home.Consents[ConsentKey{0, grocer, NoPurpose}] = Given
+			q.Home.Consents[ConsentKey{0, grocer, NoPurpose}] = Stance{Choice: Given}
 		}, want: Refuse, rules: "validity"},
-		"purpose unknown": {edit: func(q *Request) { q.Message.Purpose = 99; q.Home.Consents[ConsentKey{0, grocer, 99}] = Given }, want: Refuse, rules: "validity"},
-		"without a brand": {edit: func(q *Request) { q.Message.Brand = ""; q.Home.Consents[ConsentKey{0, "", Marketing}] = Given }, want: Refuse, rules: "validity"},
+		"purpose unknown": {edit: func(q *Request) {
+			q.Message.Purpose = 99
+			q.Home.Consents[ConsentKey{0, grocer, 99}] = Stance{Choice: Given}
+		}, want: Refuse, rules: "validity"},
+		"without a brand": {edit: func(q *Request) {
+			q.Message.Brand = ""
+			q.Home.Consents[ConsentKey{0, "", Marketing}] = Stance{Choice: Given}
+		}, want: Refuse, rules: "validity"},
 		"without an ID":   {edit: func(q *Request) { q.Message.ID = device.MessageID{} }, want: Refuse, rules: "validity"},
 		"without a clock": {device.Fridge, func(q *Request) { q.Now = 0 }, Refuse, "validity", 0},
 		"beyond all time": {device.Fridge, func(q *Request) { q.Now, q.Message.NotAfter = 1<<62, 1<<63-1 }, Refuse, "validity", 0},
@@ -399,7 +593,7 @@ func TestDecide(t *testing.T) {
 			q.Home.Mutes = []MuteRule{{}}
 		}, want: Refuse, rules: "safety,consent,mute,validity"},
 		"muted and too early": {edit: func(q *Request) { q.Message.NotBefore = noon + 1; q.Home.Mutes = []MuteRule{{}} }, want: Refuse, rules: "mute,validity"},
-		"two that wait":       {edit: func(q *Request) { q.Message.NotBefore = noon + 5; q.Home.Quiet = []Quiet{{0, 720, 780}} }, want: Hold, rules: "quiet,validity", until: noon.Add(time.Hour)},
+		"two that wait":       {edit: func(q *Request) { q.Message.NotBefore = noon + 5; q.Home.Quiet = []Quiet{{Start: 720, End: 780}} }, want: Hold, rules: "quiet,validity", until: noon.Add(time.Hour)},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -436,7 +630,7 @@ func TestDecide(t *testing.T) {
 func TestDecideWatches(t *testing.T) {
 	q := good(device.TV)
 	q.Message.NotBefore = noon + 5
-	q.Home.Quiet = []Quiet{{0, 720, 780}}
+	q.Home.Quiet = []Quiet{{Start: 720, End: 780}}
 	if d := Decide(*q); d.Watch != QuietTime {
 		t.Errorf("of quiet for an hour and 5 ms of patience it watches %s", d.Watch)
 	}
@@ -532,8 +726,8 @@ func TestDecideAllocatesNothing(t *testing.T) {
 	for c := range calm {
 		q := good(c)
 		q.shown(grocer, 2, time.Hour, false)
-		q.Home.Caps = []Cap{{"", false, 9, 0}, {"", true, 9, 24}}
-		q.Home.Quiet = []Quiet{{0, 1320, 420}}
+		q.Home.Caps = []Cap{{Max: 9}, {Each: true, Max: 9, Hours: 24}}
+		q.Home.Quiet = []Quiet{{Start: 1320, End: 420}}
 		q.Home.Mutes = []MuteRule{{Selector: Selector{Brand: baker}}}
 		q.Message.When = []Predicate{{device.Fridge, device.DoorOpen, NE, val(device.DoorOpen, false)}}
 		for name, now := range map[string]device.Instant{"show": noon, "hold": noon.Add(hours(12)), "refuse": q.Message.NotAfter} {
@@ -551,8 +745,8 @@ func BenchmarkDecide(b *testing.B) {
 	for h := range 1000 {
 		home := &Home{
 			ID: device.HomeID(h + 1), Zone: zone([]string{"Europe/Zurich", "America/New_York", "Asia/Kathmandu"}[h%3]),
-			People: []device.PersonID{1, 2, 3}, Consents: map[ConsentKey]Choice{},
-			Quiet: []Quiet{{0, 1320, 420}}, Caps: []Cap{{"", true, 1, 0}, {"", false, 3, 0}, {"", false, 12, 168}},
+			People: []Person{{ID: 1, Age: device.Adult}, {ID: 2, Age: device.Adult}, {ID: 3, Age: device.Adult}}, Consents: map[ConsentKey]Stance{},
+			Quiet: []Quiet{{Start: 1320, End: 420}}, Caps: []Cap{{Each: true, Max: 1}, {Max: 3}, {Max: 12, Hours: 168}},
 			Mutes: []MuteRule{{Selector: Selector{Brand: "brand-7"}}, {Selector: Selector{Category: "toys", Class: device.TV}}},
 		}
 		for i, c := range classes {
@@ -567,7 +761,7 @@ func BenchmarkDecide(b *testing.B) {
 			brand := device.BrandID(fmt.Sprintf("brand-%d", i))
 			for p := range device.PersonID(4) {
 				if (i+int(p)+h)%3 != 0 || p == 0 {
-					home.Consents[ConsentKey{p, brand, Marketing}] = Given
+					home.Consents[ConsentKey{p, brand, Marketing}] = Stance{Choice: Given}
 				}
 			}
 			m := *good(device.TV).Message

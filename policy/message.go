@@ -14,15 +14,18 @@ const endOfTime device.Instant = 253402300799999
 // a clock nothing is valid.
 func validity(q Request) finding {
 	m := q.Message
+	say := func(f finding, code Code, until device.Instant) finding {
+		return q.not(f, Cause{Rule: Validity, Code: code, Until: until})
+	}
 	switch {
 	case m.ID == device.MessageID{} || m.Brand == "" || !m.Purpose.Known():
-		return refuse
+		return say(refuse, NotWhole, 0)
 	case q.Now <= 0 || q.Now > endOfTime:
-		return refuse
+		return say(refuse, NoTime, 0)
 	case q.Now >= m.NotAfter || m.NotBefore >= m.NotAfter:
-		return refuse
+		return say(refuse, Over, max(m.NotAfter, 0))
 	case q.Now < m.NotBefore:
-		return holdTo(m.NotBefore)
+		return say(holdTo(m.NotBefore), NotYet, m.NotBefore)
 	default:
 		return showTo(m.NotAfter)
 	}
@@ -34,17 +37,27 @@ const maxButtons = 4
 // capability refuses what the screen cannot present or the message is not for.
 func capability(q Request) finding {
 	m, s := q.Message, q.Screen
-	_, ok := form(m, s)
-	switch {
-	case !ok, len(m.Texts) == 0:
-		return refuse
-	case len(m.Classes) > 0 && !slices.Contains(m.Classes, s.Class):
-		return refuse
-	case len(m.Buttons) > 0 && (s.Can.Inputs == 0 || uint(len(m.Buttons)) > min(s.Can.MaxButtons, maxButtons)):
-		return refuse
-	default:
-		return pass
+	f := pass
+	say := func(c Cause) {
+		c.Rule, c.Class = Capability, s.Class
+		f = f.and(q.not(refuse, c))
 	}
+	if len(m.Classes) > 0 && !slices.Contains(m.Classes, s.Class) {
+		say(Cause{Code: NotForClass})
+	}
+	if _, ok := form(m, s); !ok {
+		say(Cause{Code: CannotShow})
+	}
+	switch n, most := len(m.Buttons), min(s.Can.MaxButtons, maxButtons); {
+	case n > 0 && s.Can.Inputs == 0:
+		say(Cause{Code: NoWayToAnswer})
+	case uint(n) > most:
+		say(Cause{Code: TooManyButtons, Have: n, Max: int(most)})
+	}
+	if len(m.Texts) == 0 {
+		say(Cause{Code: NoWords})
+	}
+	return f
 }
 
 // form is the first of m's forms that s can show and its class allows.
@@ -61,20 +74,37 @@ func form(m *Message, s *Screen) (f device.Form, ok bool) {
 	return 0, false
 }
 
-// text is the index of m's text in the first of s's languages that m speaks; 0 if there is none.
-func text(m *Message, s *Screen) int {
-	for _, want := range s.Can.Languages {
-		best, rank := 0, 0
+// text is the index of the text to use: in a language of the one person who is there, if it fits
+// the screen; else of the home's, else of the screen's, else the first.
+func (q *Request) text() int {
+	m, s := q.Message, q.Screen
+	if one := q.alone(); one != nil {
+		row := safetyOf(s.Class)
+		if i := speaks(m, one.Languages); i >= 0 && (row == nil || row.chars == 0 || length(m, i) <= row.chars) {
+			return i
+		}
+	}
+	if i := speaks(m, q.Home.Languages); i >= 0 {
+		return i
+	}
+	return max(0, speaks(m, s.Can.Languages))
+}
+
+// speaks is the index of m's text in the first of the languages that m speaks; -1 if it speaks
+// none.
+func speaks(m *Message, languages []string) int {
+	for _, want := range languages {
+		best, rank := -1, 0
 		for i := range m.Texts {
 			if r := likeness(want, m.Texts[i].Language); r > rank {
 				best, rank = i, r
 			}
 		}
-		if rank > 0 {
+		if best >= 0 {
 			return best
 		}
 	}
-	return 0
+	return -1
 }
 
 // likeness is how well a text in language have serves a screen that wants want; 0: not at all.
@@ -105,12 +135,29 @@ func begins(tag, prefix string) bool {
 func condition(q Request) finding {
 	f := pass
 	for i := range q.Message.When {
-		f = f.and(q.Message.When[i].judge(q))
+		p := &q.Message.When[i]
+		g := p.judge(&q)
+		if g.verdict != Show {
+			q.not(g, p.cause(g))
+		}
+		f = f.and(g)
 	}
 	return f
 }
 
-func (p *Predicate) judge(q Request) finding {
+// cause says that p fails, or holds, as g says.
+func (p *Predicate) cause(g finding) Cause {
+	c := Cause{Rule: Condition, Code: WaitsFor, Verdict: g.verdict, Until: g.until, Class: p.Class, Attribute: p.Attribute, Op: p.Op, Value: p.Value}
+	switch g.verdict {
+	case Refuse:
+		c.Code = NoSense
+	case Show:
+		c.Code = Happened
+	}
+	return c
+}
+
+func (p *Predicate) judge(q *Request) finding {
 	if !p.valid() {
 		return refuse
 	}

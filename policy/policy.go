@@ -31,7 +31,7 @@ func (v Verdict) String() string {
 type Rule uint8
 
 // The rules, in the order in which reasons are listed. The place of each is kept for those that
-// come later (age, terms, sensitive, spacing, sequence, language, holdout).
+// come later (sequence, holdout). Language fails never: there is always a text to fall back on.
 const (
 	Safety Rule = iota
 	Age
@@ -385,7 +385,7 @@ type Home struct {
 	Caps      []Cap
 	Moments   []Moment   // those that hold messages back
 	Languages []string   // BCP 47, the preferred first; none: as each device prefers
-	Signals   []Signal   //
+	Signals   []Signal   // what was chosen in apps and browsers
 	Frozen    bool       // nothing is shown, asked or learnt, until the home says so
 	Shown     []Exposure // of the last 32 days, the oldest first
 	Screens   []*Screen
@@ -481,4 +481,7 @@ type Request struct {
 	Message *Message
 	Now     device.Instant
 	Own     bool // the message is open on this very screen: its own reservation does not count against it
+
+	there Presence // who is in front of Screen: decided once, before the rules are asked
+	notes *[]Cause // where to write down what speaks against it; nil: nowhere
 }

@@ -59,6 +59,7 @@ func clone(q Request) Request {
 	h, m := *q.Home, *q.Message
 	h.People, h.Consents = slices.Clone(h.People), maps.Clone(h.Consents)
 	h.Mutes, h.Quiet, h.Caps, h.Shown = slices.Clone(h.Mutes), slices.Clone(h.Quiet), slices.Clone(h.Caps), slices.Clone(h.Shown)
+	h.Signals, h.Moments = slices.Clone(h.Signals), slices.Clone(h.Moments)
 	h.Screens = nil
 	for _, s := range q.Home.Screens {
 		c := *s
@@ -143,6 +144,148 @@ func put(s *Screen, a device.Attribute, v device.Value, at device.Instant) {
 	*s.Context = fresh
 }
 
+// some is about n of every hundred draws.
+func some(t *rapid.T, n int, what string) bool { return rapid.IntRange(0, 99).Draw(t, what) < n }
+
+// aPick is a selector: most select what is judged, and some something else.
+func aPick(t *rapid.T, q *Request) (s Selector) {
+	switch rapid.IntRange(0, 7).Draw(t, "what") {
+	case 0:
+		s.Brand = aBrand.Draw(t, "brand")
+	case 1:
+		s.Purpose = rapid.SampledFrom([]Purpose{Marketing, Service}).Draw(t, "purpose")
+	case 2:
+		s.Category = rapid.SampledFrom([]string{"dairy", "meat"}).Draw(t, "category")
+	case 3:
+		s.Class = rapid.SampledFrom([]device.Class{q.Screen.Class, device.Fridge}).Draw(t, "class")
+	case 4:
+		s.Device = rapid.SampledFrom(q.Home.Screens).Draw(t, "screen").ID
+	case 5:
+		s.Room = device.RoomID(rapid.IntRange(1, 2).Draw(t, "room"))
+	}
+	return s
+}
+
+// aWisher is whose a preference is: mostly the home's.
+func aWisher(t *rapid.T, q *Request) device.PersonID {
+	if some(t, 60, "the home's") {
+		return device.Household
+	}
+	return somebody(t, q)
+}
+
+// settle puts people in front of the screen, who have mostly said yes, told by it or by another
+// device of the room.
+func settle(t *rapid.T, q *Request) {
+	var words []string
+	for _, p := range q.Home.People {
+		if !some(t, 40, "there") {
+			continue
+		}
+		words = append(words, fmt.Sprint(p.ID)+rapid.SampledFrom([]string{"", "", "", "", "@1", "@0.8", "@0.79"}).Draw(t, "sure"))
+		if some(t, 85, "for it") {
+			q.Home.Consents[ConsentKey{p.ID, q.Message.Brand, q.Message.Purpose}] = Stance{Choice: Given}
+		}
+	}
+	if some(t, 5, "nonsense") {
+		words = append(words, rapid.SampledFrom([]string{"99", "x", "1@", "1@2", "0"}).Draw(t, "word"))
+	}
+	s := q.Screen
+	if some(t, 30, "by another") {
+		share(q)
+		s = rapid.SampledFrom(q.Home.Screens).Draw(t, "screen")
+	}
+	put(s, device.PresenceWho, val(device.PresenceWho, strings.Join(words, " ")), q.Now-device.Instant(rapid.SampledFrom([]int64{0, 0, 0, 1, 599_999, 600_000, 3600_000, -1}).Draw(t, "ago")))
+	if some(t, 15, "counted") {
+		n := float64(len(words) + rapid.SampledFrom([]int{0, 0, 0, 1, -1}).Draw(t, "more"))
+		put(s, device.PresenceCount, val(device.PresenceCount, n), q.Now-device.Instant(rapid.Int64Range(0, 2).Draw(t, "ago")))
+	}
+	if some(t, 15, "sensed") {
+		put(s, device.RoomOccupancy, val(device.RoomOccupancy, some(t, 60, "somebody")), q.Now-device.Instant(rapid.Int64Range(0, 2).Draw(t, "ago")))
+	}
+}
+
+// share puts all screens into one room.
+func share(q *Request) {
+	for _, s := range q.Home.Screens {
+		s.Room = 1
+	}
+}
+
+// addOwn makes the screen somebody's own, who has mostly said yes.
+func addOwn(t *rapid.T, q *Request) {
+	q.Screen.Owner = somebody(t, q)
+	if some(t, 80, "for it") {
+		q.Home.Consents[ConsentKey{q.Screen.Owner, q.Message.Brand, q.Message.Purpose}] = Stance{Choice: Given}
+	}
+	if some(t, 30, "another, too") {
+		rapid.SampledFrom(q.Home.Screens).Draw(t, "screen").Owner = q.Screen.Owner
+	}
+}
+
+// aim makes the message one of another purpose, about something, or for one person, in a home
+// that has agreed to it.
+func aim(t *rapid.T, q *Request) {
+	was := q.Message.Purpose
+	q.Message.Purpose = rapid.SampledFrom([]Purpose{Service, Marketing, Personalised, Recommendations, Research, Analytics}).Draw(t, "purpose")
+	q.Message.Category = rapid.SampledFrom([]string{"dairy", "", "alcohol", "gambling-online", "health", "politics-party", "meat"}).Draw(t, "category")
+	if some(t, 25, "personal") {
+		q.Message.Audience = Personal
+	}
+	if some(t, 20, "asks") {
+		q.Message.Buttons = make([]Button, 2)
+	}
+	for p := device.PersonID(0); p <= 60; p++ {
+		if s, ok := q.Home.Consents[ConsentKey{p, q.Message.Brand, was}]; ok {
+			q.Home.Consents[ConsentKey{p, q.Message.Brand, q.Message.Purpose}] = s
+		}
+	}
+}
+
+// changePerson makes somebody younger, a guest, frozen, or one who speaks something else.
+func changePerson(t *rapid.T, q *Request) {
+	p := &q.Home.People[rapid.IntRange(0, len(q.Home.People)-1).Draw(t, "who")]
+	switch rapid.IntRange(0, 7).Draw(t, "what") {
+	case 0, 1, 2, 3:
+		p.Age = rapid.SampledFrom([]device.Age{device.AgeUnknown, device.Child, device.Teen, device.Adult, 9}).Draw(t, "age")
+	case 4:
+		p.Guest = true
+	case 5:
+		p.Frozen = true
+	default:
+		p.Languages = rapid.SliceOfN(aTag, 0, 2).Draw(t, "languages")
+	}
+}
+
+// addMoment makes one of the moments in which nobody is to be disturbed.
+func addMoment(t *rapid.T, q *Request) {
+	q.Home.Moments = rapid.SampledFrom([][]Moment{{Film, Call, Sleep}, {Film}, {Call}, {Sleep}, {NoMoment, 9}}).Draw(t, "moments")
+	if some(t, 40, "shared") {
+		share(q)
+	}
+	if len(q.Home.Screens) < 3 {
+		s := *q.Screen
+		s.ID, s.Context, s.Room = "screen-3", new(device.Context), device.RoomID(rapid.IntRange(0, 2).Draw(t, "room"))
+		s.Class = rapid.SampledFrom([]device.Class{device.TV, device.Companion, device.Speaker, device.Console}).Draw(t, "class")
+		s.Owner = aWisher(t, q)
+		q.Home.Screens = append(q.Home.Screens, &s)
+	}
+	s := rapid.SampledFrom(q.Home.Screens[1:]).Draw(t, "screen")
+	ago := device.Instant(rapid.SampledFrom([]int64{0, 0, 0, 1, 59_999, 60_000, 599_999, 600_000, -61_000, -700_000}).Draw(t, "ago"))
+	put(s, device.Sleeping, val(device.Sleeping, some(t, 70, "sleeps")), q.Now-ago)
+	put(s, device.CallActive, val(device.CallActive, some(t, 50, "calls")), q.Now-ago)
+	put(s, device.PlayerState, val(device.PlayerState, "playing"), q.Now-ago)
+	put(s, device.Fullscreen, val(device.Fullscreen, some(t, 70, "whole")), q.Now)
+}
+
+func addSignal(t *rapid.T, q *Request) {
+	q.Home.Signals = append(q.Home.Signals, Signal{
+		Device: rapid.SampledFrom(q.Home.Screens).Draw(t, "screen").ID,
+		Denied: rapid.SampledFrom([]uint16{0, 1 << Marketing, 1 << Service, 0xffff}).Draw(t, "denied")})
+}
+
+var aTag = rapid.SampledFrom([]string{"de", "de-CH", "DE-ch-1996", "en", "en-GB", "fr", "d", ""})
+
 func anAge(t *rapid.T, ttl time.Duration) time.Duration {
 	return rapid.SampledFrom([]time.Duration{0, 1e6, ttl / 2, ttl - 1e6, ttl, ttl + 1e6, 3 * ttl, -ttl / 2, -ttl, -ttl - 1e6, -2 * ttl}).Draw(t, "age")
 }
@@ -157,9 +300,15 @@ func tellAnything(t *rapid.T, q *Request) {
 }
 
 func addCap(t *rapid.T, q *Request) {
-	q.Home.Caps = append(q.Home.Caps, Cap{
-		Brand: rapid.SampledFrom([]device.BrandID{"", "", grocer, baker}).Draw(t, "brand"), Each: rapid.Bool().Draw(t, "each"),
-		Max: rapid.SampledFrom([]int{0, 1, 1, 1, 2, 2, 3, -1}).Draw(t, "max"), Hours: aWindow.Draw(t, "hours")})
+	c := Cap{Selector: aPick(t, q), Each: rapid.Bool().Draw(t, "each"), Owner: aWisher(t, q),
+		Max: rapid.SampledFrom([]int{0, 1, 1, 1, 2, 2, 3, -1}).Draw(t, "max"), Hours: aWindow.Draw(t, "hours")}
+	if some(t, 40, "apart") {
+		c.Max, c.Hours, c.Minutes = 1, 0, rapid.SampledFrom([]int{1, 45, 45, 60, 1440}).Draw(t, "minutes")
+	}
+	if some(t, 3, "nonsense") {
+		c.Minutes = rapid.SampledFrom([]int{-1, 5, 1441}).Draw(t, "minutes")
+	}
+	q.Home.Caps = append(q.Home.Caps, c)
 }
 
 func addShown(t *rapid.T, q *Request) {
@@ -169,27 +318,32 @@ func addShown(t *rapid.T, q *Request) {
 	if rapid.IntRange(0, 9).Draw(t, "this very message") == 0 {
 		n = 1
 	}
-	q.Home.Shown = append(q.Home.Shown, Exposure{q.Now - device.Instant(ago), aBrand.Draw(t, "brand"), id(n), rapid.Bool().Draw(t, "open")})
+	e := Exposure{At: q.Now - device.Instant(ago), Brand: aBrand.Draw(t, "brand"), Message: id(n), Open: rapid.Bool().Draw(t, "open"),
+		Purpose: rapid.SampledFrom([]Purpose{Marketing, Marketing, Service}).Draw(t, "purpose"), Category: rapid.SampledFrom([]string{"dairy", "meat", ""}).Draw(t, "category"),
+		Device: rapid.SampledFrom([]device.ID{"screen-1", "fridge-1", "gone-1"}).Draw(t, "on"), Unknown: some(t, 40, "unknown")}
+	if some(t, 60, "seen by somebody") {
+		e.Who = append(e.Who, somebody(t, q))
+	}
+	q.Home.Shown = append(q.Home.Shown, e)
 	slices.SortStableFunc(q.Home.Shown, func(a, b Exposure) int { return int(a.At - b.At) })
 }
 
 func addQuiet(t *rapid.T, q *Request) {
-	q.Home.Quiet = append(q.Home.Quiet, Quiet{days.Draw(t, "days"), aMinute.Draw(t, "start"), aMinute.Draw(t, "end")})
+	z := Quiet{Days: days.Draw(t, "days"), Start: aMinute.Draw(t, "start"), End: aMinute.Draw(t, "end"), Owner: aWisher(t, q)}
+	if some(t, 25, "elsewhere") {
+		z.Zone = rapid.SampledFrom([]string{"Asia/Kathmandu", "America/Havana", "Mars/Olympus"}).Draw(t, "zone")
+		z.Clock, _ = time.LoadLocation(z.Zone) // nil for the last
+		if z.Zone == "Mars/Olympus" {
+			z.Clock = nil
+		}
+	}
+	q.Home.Quiet = append(q.Home.Quiet, z)
 }
 
 func addMute(t *rapid.T, q *Request) {
-	var m MuteRule
-	switch rapid.IntRange(0, 5).Draw(t, "mute what") {
-	case 0:
-		m.Brand = aBrand.Draw(t, "brand")
-	case 1:
-		m.Purpose = rapid.SampledFrom([]Purpose{Marketing, Service}).Draw(t, "purpose")
-	case 2:
-		m.Category = rapid.SampledFrom([]string{"dairy", "meat"}).Draw(t, "category")
-	case 3:
-		m.Class = q.Screen.Class
-	case 4:
-		m.Device = rapid.SampledFrom(q.Home.Screens).Draw(t, "screen").ID
+	m := MuteRule{Selector: aPick(t, q), Owner: aWisher(t, q), Implied: rapid.Bool().Draw(t, "implied")}
+	if some(t, 40, "a part") {
+		m.Content = Content(rapid.IntRange(1, 7).Draw(t, "content"))
 	}
 	if rapid.Bool().Draw(t, "for a while") {
 		m.Until = q.Now + device.Instant(rapid.SampledFrom([]int64{-1, 0, 1, 60_000, 7200_000, 86400_000}).Draw(t, "until"))
@@ -198,19 +352,28 @@ func addMute(t *rapid.T, q *Request) {
 }
 
 func addRefusal(t *rapid.T, q *Request) {
-	who := rapid.SampledFrom(append([]device.PersonID{0}, q.Home.People...)).Draw(t, "who")
+	who := somebody(t, q)
 	key := ConsentKey{who, q.Message.Brand, q.Message.Purpose}
 	c := rapid.SampledFrom([]Choice{Refused, Withdrawn, Silent}).Draw(t, "choice")
-	if c == Silent && q.Home.Consents[key] != Given {
+	if c == Silent && q.Home.Consents[key].Choice != Given {
 		c = Refused // to be silent is less than to refuse
 	}
-	q.Home.Consents[key] = c
+	q.Home.Consents[key] = Stance{Choice: c}
+}
+
+// somebody is one of the people of q's home, or the home itself.
+func somebody(t *rapid.T, q *Request) device.PersonID {
+	who := rapid.IntRange(0, len(q.Home.People)).Draw(t, "who")
+	if who == 0 {
+		return device.Household
+	}
+	return q.Home.People[who-1].ID
 }
 
 func addPerson(t *rapid.T, q *Request) {
 	p := device.PersonID(50 + len(q.Home.People))
-	q.Home.People = append(q.Home.People, p)
-	q.Home.Consents[ConsentKey{p, q.Message.Brand, q.Message.Purpose}] = aChoice.Draw(t, "choice")
+	q.Home.People = append(q.Home.People, Person{ID: p, Age: rapid.SampledFrom([]device.Age{device.Adult, device.Adult, device.Teen, device.Child}).Draw(t, "age")})
+	q.Home.Consents[ConsentKey{p, q.Message.Brand, q.Message.Purpose}] = Stance{Choice: aChoice.Draw(t, "choice")}
 }
 
 func addPredicate(t *rapid.T, q *Request) {
@@ -234,14 +397,29 @@ func addPredicate(t *rapid.T, q *Request) {
 
 // edits are the ways in which a home that shows a message becomes any other home.
 var edits = []func(*rapid.T, *Request){
-	tellAnything, tellAnything, tellAnything, tellAnything, addCap, addCap, addShown, addShown, addQuiet, addQuiet, addMute, addRefusal, addPerson,
+	tellAnything, tellAnything, tellAnything, tellAnything, addCap, addCap, addShown, addShown, addQuiet, addQuiet, addMute, addMute, addRefusal, addPerson,
+	settle, settle, settle, settle, addOwn, addOwn, aim, aim, aim, changePerson, changePerson, changePerson, addMoment, addMoment, addSignal, addSignal,
+	func(t *rapid.T, q *Request) { // a yes with an end, or for some classes
+		s := Stance{Choice: Given, At: 1, Device: "fridge-1"}
+		if some(t, 60, "ends") {
+			s.Until = q.Now + device.Instant(rapid.SampledFrom([]int64{-1, 0, 1, 60_000, 7200_000}).Draw(t, "until"))
+		} else {
+			s.Classes = ClassSet(0).With(rapid.SampledFrom([]device.Class{q.Screen.Class, q.Screen.Class, device.Oven}).Draw(t, "class"))
+		}
+		q.Home.Consents[ConsentKey{somebody(t, q), q.Message.Brand, q.Message.Purpose}] = s
+	},
+	func(t *rapid.T, q *Request) {
+		q.Message.Picture, q.Message.Sound, q.Screen.Can.Sound = new(Pixels), some(t, 70, "sound"), uint(rapid.IntRange(0, 2).Draw(t, "can sound"))
+	},
+	func(t *rapid.T, q *Request) { q.Home.Languages = rapid.SliceOfN(aTag, 0, 2).Draw(t, "languages") },
+	func(t *rapid.T, q *Request) { q.Home.Frozen = some(t, 30, "frozen") },
 	func(t *rapid.T, q *Request) { q.Now += device.Instant(rapid.Int64Range(0, 900_000).Draw(t, "later")) },
 	func(t *rapid.T, q *Request) {
-		q.Home.Consents[ConsentKey{device.PersonID(rapid.IntRange(0, 2).Draw(t, "who")), aBrand.Draw(t, "brand"), Marketing}] = aChoice.Draw(t, "choice")
+		q.Home.Consents[ConsentKey{device.PersonID(rapid.IntRange(0, 2).Draw(t, "who")), aBrand.Draw(t, "brand"), Marketing}] = Stance{Choice: aChoice.Draw(t, "choice")}
 	},
 	func(t *rapid.T, q *Request) {
 		q.Screen.Owner = device.PersonID(rapid.IntRange(0, 3).Draw(t, "owner"))
-		q.Home.Consents[ConsentKey{q.Screen.Owner, grocer, Marketing}] = aChoice.Draw(t, "choice")
+		q.Home.Consents[ConsentKey{q.Screen.Owner, grocer, Marketing}] = Stance{Choice: aChoice.Draw(t, "choice")}
 	},
 	func(t *rapid.T, q *Request) { q.Own = !q.Own },
 	func(t *rapid.T, q *Request) {
@@ -270,10 +448,9 @@ var edits = []func(*rapid.T, *Request){
 		q.Message.Buttons = make([]Button, rapid.IntRange(0, 5).Draw(t, "buttons"))
 	},
 	func(t *rapid.T, q *Request) {
-		tags := rapid.SampledFrom([]string{"de", "de-CH", "DE-ch-1996", "en", "en-GB", "fr", "d", ""})
-		q.Screen.Can.Languages = rapid.SliceOfN(tags, 0, 3).Draw(t, "languages")
+		q.Screen.Can.Languages = rapid.SliceOfN(aTag, 0, 3).Draw(t, "languages")
 		q.Message.Texts = nil
-		for _, tag := range rapid.SliceOfNDistinct(tags, 0, 3, strings.ToLower).Draw(t, "texts") {
+		for _, tag := range rapid.SliceOfNDistinct(aTag, 0, 3, strings.ToLower).Draw(t, "texts") {
 			q.Message.Texts = append(q.Message.Texts, MessageText{tag, "é", strings.Repeat("ü", rapid.SampledFrom([]int{5, 79, 80}).Draw(t, "length"))})
 		}
 	},
@@ -287,7 +464,7 @@ var edits = []func(*rapid.T, *Request){
 		q.Screen.Class = rapid.SampledFrom([]device.Class{0, 12, 50, device.Other, 255}).Draw(t, "no class")
 	},
 	func(t *rapid.T, q *Request) {
-		q.Home.Quiet = append(q.Home.Quiet, Quiet{128, 0, 0})
+		q.Home.Quiet = append(q.Home.Quiet, Quiet{Days: 128, Start: 0, End: 0})
 	},
 	func(t *rapid.T, q *Request) { q.Screen.Context = nil },
 }
@@ -395,14 +572,14 @@ func TestPromiseDefaultDeny(t *testing.T) {
 		"its content":      func(q *Request) { *q.Message = Message{} },
 		"its purpose": func(q *Request) {
 			q.Message.Purpose = NoPurpose
-			q.Home.Consents[ConsentKey{q.Screen.Owner, q.Message.Brand, NoPurpose}] = Given
+			q.Home.Consents[ConsentKey{q.Screen.Owner, q.Message.Brand, NoPurpose}] = Stance{Choice: Given}
 		},
 		"its end":   func(q *Request) { q.Message.NotAfter = 0 },
 		"its texts": func(q *Request) { q.Message.Texts = nil },
 		"the clock": func(q *Request) { q.Now = 0 },
 		"the zone, where there is quiet time": func(q *Request) {
 			q.Home.Zone = nil
-			q.Home.Quiet = append(q.Home.Quiet, Quiet{0, 0, 1})
+			q.Home.Quiet = append(q.Home.Quiet, Quiet{Start: 0, End: 1})
 		},
 		"every required fact": func(q *Request) {
 			if !slices.Contains([]device.Class{device.Fridge, device.Display, device.Companion}, q.Screen.Class) {
@@ -469,7 +646,7 @@ func TestPromiseDefaultDeny(t *testing.T) {
 // restrains reports whether the reading of a, as told, is a word that only holds back: it stands
 // until the device takes it back, so taking it away is the device's own change of mind.
 func restrains(s *Screen, a device.Attribute) bool {
-	facts := append([]fact(nil), anywhere...)
+	facts := []fact{noAlarm, disturb}
 	if row := safetyOf(s.Class); row != nil {
 		facts = append(facts, row.calm...)
 		if s.Class == device.Car {
@@ -540,11 +717,10 @@ func TestPromiseRestrictionsOnlyRestrict(t *testing.T) {
 	}, map[string]func(*rulebook){
 		"the last mute counts": func(b *rulebook) {
 			b[Mute] = func(q Request) finding {
-				f := pass
-				for i := range q.Home.Mutes {
-					f = q.Home.Mutes[i].judge(q)
-				}
-				return f
+				h := *q.Home
+				h.Mutes = h.Mutes[max(0, len(h.Mutes)-1):]
+				q.Home = &h
+				return mute(q)
 			}
 		},
 		"the last quiet time counts": func(b *rulebook) {
@@ -559,8 +735,8 @@ func TestPromiseRestrictionsOnlyRestrict(t *testing.T) {
 			b[Frequency] = func(q Request) finding {
 				f, any := refuse, false
 				for i := range q.Home.Caps {
-					if c := &q.Home.Caps[i]; c.limits(q.Message) {
-						f, any = f.or(c.judge(q)), true
+					if c := &q.Home.Caps[i]; c.Picks(q.Message, q.Screen) {
+						f, any = f.or(c.judge(&q)), true
 					}
 				}
 				if !any {
@@ -573,9 +749,9 @@ func TestPromiseRestrictionsOnlyRestrict(t *testing.T) {
 			b[Consent] = func(q Request) finding {
 				yes, no := 0, 0
 				for k, c := range q.Home.Consents {
-					if k.Brand == q.Message.Brand && c == Given {
+					if k.Brand == q.Message.Brand && c.Choice == Given {
 						yes++
-					} else if k.Brand == q.Message.Brand && c != Silent {
+					} else if k.Brand == q.Message.Brand && c.Choice != Silent {
 						no++
 					}
 				}
@@ -653,7 +829,7 @@ func TestPromiseSafetyDominates(t *testing.T) {
 		if rapid.Bool().Draw(t, "granted") {
 			q.Home.Mutes, q.Home.Quiet, q.Home.Caps, q.Home.Shown, q.Message.When = nil, nil, nil, nil, nil
 			q.Message.NotBefore, q.Message.NotAfter, q.Screen.Owner = 0, q.Now+1e9, 0
-			q.Home.Consents = map[ConsentKey]Choice{{0, q.Message.Brand, q.Message.Purpose}: Given}
+			q.Home.Consents = map[ConsentKey]Stance{{0, q.Message.Brand, q.Message.Purpose}: {Choice: Given}}
 		}
 		if q.Screen.Context == nil {
 			q.Screen.Context = new(device.Context)

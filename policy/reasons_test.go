@@ -32,18 +32,18 @@ func TestExplain(t *testing.T) {
 		"own, home's no": {device.TV, func(q *Request) { q.Screen.Owner = ada; q.choose(ada, Given); q.choose(0, Refused) }, []string{"this home has said no to offers from The Grocer"}},
 		"own, nobody's":  {device.TV, func(q *Request) { q.Screen.Owner = 9 }, []string{"the person whose screen this is is not known here"}},
 		"muted": {device.TV, func(q *Request) {
-			q.Home.Mutes = []MuteRule{{Selector{Brand: grocer, Class: device.TV}, noon.Add(time.Hour)}}
+			q.Home.Mutes = []MuteRule{{Selector: Selector{Brand: grocer, Class: device.TV}, Until: noon.Add(time.Hour)}}
 		}, []string{"everything from The Grocer on the television is muted until 13:00"}},
 		"muted for good": {device.TV, func(q *Request) {
 			q.Home.Mutes = []MuteRule{{}, {Selector: Selector{Purpose: Marketing, Category: "dairy", Device: "screen-1"}}}
 		}, []string{"everything is muted here", "everything of the kind offers about dairy on this screen is muted here"}},
-		"quiet":              {device.TV, func(q *Request) { q.Home.Quiet = []Quiet{{0, 660, 420}} }, []string{"quiet time until 07:00"}},
-		"quiet, no zone":     {device.TV, func(q *Request) { q.Home.Quiet = []Quiet{{0, 660, 420}}; q.Home.Zone = nil }, []string{"this home has a quiet time, but its time zone is not known"}},
-		"quiet nonsense":     {device.TV, func(q *Request) { q.Home.Quiet = []Quiet{{0, 9999, 420}} }, []string{"this home has a quiet time that makes no sense"}},
-		"one a day":          {device.TV, func(q *Request) { q.shown(grocer, 2, 0, true); q.Home.Caps = []Cap{{"", true, 1, 0}} }, []string{"this home wants at most 1 from The Grocer in a day: the next may come at 00:00"}},
-		"one a day, no zone": {device.TV, func(q *Request) { q.Home.Zone = nil; q.Home.Caps = []Cap{{"", true, 1, 0}} }, []string{"this home wants at most 1 from The Grocer in a day, but its time zone is not known"}},
-		"two in ten days":    {device.TV, func(q *Request) { q.shown(baker, 2, 0, true); q.Home.Caps = []Cap{{"", false, 1, 168}} }, []string{"this home wants at most 1 from all brands together in 168 hours: the next may come at Wednesday 17 June 2026 12:00"}},
-		"none":               {device.TV, func(q *Request) { q.Home.Caps = []Cap{{"", false, 0, 1}} }, []string{"this home wants no messages from all brands together"}},
+		"quiet":              {device.TV, func(q *Request) { q.Home.Quiet = []Quiet{{Start: 660, End: 420}} }, []string{"quiet time until 07:00"}},
+		"quiet, no zone":     {device.TV, func(q *Request) { q.Home.Quiet = []Quiet{{Start: 660, End: 420}}; q.Home.Zone = nil }, []string{"this home has a quiet time, but its time zone is not known"}},
+		"quiet nonsense":     {device.TV, func(q *Request) { q.Home.Quiet = []Quiet{{Start: 9999, End: 420}} }, []string{"this home has a quiet time that makes no sense"}},
+		"one a day":          {device.TV, func(q *Request) { q.shown(grocer, 2, 0, true); q.Home.Caps = []Cap{{Each: true, Max: 1}} }, []string{"this home wants at most 1 from The Grocer in a day: the next may come at 00:00"}},
+		"one a day, no zone": {device.TV, func(q *Request) { q.Home.Zone = nil; q.Home.Caps = []Cap{{Each: true, Max: 1}} }, []string{"this home wants at most 1 from The Grocer in a day, but its time zone is not known"}},
+		"two in ten days":    {device.TV, func(q *Request) { q.shown(baker, 2, 0, true); q.Home.Caps = []Cap{{Max: 1, Hours: 168}} }, []string{"this home wants at most 1 from all brands together in 168 hours: the next may come at Wednesday 17 June 2026 12:00"}},
+		"none":               {device.TV, func(q *Request) { q.Home.Caps = []Cap{{Max: 0, Hours: 1}} }, []string{"this home wants no messages from all brands together"}},
 		"open elsewhere":     {device.TV, func(q *Request) { q.shown(grocer, 1, 0, true) }, []string{"it is on another screen, or on its way there"}},
 		"shown before":       {device.TV, func(q *Request) { q.shown(grocer, 1, 0, false) }, []string{"it has been shown here already"}},
 		"waits": {device.TV, func(q *Request) {

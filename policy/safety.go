@@ -124,22 +124,38 @@ func safetyOf(c device.Class) *safetyRow {
 }
 
 var (
-	noAlarm  = is(device.Alarm, false)
-	disturb  = is(device.DND, false)
-	anywhere = []fact{noAlarm, disturb} // must hold of every screen's own word
+	noAlarm = is(device.Alarm, false)
+	disturb = is(device.DND, false)
 )
 
 // safety holds while the moment is dangerous or not known to be harmless, and refuses what may
 // never appear on such a screen.
 func safety(q Request) finding {
-	row := safetyOf(q.Screen.Class)
-	if row == nil || !row.fits(q.Message, q.Screen) {
-		return refuse
+	s, row := q.Screen, safetyOf(q.Screen.Class)
+	no := func(f finding, c Cause) finding {
+		c.Rule, c.Class = Safety, s.Class
+		return q.not(f, c)
 	}
-	if q.Screen.Context == nil || alarmed(q.Home) {
-		return wait
+	if row == nil {
+		return no(refuse, Cause{Code: NeverHere})
 	}
-	return row.calmly(q.Screen, anywhere).and(row.calmly(q.Screen, row.calm)).and(row.freely(q.Screen, q.Now))
+	f := pass
+	if n := length(q.Message, q.text()); row.chars > 0 && n > row.chars {
+		f = no(refuse, Cause{Code: TooLong, Have: n, Max: row.chars})
+	}
+	if !row.fits(q.Message) {
+		f = f.and(no(refuse, Cause{Code: WrongForm}))
+	}
+	if alarmed(q.Home) || !noAlarm.calm(s.Context) {
+		f = f.and(no(wait, Cause{Code: AlarmOn}))
+	}
+	if s.Context == nil {
+		return f.and(no(wait, Cause{Code: NothingKnown}))
+	}
+	if !disturb.calm(s.Context) {
+		f = f.and(no(wait, Cause{Code: NotDisturbed}))
+	}
+	return f.and(no(row.calmly(s).and(row.freely(s, q.Now)), Cause{Code: NotSafe}))
 }
 
 // alarmed reports whether an alarm is on anywhere in the home.
@@ -155,9 +171,9 @@ func alarmed(h *Home) bool {
 	return false
 }
 
-func (row *safetyRow) calmly(s *Screen, facts []fact) finding {
-	for i := range facts {
-		if !facts[i].calm(s.Context) {
+func (row *safetyRow) calmly(s *Screen) finding {
+	for i := range row.calm {
+		if !row.calm[i].calm(s.Context) {
 			return wait
 		}
 	}
@@ -179,11 +195,8 @@ func (row *safetyRow) freely(s *Screen, now device.Instant) finding {
 	return best
 }
 
-// fits reports whether m could ever appear on a screen of this class.
-func (row *safetyRow) fits(m *Message, s *Screen) bool {
-	if row.chars > 0 && row.chars < length(m, text(m, s)) {
-		return false
-	}
+// fits reports whether m comes in a form that may appear on a screen of this class.
+func (row *safetyRow) fits(m *Message) bool {
 	for _, f := range m.Forms {
 		if slices.Contains(row.forms, f) {
 			return true

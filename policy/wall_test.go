@@ -63,7 +63,7 @@ func TestQuietNightLasts(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			q := inZone(tt.zone, tt.day)
-			q.Home.Quiet = []Quiet{{0, 22 * 60, 7 * 60}}
+			q.Home.Quiet = []Quiet{{Start: 22 * 60, End: 7 * 60}}
 			from, to := quietFrom(t, q)
 			if start := from.Time().In(q.Home.Zone).Format("15:04"); start != "22:00" {
 				t.Errorf("begins at %s", start)
@@ -102,11 +102,11 @@ func TestQuietThatTheClockSkipsOrRepeats(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			q := inZone(tt.zone, tt.day)
-			q.Home.Quiet = []Quiet{{0, tt.minute, tt.minute + 240}}
+			q.Home.Quiet = []Quiet{{Start: tt.minute, End: tt.minute + 240}}
 			if from, _ := quietFrom(t, q); from != at(tt.first) {
 				t.Errorf("begins %s, want %s", from, tt.first)
 			}
-			q.Home.Quiet = []Quiet{{0, (tt.minute + 1440 - 120) % 1440, tt.minute}}
+			q.Home.Quiet = []Quiet{{Start: (tt.minute + 1440 - 120) % 1440, End: tt.minute}}
 			if _, to := quietFrom(t, q); to != at(tt.last) {
 				t.Errorf("ends %s, want %s", to, tt.last)
 			}
@@ -116,7 +116,7 @@ func TestQuietThatTheClockSkipsOrRepeats(t *testing.T) {
 
 func TestQuietInsideTheSkippedDay(t *testing.T) {
 	q := inZone("Pacific/Apia", "2011-12-29T12:00:00-10:00")
-	q.Home.Quiet = []Quiet{{1 << 5, 8 * 60, 10 * 60}} // Fridays from 8 to 10
+	q.Home.Quiet = []Quiet{{Days: 1 << 5, Start: 8 * 60, End: 10 * 60}} // Fridays from 8 to 10
 	if from, _ := quietFrom(t, q); from != at("2012-01-06T08:00:00+14:00") {
 		t.Errorf("the Friday that never was makes quiet time at %s", from)
 	}
@@ -140,8 +140,8 @@ func TestDailyCapEndsAtMidnight(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			q := inZone(tt.zone, tt.shown)
-			q.Home.Caps = []Cap{{"", false, 1, 0}}
-			q.Home.Shown = []Exposure{{at(tt.shown), baker, id(9), false}}
+			q.Home.Caps = []Cap{{Max: 1}}
+			q.Home.Shown = []Exposure{{At: at(tt.shown), Brand: baker, Message: id(9)}}
 			d := Decide(q)
 			if d.Verdict != Hold || d.Until != at(tt.next) {
 				t.Fatalf("%s until %s, want %s", d.Verdict, d.Until, tt.next)
@@ -171,8 +171,8 @@ func TestDailyCapEndsAtMidnight(t *testing.T) {
 // began, and ended again. Neither date may have more than its share.
 func TestDailyCapWhenADateComesTwice(t *testing.T) {
 	q := inZone("America/St_Johns", "2010-11-06T22:00:00-02:30")
-	q.Home.Caps = []Cap{{"", false, 1, 0}}
-	q.Home.Shown = []Exposure{{q.Now, baker, id(9), false}}
+	q.Home.Caps = []Cap{{Max: 1}}
+	q.Home.Shown = []Exposure{{At: q.Now, Brand: baker, Message: id(9)}}
 	for _, tt := range []struct {
 		now  string
 		want Verdict
@@ -205,8 +205,8 @@ func TestQuietWhenADateComesTwice(t *testing.T) {
 		quiet     Quiet
 		now, want string
 	}{
-		"Friday's, in Sunday's first minute": {Quiet{1 << 5, 1410, 1410}, "2010-11-07T00:00:30-02:30", "2010-11-06T23:30:00-03:30"},
-		"Sunday's, on Saturday again":        {Quiet{1 << 0, 0, 360}, "2010-11-06T23:15:00-03:30", "2010-11-07T06:00:00-03:30"},
+		"Friday's, in Sunday's first minute": {Quiet{Days: 1 << 5, Start: 1410, End: 1410}, "2010-11-07T00:00:30-02:30", "2010-11-06T23:30:00-03:30"},
+		"Sunday's, on Saturday again":        {Quiet{Days: 1 << 0, Start: 0, End: 360}, "2010-11-06T23:15:00-03:30", "2010-11-07T06:00:00-03:30"},
 	}
 	for name, tt := range tests {
 		q := inZone("America/St_Johns", tt.now)

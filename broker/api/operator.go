@@ -19,8 +19,6 @@ import (
 	"porchlight/broker/delivery"
 	"porchlight/device"
 	"porchlight/device/authority"
-	"porchlight/device/registry"
-	"porchlight/policy"
 )
 
 // Gateway is what an operator is told of the running process.
@@ -37,44 +35,14 @@ type (
 	Named struct {
 		Name string `json:"name"`
 	}
-	// HomeAdded is a new home with its devices and their tokens.
-	HomeAdded struct {
-		Home    registry.Home       `json:"home"`
-		Devices []delivery.Enrolled `json:"devices"`
-	}
-	// HomeSet replaces preferences of a home. What is nil stays as it is.
-	HomeSet struct {
-		Name  string             `json:"name"`
-		Quiet *[]policy.Quiet    `json:"quiet,omitempty"`
-		Mutes *[]policy.MuteRule `json:"mutes,omitempty"`
-		Caps  *[]policy.Cap      `json:"caps,omitempty"` // a list of none: no cap at all
-	}
 	// InHome names something in a home, or the home alone.
 	InHome struct {
 		Home string `json:"home"`
 		Name string `json:"name,omitempty"`
 	}
-	// PersonAdd adds somebody to a home.
-	PersonAdd struct {
-		Home   string              `json:"home"`
-		Person delivery.PersonSpec `json:"person"`
-	}
-	// DeviceAdd adds a device to a home.
-	DeviceAdd struct {
-		Home   string              `json:"home"`
-		Device delivery.DeviceSpec `json:"device"`
-	}
 	// DeviceRef names a device.
 	DeviceRef struct {
 		ID device.ID `json:"id"`
-	}
-	// Choice is a choice that somebody in a home made.
-	Choice struct {
-		Home    string         `json:"home"`
-		Person  string         `json:"person,omitempty"` // "": the home as a whole
-		Brand   device.BrandID `json:"brand"`
-		Purpose policy.Purpose `json:"purpose"`
-		Choice  policy.Choice  `json:"choice"`
 	}
 	// WhyAsked asks about a message, in one home or in all that have to do with it.
 	WhyAsked struct {
@@ -199,30 +167,7 @@ func (o *Operators) Close() error {
 
 func (o *Operators) verbs(gateway Gateway) http.Handler {
 	mux := http.NewServeMux()
-	verb(o, mux, "home/add", func(ctx context.Context, d *delivery.Desk, in delivery.HomeSpec) (HomeAdded, error) {
-		h, devices, err := d.AddHome(ctx, in)
-		return HomeAdded{h, devices}, err
-	})
-	verb(o, mux, "home/list", func(ctx context.Context, d *delivery.Desk, _ None) ([]registry.Home, error) { return d.Homes(ctx) })
-	verb(o, mux, "home/remove", func(ctx context.Context, d *delivery.Desk, in Named) (None, error) {
-		return None{}, d.RemoveHome(ctx, in.Name)
-	})
-	verb(o, mux, "home/set", setHome)
-	verb(o, mux, "person/add", func(ctx context.Context, d *delivery.Desk, in PersonAdd) (registry.Person, error) {
-		return d.AddPerson(ctx, in.Home, in.Person)
-	})
-	verb(o, mux, "person/list", func(ctx context.Context, d *delivery.Desk, in InHome) ([]registry.Person, error) {
-		return d.People(ctx, in.Home)
-	})
-	verb(o, mux, "person/remove", func(ctx context.Context, d *delivery.Desk, in InHome) (None, error) {
-		return None{}, d.RemovePerson(ctx, in.Home, in.Name)
-	})
-	verb(o, mux, "device/add", func(ctx context.Context, d *delivery.Desk, in DeviceAdd) (delivery.Enrolled, error) {
-		return d.AddDevice(ctx, in.Home, in.Device)
-	})
-	verb(o, mux, "device/list", func(ctx context.Context, d *delivery.Desk, in InHome) ([]delivery.DeviceState, error) {
-		return d.Devices(ctx, in.Home)
-	})
+	o.homeVerbs(mux)
 	verb(o, mux, "device/remove", func(ctx context.Context, d *delivery.Desk, in DeviceRef) (None, error) {
 		return None{}, d.RemoveDevice(ctx, in.ID)
 	})
@@ -285,14 +230,9 @@ func (o *Operators) verbs(gateway Gateway) http.Handler {
 		return Exported{b.String()}, err
 	})
 	o.brandVerbs(mux)
-	verb(o, mux, "consent/choose", func(ctx context.Context, d *delivery.Desk, in Choice) (None, error) {
-		return None{}, d.Choose(ctx, in.Home, in.Person, in.Brand, in.Purpose, in.Choice)
-	})
-	verb(o, mux, "consent/list", func(ctx context.Context, d *delivery.Desk, in InHome) ([]delivery.ConsentState, error) {
-		return d.Consents(ctx, in.Home)
-	})
+	o.consentVerbs(mux)
 	verb(o, mux, "why", func(ctx context.Context, d *delivery.Desk, in WhyAsked) (delivery.Why, error) {
-		return d.Why(ctx, in.ID, in.Home)
+		return d.Why(ctx, in.ID, in.Home, delivery.WhyOptions{})
 	})
 	verb(o, mux, "status", func(ctx context.Context, d *delivery.Desk, _ None) (Status, error) {
 		st, err := d.Status(ctx)
@@ -327,20 +267,6 @@ func (o *Operators) authority(d *delivery.Desk, what string, change func(time.Ti
 	err := d.AuthorityChanged(what)
 	o.rotated()
 	return o.cas(), err
-}
-
-func setHome(ctx context.Context, d *delivery.Desk, in HomeSet) (None, error) {
-	var err error
-	if in.Quiet != nil {
-		err = errors.Join(err, d.SetQuiet(ctx, in.Name, *in.Quiet))
-	}
-	if in.Mutes != nil {
-		err = errors.Join(err, d.SetMutes(ctx, in.Name, *in.Mutes))
-	}
-	if in.Caps != nil {
-		err = errors.Join(err, d.SetCaps(ctx, in.Name, *in.Caps))
-	}
-	return None{}, err
 }
 
 // verb adds one: its input is read strictly, its answer is the JSON of what f returns.

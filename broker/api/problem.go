@@ -138,9 +138,17 @@ func unavailable(err error) bool {
 func operatorProblem(err error) *Problem {
 	p := &Problem{Type: "about:blank", Status: http.StatusInternalServerError, Detail: err.Error(), cause: err}
 	var known *Problem
+	var invalid delivery.Invalid
 	switch {
 	case errors.As(err, &known):
 		return known
+	case errors.As(err, &invalid):
+		p.Status, p.Errors, p.cause = http.StatusUnprocessableEntity, invalid, nil
+		var all []string
+		for _, one := range invalid {
+			all = append(all, one.Error())
+		}
+		p.Detail = strings.Join(all, "; ")
 	case errors.Is(err, registry.ErrUnknown):
 		p.Status, p.cause = http.StatusNotFound, nil
 	case errors.Is(err, registry.ErrTaken), errors.Is(err, registry.ErrInUse), errors.Is(err, authority.ErrOverlap), errors.Is(err, authority.ErrNoOverlap),

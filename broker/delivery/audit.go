@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -98,7 +99,6 @@ func (d *Desk) Audit(ctx context.Context, ask AuditAsked) (all []AuditEntry, err
 		limit = 1000
 	}
 	err = d.db.View(ctx, func(tx *store.Tx) error {
-		only := int64(-1)
 		names := map[device.HomeID]string{}
 		homes, err := registry.Homes(tx)
 		if err != nil {
@@ -107,31 +107,38 @@ func (d *Desk) Audit(ctx context.Context, ask AuditAsked) (all []AuditEntry, err
 		for _, h := range homes {
 			names[h.ID] = h.Name
 		}
+		f := store.Filter{Since: ask.Since, Kind: func(kind string) bool {
+			return ask.Screen || !strings.HasPrefix(kind, "delivery.") && !strings.HasPrefix(kind, "message.")
+		}}
 		if ask.Home != "" {
 			h, err := registry.HomeByName(tx, ask.Home)
 			if err != nil {
 				return err
 			}
-			only = int64(h.ID)
+			f.Home = &h.ID
 		}
-		all, err = store.List(tx, func(scan func(...any) error) (e AuditEntry, err error) {
-			var home device.HomeID
-			var body []byte
-			if err = scan(&e.Seq, &e.At, &home, &e.Actor, &e.Kind, &body); err != nil {
-				return e, err
+		for e, err := range tx.Journal(f) {
+			if err != nil {
+				return err
 			}
-			if e.Fact = body; e.Actor == "" {
-				e.Actor = "gateway"
+			if ask.About != "" && !bytes.Contains(e.Body, []byte(ask.About)) && !strings.Contains(string(e.Actor), ask.About) {
+				continue
 			}
-			if e.Home = names[home]; e.Home == "" && home != device.Gateway {
-				e.Home = fmt.Sprintf("removed (%d)", home)
+			a := AuditEntry{Seq: e.Seq, At: e.At, Home: names[e.Home], Actor: e.Actor, Kind: e.Kind, Fact: e.Body}
+			if a.Actor == "" {
+				a.Actor = "gateway"
 			}
-			return e, nil
-		}, `SELECT seq, at, home, actor, kind, body FROM journal
-			WHERE at >= ? AND (? < 0 OR home = ?) AND (? OR kind NOT LIKE 'delivery.%' AND kind NOT LIKE 'message.%')
-			AND (? = '' OR instr(body, ?) > 0 OR instr(actor, ?) > 0) ORDER BY seq DESC LIMIT ?`,
-			ask.Since, only, only, ask.Screen, ask.About, []byte(ask.About), ask.About, limit)
-		return err
+			if e.Erased {
+				a.Fact = json.RawMessage(`{"what":"erased"}`)
+			}
+			if a.Home == "" && e.Home != device.Gateway {
+				a.Home = fmt.Sprintf("removed (%d)", e.Home)
+			}
+			if all = append(all, a); len(all) == limit {
+				break
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("audit: %w", err)

@@ -38,6 +38,7 @@ func (c *Courier) Run(ctx context.Context) error {
 				}
 				h.mu.Lock()
 				d.converge(h)
+				d.keepHeld(h)
 				h.mu.Unlock()
 			}
 		})
@@ -166,6 +167,10 @@ func (d *Desk) converge(h *home) {
 		d.fault(h, "settle", err)
 		rest = time.Now().Add(time.Second)
 		soon(rest)
+	}
+	if err := d.stopAll(h); err != nil {
+		d.fault(h, "stop", err)
+		soon(time.Now().Add(time.Second))
 	}
 	if err := d.claimAll(h); err != nil {
 		d.fault(h, "claim", err)
@@ -319,10 +324,12 @@ func (d *Desk) claimAll(h *home) error {
 	waits := map[device.MessageID]bool{}
 	var claims []claimedFact
 	var made []*delivery
-	claim := func(dl *delivery) {
+	claim := func(dl *delivery, m *policy.Message) {
 		busy[dl.device] = true
+		dl.who, dl.others = h.present(h.screens[dl.device], now)
+		dl.epoch = h.wishes
 		made = append(made, dl)
-		claims = append(claims, claimedFact{dl.id, dl.device, dl.brand, dl.purpose, dl.category, dl.who, dl.others, record(dl.decision, h.wishes, now)})
+		claims = append(claims, claimedFact{dl.id, dl.device, dl.brand, dl.purpose, dl.category, dl.who, dl.others, record(policy.Request{Home: &h.view, Screen: &h.screens[dl.device].view, Message: m, Now: now}, dl.decision, h.wishes)})
 		// Those judged after it must see it.
 		dl.claimed = now
 		h.view.Shown = append(h.view.Shown, dl.exposure(true))
@@ -337,7 +344,7 @@ func (d *Desk) claimAll(h *home) error {
 		view := h.without(dl.id)
 		if dl.decision = d.decide(policy.Request{Home: &view, Screen: &s.view, Message: m, Now: now}); dl.decision.Verdict == policy.Show {
 			h.view.Shown = view.Shown
-			claim(dl)
+			claim(dl, m)
 		}
 	}
 	for _, p := range h.pairs {
@@ -361,7 +368,7 @@ func (d *Desk) claimAll(h *home) error {
 			waits[p.m.ID] = true // for this screen, rather than for a worse one that is free a moment sooner
 			continue
 		}
-		claim(dl)
+		claim(dl, p.m)
 	}
 	h.all = false
 	if len(claims) == 0 {
@@ -505,7 +512,7 @@ func (d *Desk) present(h *home, s *screen, m *policy.Message, dl *delivery, now 
 	text := m.Texts[dl.decision.Text]
 	form := dl.decision.Form
 	p := wire.Present{
-		Message: m.ID, ValidUntil: uint64(m.NotAfter / 1000), Live: uint64(m.NotAfter - now),
+		Content: uint(dl.decision.Content), Message: m.ID, ValidUntil: uint64(m.NotAfter / 1000), Live: uint64(m.NotAfter - now),
 		Text: text.Body, Title: text.Title, Sender: m.Sender, Form: &form, Language: text.Language,
 		Display: uint64(m.Display.Milliseconds()), Lease: uint64(d.o.Lease.Milliseconds()), Epoch: uint64(h.wishes),
 	}

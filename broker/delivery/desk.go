@@ -147,6 +147,9 @@ func NewDesk(db *store.DB, o Options, log *slog.Logger) (*Desk, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read messages in force: %w", err)
 	}
+	if err := d.stopLeft(); err != nil {
+		return nil, fmt.Errorf("read withdrawals: %w", err)
+	}
 	return d, nil
 }
 
@@ -395,6 +398,7 @@ func (d *Desk) Withdraw(ctx context.Context, b device.BrandID, id device.Message
 		h.mu.Lock()
 		d.converge(h)
 		h.mu.Unlock()
+		d.queue.put(h)
 	}
 	if err != nil {
 		return Answer{}, err

@@ -260,7 +260,7 @@ func TestLapseAndLateWord(t *testing.T) {
 		_, err := w.desk.Withdraw(w.t.Context(), "grocer", id)
 		w.must(err)
 		state := func() string {
-			why, err := w.desk.Why(w.t.Context(), id, "oak")
+			why, err := w.desk.Why(w.t.Context(), id, "oak", WhyOptions{})
 			w.must(err)
 			return why.Homes[0].Screens[0].Delivery.Outcome
 		}

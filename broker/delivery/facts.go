@@ -21,6 +21,7 @@ const (
 	deliveryClaimed   = "delivery.claimed"   // the home's: it is about to be sent, and counts
 	deliveryPresented = "delivery.presented" // the device says it was on the screen
 	deliverySettled   = "delivery.settled"   // it is over
+	deliveryHeld      = "delivery.held"      // the message is over, and nobody here was shown it
 )
 
 type acceptedFact struct {
@@ -46,10 +47,18 @@ type Record struct {
 	Text    int            `json:"text"`
 	Wishes  int64          `json:"wishes"` // version of the home's choices and preferences it was taken on
 	At      device.Instant `json:"at"`
+	Because []policy.Cause `json:"because,omitempty"` // what spoke for it if it was shown, against it if not
 }
 
-func record(d policy.Decision, wishes int64, now device.Instant) Record {
-	return Record{d.Verdict.String(), d.Reasons, d.Until, d.Form, d.Text, wishes, now}
+// record keeps a decision about q.
+func record(q policy.Request, d policy.Decision, wishes int64) Record {
+	r := Record{Verdict: d.Verdict.String(), Reasons: d.Reasons, Until: d.Until, Form: d.Form, Text: d.Text, Wishes: wishes, At: q.Now}
+	if d.Verdict == policy.Show {
+		r.Because = policy.Grounds(q, d)
+	} else {
+		r.Because = policy.Causes(q, d)
+	}
+	return r
 }
 
 type claimedFact struct {
@@ -61,6 +70,15 @@ type claimedFact struct {
 	Who      []device.PersonID `json:"who,omitempty"`    // in front of it
 	Others   bool              `json:"others,omitempty"` // perhaps somebody else, too
 	Decision Record            `json:"decision"`
+}
+
+// heldFact is a message that was not shown in a home where somebody had agreed to its kind.
+type heldFact struct {
+	Message  device.MessageID `json:"message"`
+	Device   device.ID        `json:"device"` // the screen that came nearest
+	Brand    device.BrandID   `json:"brand"`
+	Purpose  policy.Purpose   `json:"purpose"`
+	Decision Record           `json:"decision"`
 }
 
 type presentedFact struct {
@@ -123,8 +141,8 @@ type settledFact struct {
 // nouns are who projects which events, by the first word of their kind.
 var nouns = map[string]func(*store.Apply, store.Event) (mine bool, err error){
 	"home": registry.Apply, "person": registry.Apply, "room": registry.Apply, "device": registry.Apply, "brand": registry.Apply, "credential": registry.Apply, "enrolment": registry.Apply, "door": applyNothing, "authority": applyNothing,
-	"consent": consent.Apply, "preference": twin.Apply,
-	"message": applyMessage, "delivery": applyDelivery,
+	"consent": applyConsent, "notice": consent.Apply, "preference": twin.Apply,
+	"message": applyMessage, "delivery": applyDelivery, "withdrawal": applyWithdrawal,
 }
 
 // Project is the one way from the journal to the tables: it hands each event to its noun.
@@ -177,9 +195,19 @@ func applyDelivery(tx *store.Apply, e store.Event) (bool, error) {
 					return err
 				}
 			}
-			return tx.Exec(`INSERT INTO delivery (home, message, device, brand, purpose, category, who, others, claimed, decision) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-				ON CONFLICT DO UPDATE SET who = excluded.who, others = excluded.others, claimed = excluded.claimed, presented = 0, decision = excluded.decision, settled = 0, outcome = 0, counts = 1`,
-				e.Home, f.Message[:], f.Device, f.Brand, f.Purpose, f.Category, string(who), f.Others, e.At, string(decision))
+			return tx.Exec(`INSERT INTO delivery (home, message, device, brand, purpose, category, who, others, epoch, claimed, decision) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+				ON CONFLICT DO UPDATE SET epoch = excluded.epoch, who = excluded.who, others = excluded.others, claimed = excluded.claimed, presented = 0, decision = excluded.decision, settled = 0, outcome = 0, counts = 1`,
+				e.Home, f.Message[:], f.Device, f.Brand, f.Purpose, f.Category, string(who), f.Others, f.Decision.Wishes, e.At, string(decision))
+		})
+	case deliveryHeld:
+		return true, store.With(e, func(f heldFact) error {
+			decision, err := json.Marshal(f.Decision)
+			if err != nil {
+				return err
+			}
+			return tx.Exec(`INSERT INTO held (home, message, device, brand, purpose, at, decision) VALUES (?, ?, ?, ?, ?, ?, ?)
+				ON CONFLICT DO UPDATE SET at = excluded.at, device = excluded.device, decision = excluded.decision`,
+				e.Home, f.Message[:], f.Device, f.Brand, f.Purpose, e.At, string(decision))
 		})
 	case deliveryPresented:
 		return true, store.With(e, func(f presentedFact) error {

@@ -18,7 +18,6 @@ import (
 	"porchlight/device/registry"
 	"porchlight/device/store"
 	"porchlight/device/twin"
-	"porchlight/device/wire"
 	"porchlight/policy"
 	"porchlight/policy/consent"
 )
@@ -29,19 +28,25 @@ import (
 type home struct {
 	id device.HomeID
 
-	mu      sync.Mutex
-	loaded  bool        // the fields below agree with the tables
-	stale   atomic.Bool // messages, choices or screens have changed: pair anew; set without the lock
-	all     bool        // judge every pair anew
-	view    policy.Home
-	wishes  int64 // journal position of the last choice or preference
-	zone    string
-	screens map[device.ID]*screen
-	alarms  map[device.ID]bool // devices that last said that their alarm is on
-	open    []*delivery        // claimed and not settled, the oldest first
-	pairs   []*pair            // what may be shown where, in the order of acceptance
-	offers  []offer            // to which somebody here has said yes
-	jumps   int64              // clock jumps seen
+	mu        sync.Mutex
+	loaded    bool        // the fields below agree with the tables
+	stale     atomic.Bool // messages, choices or screens have changed: pair anew; set without the lock
+	all       bool        // judge every pair anew
+	view      policy.Home
+	wishes    int64 // journal position of the last choice or preference
+	zone      string
+	people    []registry.Person
+	rooms     []registry.Room
+	learnt    []learnt                          // what was learnt of the home's people, by brand
+	forgotten map[device.BrandID]device.Instant // what was learnt before is not used
+	screens   map[device.ID]*screen
+	alarms    map[device.ID]bool // devices that last said that their alarm is on
+	open      []*delivery        // claimed and not settled, the oldest first
+	pairs     []*pair            // what may be shown where, in the order of acceptance
+	offers    []offer            // to which somebody here has said yes
+	jumps     int64              // clock jumps seen
+	heldBack  []heldFact         // what was not shown and is over, to be written down
+	stopping  []*withdrawal      // what somebody said no to, and is not off every screen yet
 
 	// guarded by the queue's lock
 	queued bool
@@ -64,12 +69,13 @@ type session struct {
 	subscribed bool
 	born       bool
 	bornAt     time.Time
-	told       bool      // its context has come, or there is none to come
-	clock      uint64    // the device's clock at its birth, ms since 1970; 0: it has none
-	beacon     time.Time // when the next is due; zero: at once
-	twin       int64     // version of the document that the device has acknowledged; -1: send it anyway
-	flight     *flight   // the one frame that is not acknowledged yet
-	recalled   bool      // a beacon has gone out since something is to go
+	told       bool             // its context has come, or there is none to come
+	clock      uint64           // the device's clock at its birth, ms since 1970; 0: it has none
+	beacon     time.Time        // when the next is due; zero: at once
+	twin       int64            // version of the document that the device has acknowledged; -1: send it anyway
+	flight     *flight          // the one frame that is not acknowledged yet
+	learnt     []device.BrandID // as its last document listed it
+	recalled   bool             // a beacon has gone out since something is to go
 }
 
 // ready reports whether the device can be sent messages: it listens, has said what it is, and
@@ -104,6 +110,7 @@ type delivery struct {
 	category  string
 	who       []device.PersonID // who was in front of it when it was claimed
 	others    bool              // perhaps somebody else, too
+	epoch     int64             // version of the home's choices and preferences at the claim
 	device    device.ID
 	claimed   device.Instant
 	presented device.Instant // 0: the device has not said so
@@ -126,13 +133,7 @@ type pair struct {
 // in runs f on a home with its lock held and its tables read. It fails with
 // registry.ErrUnknown if there is no such home.
 func (d *Desk) in(id device.HomeID, f func(h *home) error) error {
-	d.mu.Lock()
-	h := d.homes[id]
-	if h == nil {
-		h = &home{id: id, screens: map[device.ID]*screen{}, alarms: map[device.ID]bool{}}
-		d.homes[id] = h
-	}
-	d.mu.Unlock()
+	h := d.home(id)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err := d.load(h); err != nil {
@@ -146,14 +147,31 @@ func (d *Desk) in(id device.HomeID, f func(h *home) error) error {
 	return f(h)
 }
 
+// home is the place of a home in memory, made if it is not there.
+func (d *Desk) home(id device.HomeID) *home {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h := d.homes[id]
+	if h == nil {
+		h = &home{id: id, screens: map[device.ID]*screen{}, alarms: map[device.ID]bool{}}
+		d.homes[id] = h
+	}
+	return h
+}
+
 // tables is what the tables say of one home.
 type tables struct {
-	zone     string
-	wishes   int64
-	view     policy.Home
-	devices  []device.Device
-	alarms   []device.ID
-	delivery []*delivery
+	zone      string
+	people    []registry.Person
+	rooms     []registry.Room
+	learnt    []learnt
+	forgotten map[device.BrandID]device.Instant
+	wishes    int64
+	view      policy.Home
+	devices   []device.Device
+	alarms    []device.ID
+	delivery  []*delivery
+	stopping  []*withdrawal
 }
 
 // load reads a home that is not in memory, or whose memory may be behind its tables. The caller
@@ -183,6 +201,9 @@ func (d *Desk) read(tx *store.Tx, id device.HomeID) (t tables, err error) {
 		return t, err
 	}
 	t.zone = reg.Zone
+	if t.rooms, err = registry.Rooms(tx, id); err != nil {
+		return t, err
+	}
 	t.view = policy.Home{ID: id}
 	if t.view.Zone, err = registry.LoadZone(reg.Zone); err != nil {
 		// Written with a newer zone table than this machine's: nothing that needs local time permits.
@@ -192,11 +213,10 @@ func (d *Desk) read(tx *store.Tx, id device.HomeID) (t tables, err error) {
 	if err = tx.QueryRow(`SELECT wishes FROM home WHERE id = ?`, id).Scan(&t.wishes); err != nil {
 		return t, err
 	}
-	people, err := registry.People(tx, id)
-	if err != nil {
+	if t.people, err = registry.People(tx, id); err != nil {
 		return t, err
 	}
-	for _, p := range people {
+	for _, p := range t.people {
 		t.view.People = append(t.view.People, policy.Person{ID: p.ID, Age: p.Age, Guest: p.Guest, Frozen: p.Frozen, Languages: p.Languages})
 	}
 	if t.devices, err = registry.Devices(tx, id); err != nil {
@@ -214,7 +234,7 @@ func (d *Desk) read(tx *store.Tx, id device.HomeID) (t tables, err error) {
 	}
 	t.view.Caps, t.view.Moments = DefaultCaps(), DefaultMoments()
 	for name, into := range map[string]any{twin.Mutes: &t.view.Mutes, twin.Quiet: &t.view.Quiet, twin.Caps: &t.view.Caps, twin.Moments: &t.view.Moments,
-		twin.Languages: &t.view.Languages, twin.Signals: &t.view.Signals, twin.Frozen: &t.view.Frozen} {
+		twin.Languages: &t.view.Languages, twin.Signals: &t.view.Signals, twin.Frozen: &t.view.Frozen, twin.Forgotten: &t.forgotten} {
 		if p, ok := prefs[name]; ok {
 			if err := json.Unmarshal(p.Body, into); err != nil {
 				return t, fmt.Errorf("preference %s: %w", name, err)
@@ -230,12 +250,12 @@ func (d *Desk) read(tx *store.Tx, id device.HomeID) (t tables, err error) {
 	}
 	rows, err := store.List(tx, func(scan func(...any) error) (row deliveryRow, err error) {
 		var id, who []byte
-		if err = scan(&id, &row.device, &row.brand, &row.purpose, &row.category, &who, &row.others, &row.claimed, &row.presented, &row.settled); err == nil {
+		if err = scan(&id, &row.device, &row.brand, &row.purpose, &row.category, &who, &row.others, &row.epoch, &row.claimed, &row.presented, &row.settled); err == nil && len(who) > len("[]") {
 			err = json.Unmarshal(who, &row.who)
 		}
 		copy(row.id[:], id)
 		return
-	}, `SELECT message, device, brand, purpose, category, who, others, claimed, presented, settled FROM delivery WHERE home = ? AND (settled = 0 OR counts = 1 AND claimed > ?) ORDER BY claimed`,
+	}, `SELECT message, device, brand, purpose, category, who, others, epoch, claimed, presented, settled FROM delivery WHERE home = ? AND (settled = 0 OR counts = 1 AND claimed > ?) ORDER BY claimed`,
 		id, d.o.Now().Add(-memory))
 	if err != nil {
 		return t, err
@@ -248,7 +268,8 @@ func (d *Desk) read(tx *store.Tx, id device.HomeID) (t tables, err error) {
 			t.delivery = append(t.delivery, &dl)
 		}
 	}
-	return t, nil
+	t.stopping, err = withdrawals(tx, id, `stopped = 0`, 0)
+	return t, err
 }
 
 type deliveryRow struct {
@@ -264,11 +285,13 @@ func (dl *delivery) exposure(open bool) policy.Exposure {
 // DefaultMoments are the moments that hold messages back in a home that has not said which.
 func DefaultMoments() []policy.Moment { return []policy.Moment{policy.Film, policy.Call, policy.Sleep} }
 
-// DefaultCaps are the caps of a home that has set none.
+// DefaultCaps are the caps of a home that has set none: so many a day and a week, each brand
+// less, and any two messages three quarters of an hour apart.
 func DefaultCaps() []policy.Cap {
 	return []policy.Cap{
 		{Max: 3}, {Max: 10, Hours: 168},
 		{Each: true, Max: 1}, {Each: true, Max: 3, Hours: 168},
+		{Max: 1, Minutes: 45},
 	}
 }
 
@@ -276,6 +299,15 @@ func DefaultCaps() []policy.Cap {
 // and what the devices let us know of open deliveries. The caller holds h.mu.
 func (d *Desk) install(h *home, t tables) {
 	h.zone, h.wishes, h.view = t.zone, t.wishes, t.view
+	h.people, h.rooms, h.learnt, h.forgotten = t.people, t.rooms, t.learnt, t.forgotten
+	for _, w := range t.stopping {
+		for _, old := range h.stopping {
+			if old.Epoch == w.Epoch {
+				w.told = old.told
+			}
+		}
+	}
+	h.stopping = t.stopping
 	known := map[device.ID]bool{}
 	for _, dev := range t.devices {
 		known[dev.ID] = true
@@ -393,6 +425,7 @@ func (d *Desk) pairUp(h *home) {
 	}
 	d.mu.Unlock()
 	slices.SortFunc(messages, func(a, b *policy.Message) int { return cmp.Compare(a.Seq, b.Seq) })
+	d.lapsed(h)
 	h.pairs = h.pairs[:0:0]
 	for _, m := range messages {
 		for _, sv := range h.view.Screens {
@@ -409,9 +442,77 @@ func (d *Desk) pairUp(h *home) {
 	}
 }
 
+// lapsed notes of each message that is not in force any more and was never on its way here, how near
+// it came. The caller holds h.mu.
+func (d *Desk) lapsed(h *home) {
+	best := map[device.MessageID]*pair{}
+	for _, p := range h.pairs {
+		if p.decision == (policy.Decision{}) || d.message(p.m.ID) != nil {
+			continue
+		}
+		if was := best[p.m.ID]; was == nil || was.decision.Verdict < p.decision.Verdict {
+			best[p.m.ID] = p
+		}
+	}
+	for _, e := range h.view.Shown {
+		delete(best, e.Message)
+	}
+	for id, p := range best {
+		h.heldBack = append(h.heldBack, heldFact{id, p.s.ID, p.m.Brand, p.m.Purpose, record(policy.Request{Home: &h.view, Screen: &p.s.view, Message: p.m, Now: d.o.Now()}, p.decision, h.wishes)})
+	}
+}
+
+// keepHeld writes down what was not shown. It is the Courier's, so that no brand can tell from how long
+// its request takes how many homes had agreed. The caller holds h.mu.
+func (d *Desk) keepHeld(h *home) {
+	if len(h.heldBack) == 0 {
+		return
+	}
+	err := d.update(func(tx *store.Tx) error {
+		for _, f := range h.heldBack {
+			if _, err := tx.Add(h.id, deliveryHeld, f); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		d.fault(h, "held", err)
+		d.queue.at(h, time.Now().Add(time.Second))
+		return
+	}
+	h.heldBack = nil
+}
+
 type pairKey struct {
 	m device.MessageID
 	s device.ID
+}
+
+// person finds somebody of the home.
+func (h *home) person(id device.PersonID) (registry.Person, bool) {
+	for _, p := range h.people {
+		if p.ID == id {
+			return p, true
+		}
+	}
+	return registry.Person{}, false
+}
+
+// said are the mutes that somebody has set; the others are learnt.
+func (h *home) said() []policy.MuteRule {
+	return slices.DeleteFunc(slices.Clone(h.view.Mutes), func(m policy.MuteRule) bool { return m.Implied })
+}
+
+// present is who is in front of a screen, and whether perhaps somebody else is, too.
+func (h *home) present(s *screen, now device.Instant) (who []device.PersonID, others bool) {
+	p := policy.Present(&h.view, &s.view, now)
+	for i, one := range h.view.People {
+		if i < 64 && p.Known&(1<<i) != 0 {
+			who = append(who, one.ID)
+		}
+	}
+	return who, p.Unknown > 0 || s.Owner == device.Household && !p.Told
 }
 
 // find returns the open delivery of a message on a device, or nil.
@@ -443,57 +544,6 @@ func (h *home) drop(dl *delivery, counts bool) {
 		}
 	}
 	h.all = true // caps, dedupe and the freed screen may let others through
-}
-
-// document is what a device is shown of the home's choices and preferences.
-func (d *Desk) document(h *home, s *screen) wire.Twin {
-	doc := wire.Document{Zone: h.zone}
-	d.mu.Lock()
-	for id, b := range d.brands {
-		for _, purpose := range b.Purposes {
-			p, err := policy.ParsePurpose(purpose)
-			if err != nil {
-				continue
-			}
-			choice := h.view.Consents[policy.ConsentKey{Subject: s.Owner, Brand: id, Purpose: p}].Choice
-			doc.Brands = append(doc.Brands, wire.BrandChoice{Brand: id, Name: b.Name, Purpose: purpose, Choice: choice.String()})
-		}
-	}
-	d.mu.Unlock()
-	// What was chosen comes before what was not, so that a long list loses the silent ones.
-	slices.SortFunc(doc.Brands, func(a, b wire.BrandChoice) int {
-		silent := func(c wire.BrandChoice) int {
-			if c.Choice == policy.Silent.String() {
-				return 1
-			}
-			return 0
-		}
-		return cmp.Or(cmp.Compare(silent(a), silent(b)), cmp.Compare(a.Brand, b.Brand), cmp.Compare(a.Purpose, b.Purpose))
-	})
-	doc.Brands = doc.Brands[:min(len(doc.Brands), maxDocBrands)]
-	for _, q := range h.view.Quiet {
-		doc.Quiet = append(doc.Quiet, wire.QuietTime{Days: q.Days, Start: uint16(q.Start), End: uint16(q.End)})
-	}
-	for _, m := range h.view.Mutes {
-		if sayable(m) {
-			doc.Mutes = append(doc.Mutes, wire.Mute{Brand: m.Brand, Category: m.Category, Until: uint64(m.Until)})
-		}
-	}
-	t := wire.Twin{Version: uint64(h.wishes), Doc: doc}
-	for len(t.Doc.Brands) > 0 {
-		if raw, err := wire.Encode(t); err == nil && len(raw) <= wire.MaxTwin {
-			break
-		}
-		t.Doc.Brands = t.Doc.Brands[:len(t.Doc.Brands)-1] // the silent ones are last
-	}
-	return t
-}
-
-// sayable reports whether a mute can be told to a device, and so changed on one. The others are
-// the operator's.
-func sayable(m policy.MuteRule) bool {
-	only := policy.Selector{Brand: m.Brand, Category: m.Category}
-	return m.Selector == only && len(m.Category) <= 32
 }
 
 const (

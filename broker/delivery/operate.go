@@ -57,7 +57,7 @@ type Enrolled struct {
 
 // AddHome adds a home and all that is in it, or nothing.
 func (d *Desk) AddHome(_ context.Context, spec HomeSpec) (h registry.Home, devices []Enrolled, err error) {
-	if err := errors.Join(checkQuiet(spec.Quiet), checkMutes(spec.Mutes), checkCaps(spec.Caps)); err != nil {
+	if err := errors.Join(checkQuiet(spec.Quiet, nil), checkMutes(spec.Mutes, nil), checkCaps(spec.Caps, nil)); err != nil {
 		return h, nil, fmt.Errorf("add home: %w", err)
 	}
 	err = d.update(func(tx *store.Tx) error {
@@ -431,12 +431,12 @@ func (d *Desk) Devices(ctx context.Context, homeName string) (all []DeviceState,
 // SetQuiet, SetMutes and SetCaps replace a preference of a home. Empty caps mean no cap at all;
 // nil ones are DefaultCaps.
 func (d *Desk) SetQuiet(ctx context.Context, homeName string, quiet []policy.Quiet) error {
-	return d.setPreference(ctx, homeName, twin.Quiet, quiet, checkQuiet(quiet))
+	return d.setPreference(ctx, homeName, twin.Quiet, quiet, func(h *home) error { return checkQuiet(quiet, h.lives) })
 }
 
 // SetMutes replaces the mutes of a home.
 func (d *Desk) SetMutes(ctx context.Context, homeName string, mutes []policy.MuteRule) error {
-	return d.setPreference(ctx, homeName, twin.Mutes, mutes, checkMutes(mutes))
+	return d.setPreference(ctx, homeName, twin.Mutes, mutes, func(h *home) error { return checkMutes(mutes, h.lives) })
 }
 
 // SetCaps replaces the caps of a home.
@@ -444,17 +444,33 @@ func (d *Desk) SetCaps(ctx context.Context, homeName string, caps []policy.Cap) 
 	if caps == nil {
 		caps = DefaultCaps()
 	}
-	return d.setPreference(ctx, homeName, twin.Caps, caps, checkCaps(caps))
+	return d.setPreference(ctx, homeName, twin.Caps, caps, func(h *home) error { return checkCaps(caps, h.lives) })
 }
 
-func (d *Desk) setPreference(ctx context.Context, homeName, name string, body any, bad error) error {
-	if bad != nil {
-		return fmt.Errorf("set %s: %w", name, bad)
+// setPreference sets a preference of a home, unless check says what is wrong with it.
+func (d *Desk) setPreference(ctx context.Context, homeName, name string, body any, check func(h *home) error) error {
+	return d.named(ctx, homeName, func(h *home, tx *store.Tx) error {
+		if err := check(h); err != nil {
+			return fmt.Errorf("set %s: %w", name, err)
+		}
+		return setPreference(tx, h.id, name, body, "")
+	})
+}
+
+// lives reports whether somebody lives in a home; nil: nobody is known to.
+type lives func(device.PersonID) bool
+
+func (l lives) owner(id device.PersonID) error {
+	if id == device.Household || l != nil && l(id) {
+		return nil
 	}
-	return d.named(ctx, homeName, func(h *home, tx *store.Tx) error { return setPreference(tx, h.id, name, body, "") })
+	return fmt.Errorf("%w: nobody of the home has the number %d", registry.ErrInvalid, id)
 }
 
-func checkQuiet(all []policy.Quiet) error {
+// lives reports whether somebody lives in h.
+func (h *home) lives(id device.PersonID) bool { _, ok := h.person(id); return ok }
+
+func checkQuiet(all []policy.Quiet, l lives) error {
 	if len(all) > maxQuiet {
 		return fmt.Errorf("quiet times: %w: %d are more than %d", registry.ErrInvalid, len(all), maxQuiet)
 	}
@@ -462,29 +478,43 @@ func checkQuiet(all []policy.Quiet) error {
 		if q.Start < 0 || q.Start > 1439 || q.End < 0 || q.End > 1439 || q.Days > 127 {
 			return fmt.Errorf("quiet time: %w: start and end are 0 to 1439 minutes after midnight, days are 7 bits", registry.ErrInvalid)
 		}
-	}
-	return nil
-}
-
-func checkMutes(all []policy.MuteRule) error {
-	if len(all) > maxMutes {
-		return fmt.Errorf("mutes: %w: %d are more than %d", registry.ErrInvalid, len(all), maxMutes)
-	}
-	for _, m := range all {
-		if m.Category != "" && !categoryRE.MatchString(m.Category) {
-			return fmt.Errorf("mute: %w: category %.40q is not 1 to 32 characters of a-z, 0-9 and hyphen", registry.ErrInvalid, m.Category)
+		if q.Zone != "" {
+			if _, err := registry.LoadZone(q.Zone); err != nil {
+				return fmt.Errorf("quiet time: %w", err)
+			}
+		}
+		if err := l.owner(q.Owner); err != nil {
+			return fmt.Errorf("quiet time: %w", err)
 		}
 	}
 	return nil
 }
 
-func checkCaps(all []policy.Cap) error {
+func checkMutes(all []policy.MuteRule, l lives) error {
+	if len(all) > maxMutes {
+		return fmt.Errorf("mutes: %w: %d are more than %d", registry.ErrInvalid, len(all), maxMutes)
+	}
+	for _, m := range all {
+		if bad := checkMute(m); len(bad) > 0 {
+			return fmt.Errorf("mute: %w: %w", registry.ErrInvalid, bad[0])
+		}
+		if err := l.owner(m.Owner); err != nil {
+			return fmt.Errorf("mute: %w", err)
+		}
+	}
+	return nil
+}
+
+func checkCaps(all []policy.Cap, l lives) error {
 	if len(all) > maxCaps {
 		return fmt.Errorf("caps: %w: %d are more than %d", registry.ErrInvalid, len(all), maxCaps)
 	}
 	for _, c := range all {
-		if c.Max < 0 || c.Max > 1000 || c.Hours < 0 || c.Hours > 168 || c.Each && c.Brand != "" {
-			return fmt.Errorf("cap: %w: max is 0 to 1000, hours 0 (local day) to 168", registry.ErrInvalid)
+		if bad := checkCap(c); len(bad) > 0 {
+			return fmt.Errorf("cap: %w: %w", registry.ErrInvalid, bad[0])
+		}
+		if err := l.owner(c.Owner); err != nil {
+			return fmt.Errorf("cap: %w", err)
 		}
 	}
 	return nil

@@ -3,7 +3,6 @@ package delivery
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -186,13 +185,14 @@ func (d *Desk) Context(dev device.ID, link Link, c wire.Context) error {
 		now := d.o.Now()
 		s.context.NotAfter(now) // the clock may have been set back: what is told now is still newer
 		at := now.Add(-s.session.age(c))
+		before := about(&s.context)
 		changed, err := twin.Report(&s.context, s.Class, c.Values, at, c.Complete)
 		if !s.session.told {
 			s.session.told = true
 			d.arrived(h)
 		}
 		if changed {
-			d.contextChanged(h, s)
+			d.contextChanged(h, s, before != about(&s.context))
 		}
 		if err := d.alarmed(h, s); err != nil {
 			return err
@@ -221,10 +221,25 @@ func (se *session) age(c wire.Context) time.Duration {
 	return time.Duration(min(now-c.Observed, most)) * time.Millisecond
 }
 
-// contextChanged marks what depends on a device's context, and has it judged.
-func (d *Desk) contextChanged(h *home, s *screen) {
+// around are the attributes that matter to the screens around a device, too: who is there, and what
+// goes on.
+var around = [...]device.Attribute{device.RoomOccupancy, device.PresenceCount, device.PresenceWho, device.Sleeping, device.CallActive,
+	device.PlayerState, device.Fullscreen}
+
+// about is what a device last told of them.
+func about(c *device.Context) (all [len(around)]device.Value) {
+	for i, a := range around {
+		r, _ := c.Get(a)
+		all[i] = r.Value
+	}
+	return all
+}
+
+// contextChanged marks what depends on a device's context, and has it judged. What is on a screen
+// is judged anew at every turn.
+func (d *Desk) contextChanged(h *home, s *screen, around bool) {
 	for _, p := range h.pairs {
-		if p.s == s || slices.ContainsFunc(p.m.When, func(c policy.Predicate) bool { return c.Class == s.Class }) {
+		if p.s == s || around || slices.ContainsFunc(p.m.When, func(c policy.Predicate) bool { return c.Class == s.Class }) {
 			p.dirty = true
 		}
 	}
@@ -430,136 +445,6 @@ func messageOffer(tx *store.Tx, id device.MessageID) (o offer, err error) {
 		err = fmt.Errorf("message %s: %w", id, registry.ErrUnknown)
 	}
 	return o, err
-}
-
-// setFewer adds the cap of the wish Reduced, or takes it away for Increased. Caps only add up, so it
-// never loosens another. If it no longer fits it is not added: what stands is stricter than
-// nothing, and a wish is not an error of the device.
-func setFewer(tx *store.Tx, h *home, on device.ID, brand device.BrandID, fewer bool) error {
-	one := policy.Cap{Selector: policy.Selector{Brand: brand}, Max: 1, Hours: 168}
-	caps := slices.DeleteFunc(slices.Clone(h.view.Caps), func(c policy.Cap) bool { return c == one })
-	if fewer {
-		caps = append(caps, one)
-	}
-	if len(caps) > maxCaps {
-		return nil
-	}
-	return setPreference(tx, h.id, twin.Caps, caps, on)
-}
-
-func setPreference(tx *store.Tx, home device.HomeID, name string, body any, on device.ID) error {
-	raw, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	_, err = twin.Set(tx, home, name, raw, on)
-	return err
-}
-
-// Propose takes in a change that a person made on a device. It fails with ErrStale if somebody
-// else has changed the same since the device read it, and with ErrForbidden if it would permit
-// more and the device may not do that; then nothing of it is recorded.
-func (d *Desk) Propose(dev device.ID, link Link, p wire.Proposal) error {
-	return d.on(dev, link, func(d *Desk, h *home, s *screen) error {
-		subject := s.Owner
-		if subject == device.Household && p.Person != 0 {
-			subject = device.PersonID(min(p.Person, 1<<30))
-			if _, lives := h.view.Person(subject); !lives {
-				return fmt.Errorf("%w: up/twin: person %d does not live here", wire.ErrFrame, p.Person)
-			}
-		}
-		if p.Base > uint64(h.wishes) {
-			return fmt.Errorf("%w: up/twin: base is %d, and the newest version is %d", wire.ErrFrame, p.Base, h.wishes)
-		}
-		if !s.facts.Allow() {
-			return fmt.Errorf("up/twin: %w", ErrOften)
-		}
-		var entries []consent.Entry
-		for i, b := range p.Brands {
-			purpose, err := policy.ParsePurpose(b.Purpose)
-			if err != nil {
-				return fmt.Errorf("%w: up/twin: brands[%d]: %w", wire.ErrFrame, i, err)
-			}
-			choice, err := policy.ParseChoice(b.Choice)
-			if err != nil || choice == policy.Silent {
-				return fmt.Errorf("%w: up/twin: brands[%d]: choice %.40q is not given, refused or withdrawn", wire.ErrFrame, i, b.Choice)
-			}
-			if choice == policy.Given && !s.Controller {
-				return fmt.Errorf("up/twin: brands[%d]: %w", i, ErrForbidden)
-			}
-			entries = append(entries, consent.Entry{Home: h.id, Subject: subject, Brand: b.Brand, Purpose: purpose, Choice: choice, Device: dev, Method: "settings"})
-		}
-		var quiet []policy.Quiet
-		if p.Quiet != nil {
-			for _, q := range *p.Quiet {
-				quiet = append(quiet, policy.Quiet{Days: q.Days, Start: int(q.Start), End: int(q.End)})
-			}
-		}
-		var mutes []policy.MuteRule
-		if p.Mutes != nil {
-			for _, m := range h.view.Mutes {
-				if !sayable(m) { // not shown to it, so not its to lift
-					mutes = append(mutes, m)
-				}
-			}
-			for _, m := range *p.Mutes {
-				mutes = append(mutes, policy.MuteRule{Selector: policy.Selector{Brand: m.Brand, Category: m.Category}, Until: device.Instant(m.Until)})
-			}
-		}
-		if (p.Quiet != nil || p.Mutes != nil) && !s.Controller {
-			return fmt.Errorf("up/twin: quiet times and mutes: %w", ErrForbidden)
-		}
-		if err := errors.Join(checkQuiet(quiet), checkMutes(mutes)); err != nil {
-			return fmt.Errorf("%w: up/twin: %w", wire.ErrFrame, err)
-		}
-		err := d.record(h, func(tx *store.Tx) error {
-			if err := unchanged(tx, h.id, int64(p.Base), entries, p.Quiet != nil, p.Mutes != nil); err != nil {
-				return err
-			}
-			for _, e := range entries {
-				if _, err := consent.Record(tx, e); err != nil {
-					return err
-				}
-			}
-			if p.Quiet != nil {
-				if err := setPreference(tx, h.id, twin.Quiet, quiet, dev); err != nil {
-					return err
-				}
-			}
-			if p.Mutes != nil {
-				return setPreference(tx, h.id, twin.Mutes, mutes, dev)
-			}
-			return nil
-		})
-		if errors.Is(err, ErrStale) {
-			s.session.twin = -1 // the current document follows the refusal
-			d.queue.put(h)
-		}
-		return err
-	})
-}
-
-// unchanged fails with ErrStale if one of the things to be set was set after base.
-func unchanged(tx *store.Tx, home device.HomeID, base int64, entries []consent.Entry, quiet, mutes bool) error {
-	now, err := consent.List(tx, home)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		for _, was := range now {
-			if was.Key() == e.Key() && was.Pos > base && was.Choice != e.Choice {
-				return ErrStale
-			}
-		}
-	}
-	prefs, err := twin.Preferences(tx, home)
-	if err != nil {
-		return err
-	}
-	if quiet && prefs[twin.Quiet].Pos > base || mutes && prefs[twin.Mutes].Pos > base {
-		return ErrStale
-	}
-	return nil
 }
 
 // Bye takes in that a device leaves on purpose.

@@ -38,6 +38,8 @@ type Submission struct {
 	Classes   []device.Class        `json:"classes,omitempty" doc:"The channels it is for, by class of device. Empty: every class."`
 	Forms     []device.Form         `json:"forms,omitempty" doc:"How it may appear, in order of liking. Empty: toast, panel, list, badge."`
 	Buttons   []SubmissionButton    `json:"buttons,omitempty" doc:"Answers that a person can give, at most 4."`
+	Personal  bool                  `json:"personal,omitempty" doc:"It speaks to one person by what is known about them: it is shown only where nobody else sees it, to somebody who has said yes for themselves."`
+	Sound     bool                  `json:"sound,omitempty" doc:"It may be announced by a tone, or spoken, where the device can and the people there welcome it."`
 	When      []SubmissionCondition `json:"when,omitempty" doc:"The moment it is for: all of these must be known to be true, at most 8."`
 	NotBefore *time.Time            `json:"not_before,omitempty" doc:"Not shown earlier. RFC 3339."`
 	NotAfter  time.Time             `json:"not_after" doc:"From then on it is not shown, and is taken off. RFC 3339, at most 31 days ahead."`
@@ -307,7 +309,10 @@ func plain(s string) bool {
 // error is an Invalid that names all that is wrong.
 func (s Submission) compile(b registry.Brand, now device.Instant) (*policy.Message, error) {
 	var bad Invalid
-	m := &policy.Message{Brand: b.ID, Sender: b.Name, Purpose: s.Purpose, Category: s.Category, Classes: s.Classes, Forms: s.Forms}
+	m := &policy.Message{Brand: b.ID, Sender: b.Name, Purpose: s.Purpose, Category: s.Category, Classes: s.Classes, Forms: s.Forms, Sound: s.Sound}
+	if s.Personal {
+		m.Audience = policy.Personal
+	}
 	switch {
 	case s.Purpose == policy.NoPurpose:
 		bad.add("purpose", "required", "use one of "+strings.Join(b.Purposes, ", "), "is missing")

@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"porchlight/device"
 	"porchlight/device/registry"
 	"porchlight/device/store"
 	"porchlight/policy"
+	"porchlight/policy/words"
 )
 
 // Why explains one message: what each screen would do with it now, and what became of it there.
@@ -36,7 +38,9 @@ type WhyScreen struct {
 	Verdict   string         `json:"verdict"` // now: refuse, hold, show
 	Reasons   []string       `json:"reasons"` // codes
 	Until     device.Instant `json:"until,omitempty"`
-	Words     []string       `json:"words"`              // the same for people
+	Words     []string       `json:"words"`              // the same for people: each a sentence without its stop
+	Causes    []string       `json:"causes,omitempty"`   // the same for operators: codes and fields
+	Differ    []string       `json:"differ,omitempty"`   // what would have to be otherwise
 	Delivery  *WhyDelivery   `json:"delivery,omitempty"` // nil: it was never claimed for this screen
 }
 
@@ -47,6 +51,115 @@ type WhyDelivery struct {
 	Settled   device.Instant `json:"settled,omitempty"`
 	Outcome   string         `json:"outcome"` // open, answered, dismissed, timed out, taken off ...
 	Decision  Record         `json:"decision"`
+	Because   string         `json:"because,omitempty"` // why it was shown, for people
+}
+
+// WhyOptions say for whom an explanation is.
+type WhyOptions struct {
+	Language string `json:"language,omitempty"` // BCP 47; "": the reader's, else the home's, else English
+	Reader   string `json:"reader,omitempty"`   // a person's name; "": nobody in particular
+}
+
+// names is what sentences about h call things.
+func (d *Desk) names(h *home, s *screen, reader device.PersonID) words.Names {
+	n := words.Names{Reader: reader, Zone: h.view.Zone, Now: d.o.Now(),
+		Device: func(id device.ID) string {
+			if s := h.screens[id]; s != nil {
+				return s.Name
+			}
+			return ""
+		},
+		Room: func(id device.RoomID) string {
+			for _, r := range h.rooms {
+				if r.ID == id {
+					return r.Name
+				}
+			}
+			return ""
+		},
+		Brand: func(id device.BrandID) string {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			return d.brands[id].Name
+		},
+	}
+	if s != nil {
+		n.Screen = s.ID
+	}
+	return n
+}
+
+// language is what to speak to somebody of h: the first that there are words for.
+func (h *home) language(wanted string, reader device.PersonID, s *screen) string {
+	var tags []string
+	if wanted != "" {
+		tags = append(tags, wanted)
+	}
+	if p, ok := h.view.Person(reader); ok {
+		tags = append(tags, p.Languages...)
+	}
+	tags = append(tags, h.view.Languages...)
+	if s != nil {
+		tags = append(tags, s.Can.Languages...)
+	}
+	return words.Pick(tags...)
+}
+
+// reader finds who reads; Household is nobody in particular.
+func (h *home) reader(name string) (device.PersonID, error) {
+	if name == "" {
+		return device.Household, nil
+	}
+	for _, p := range h.people {
+		if p.Name == name {
+			return p.ID, nil
+		}
+	}
+	return 0, fmt.Errorf("person %.40q: %w", name, registry.ErrUnknown)
+}
+
+// tell says each cause once.
+func tell(causes []policy.Cause, language string, n words.Names) (all []string) {
+	for _, c := range causes {
+		if s := words.Tell(c, language, n); !slices.Contains(all, s) {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// explain says what h would do with m on s now.
+func (d *Desk) explain(h *home, s *screen, m *policy.Message, state string, language string, reader device.PersonID) WhyScreen {
+	q := policy.Request{Home: &h.view, Screen: &s.view, Message: m, Now: d.o.Now(), Own: h.find(m.ID, s.ID) != nil}
+	view := h.without(m.ID)
+	if dl := h.find(m.ID, s.ID); dl != nil && dl.have == HaveMissing {
+		q.Home, q.Own = &view, false // it would be claimed anew
+	}
+	dec := policy.Decide(q)
+	ws := WhyScreen{Device: s.ID, Name: s.Name, Class: s.Class, Connected: s.session != nil, Verdict: dec.Verdict.String(), Until: dec.Until, Reasons: []string{}}
+	for _, r := range dec.Reasons.Rules() {
+		ws.Reasons = append(ws.Reasons, r.String())
+	}
+	var causes []policy.Cause
+	if dec.Verdict != policy.Show {
+		causes = policy.Causes(q, dec)
+	}
+	if !s.ready() {
+		causes = append(causes, policy.Cause{Rule: policy.Capability, Code: policy.Away, Device: s.ID, Class: s.Class})
+	}
+	if state == "withdrawn" {
+		causes = append(causes, policy.Cause{Rule: policy.Validity, Code: policy.TakenBack, Brand: m.Brand})
+	}
+	for _, c := range causes {
+		ws.Causes = append(ws.Causes, words.Operator(c))
+	}
+	n := d.names(h, s, reader)
+	ws.Words = tell(causes, language, n)
+	if dec.Verdict == policy.Show && len(ws.Words) == 0 {
+		ws.Words = []string{words.Shown(policy.Grounds(q, dec), language, n)}
+	}
+	ws.Differ = words.Differ(policy.WhatIf(q), language)
+	return ws
 }
 
 // whyHomes is how many homes one explanation covers when none is named.
@@ -54,7 +167,7 @@ const whyHomes = 20
 
 // Why explains a message in the home called homeName, or, where that is "", in the homes that
 // have or had it and those that agreed to its kind, at most 20.
-func (d *Desk) Why(ctx context.Context, id device.MessageID, homeName string) (Why, error) {
+func (d *Desk) Why(ctx context.Context, id device.MessageID, homeName string, o WhyOptions) (Why, error) {
 	w := Why{ID: id}
 	var m *policy.Message
 	var homes []device.HomeID
@@ -140,26 +253,18 @@ func (d *Desk) Why(ctx context.Context, id device.MessageID, homeName string) (W
 			return Why{}, fmt.Errorf("why: %w", err)
 		}
 		err = d.in(number, func(h *home) error {
+			reader, err := h.reader(o.Reader)
+			if err != nil {
+				return err
+			}
+			language := h.language(o.Language, reader, nil)
 			for _, sv := range h.view.Screens {
 				s := h.screens[sv.ID]
-				q := policy.Request{Home: &h.view, Screen: sv, Message: m, Now: d.o.Now(), Own: h.find(id, sv.ID) != nil}
-				view := h.without(id)
-				if dl := h.find(id, sv.ID); dl != nil && dl.have == HaveMissing {
-					q.Home, q.Own = &view, false // it would be claimed anew
-				}
-				dec := policy.Decide(q)
-				ws := WhyScreen{Device: s.ID, Name: s.Name, Class: s.Class, Connected: s.session != nil, Verdict: dec.Verdict.String(), Until: dec.Until, Reasons: []string{}}
-				for _, r := range dec.Reasons.Rules() {
-					ws.Reasons = append(ws.Reasons, r.String())
-				}
-				ws.Words = policy.Explain(q, dec)
-				if !s.ready() {
-					ws.Words = append(ws.Words, "the device is not connected")
-				}
-				if w.State == "withdrawn" {
-					ws.Words = append(ws.Words, "it was taken back")
-				}
+				ws := d.explain(h, s, m, w.State, language, reader)
 				if wd, ok := past[s.ID]; ok {
+					if wd.Decision.Verdict == policy.Show.String() {
+						wd.Because = words.Shown(wd.Decision.Because, language, d.names(h, s, reader))
+					}
 					ws.Delivery = &wd
 				}
 				wh.Screens = append(wh.Screens, ws)

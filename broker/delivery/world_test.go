@@ -175,7 +175,7 @@ func (w *world) push(edit func(s *Submission)) device.MessageID {
 // why says verdict and reasons of a message on a device.
 func (w *world) why(id device.MessageID, h *hand) string {
 	w.t.Helper()
-	why, err := w.desk.Why(w.t.Context(), id, "oak")
+	why, err := w.desk.Why(w.t.Context(), id, "oak", WhyOptions{})
 	w.must(err)
 	for _, s := range why.Homes[0].Screens {
 		if s.Device == h.id {
@@ -193,22 +193,24 @@ type hand struct {
 	id    device.ID
 	class device.Class
 
-	paying sync.Mutex // held while receipts are sent, one after the other
-	mu     sync.Mutex
-	up     *plug
-	on     []device.MessageID                  // on its screen
-	ledger map[device.MessageID]wire.EventKind // what it has shown and what became of it
-	shows  map[device.MessageID]int            // how often each was put on the screen
-	got    []string                            // every dn/msg, as "present <n>" and "cancel <n>"
-	log    []show                              // as they were shown
-	fence  uint64
-	twin   wire.Twin
-	owed   []wire.Event // receipts that were not taken in yet; they are sent until they are
-	said   []wire.Event // receipts that were
-	mute   bool         // it takes frames and answers nothing
-	deaf   bool         // it does not even acknowledge
-	wipes  bool         // it forgets everything when it is told to
-	window wire.Window  // what dn/join last said
+	paying  sync.Mutex // held while receipts are sent, one after the other
+	mu      sync.Mutex
+	up      *plug
+	on      []device.MessageID                  // on its screen
+	ledger  map[device.MessageID]wire.EventKind // what it has shown and what became of it
+	shows   map[device.MessageID]int            // how often each was put on the screen
+	got     []string                            // every dn/msg, as "present <n>" and "cancel <n>"
+	log     []show                              // as they were shown
+	fence   uint64
+	twin    wire.Twin
+	owed    []wire.Event // receipts that were not taken in yet; they are sent until they are
+	said    []wire.Event // receipts that were
+	mute    bool         // it takes frames and answers nothing
+	deaf    bool         // it does not even acknowledge
+	wipes   bool         // it forgets everything when it is told to
+	window  wire.Window  // what dn/join last said
+	words   []wire.Word  // all that dn/word said
+	because wire.Because // what dn/why last said
 
 	handed atomic.Int64 // messages that were handed over to it
 }
@@ -367,6 +369,18 @@ func (h *hand) take(d *Desk, p *plug, f Frame) {
 		} else {
 			h.window = f
 		}
+	case wire.DnWord:
+		if f, err := wire.DecodeWord(f.Payload); err != nil {
+			h.w.t.Errorf("dn/word: %v", err)
+		} else {
+			h.words = append(h.words, f)
+		}
+	case wire.DnWhy:
+		if f, err := wire.DecodeBecause(f.Payload); err != nil {
+			h.w.t.Errorf("dn/why: %v", err)
+		} else {
+			h.because = f
+		}
 	case wire.DnCmd:
 		if _, err := wire.DecodeCommand(f.Payload); err != nil {
 			h.w.t.Errorf("dn/cmd: %v", err)
@@ -477,7 +491,7 @@ func (w *world) memory() {
 			})
 			consents := map[string]policy.Choice{}
 			for k, c := range v.Consents {
-				consents[fmt.Sprint(k)] = c
+				consents[fmt.Sprint(k)] = c.Choice
 			}
 			raw, err := json.Marshal([]any{wishes, v.People, consents, v.Mutes, v.Quiet, v.Caps, shown, items})
 			if err != nil {

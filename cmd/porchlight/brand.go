@@ -202,28 +202,13 @@ type pushCmd struct {
 	JSON    bool          `help:"Print JSON."`
 }
 
-// maxFile is how large a message file may be: twice what the gateway takes as JSON, for comments.
-const maxFile = 2 * delivery.MaxSubmission
-
 // Run sends a message and prints its ID.
 func (c *pushCmd) Run(e *env) error {
 	secret, err := c.secret()
 	if err != nil {
 		return err
 	}
-	in, name := e.in, "standard input"
-	if c.File != "-" {
-		f, err := os.Open(c.File)
-		if err != nil {
-			return fmt.Errorf("push: %w", err)
-		}
-		defer f.Close()
-		in, name = f, c.File
-	}
-	raw, err := io.ReadAll(io.LimitReader(in, maxFile+1))
-	if err == nil && len(raw) > maxFile {
-		err = fmt.Errorf("%s is larger than %d bytes", name, maxFile)
-	}
+	raw, name, err := e.readFile(c.File)
 	if err != nil {
 		return fmt.Errorf("push: %w", err)
 	}

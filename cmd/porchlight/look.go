@@ -13,58 +13,7 @@ import (
 	"porchlight/broker/delivery"
 	"porchlight/device"
 	"porchlight/device/store"
-	"porchlight/policy"
 )
-
-type consentCmd struct {
-	Give     consentGiveCmd     `cmd:"" help:"Record a yes."`
-	Withdraw consentWithdrawCmd `cmd:"" help:"Take a yes back: what it let onto screens leaves them."`
-	Refuse   consentRefuseCmd   `cmd:"" help:"Record a no."`
-	List     consentListCmd     `cmd:"" help:"List the choices in force."`
-}
-
-type choiceFlags struct {
-	Home    string         `required:"" help:"The home's name." placeholder:"HOME"`
-	Person  string         `help:"Whose choice it is; default the home as a whole." placeholder:"PERSON"`
-	Brand   string         `required:"" help:"The brand's ID." placeholder:"ID"`
-	Purpose policy.Purpose `required:"" help:"For what." placeholder:"PURPOSE"`
-}
-
-type (
-	consentGiveCmd     struct{ choiceFlags }
-	consentWithdrawCmd struct{ choiceFlags }
-	consentRefuseCmd   struct{ choiceFlags }
-)
-
-func (c choiceFlags) choose(e *env, choice policy.Choice) error {
-	_, err := ask[api.None](e, "consent/choose", api.Choice{Home: c.Home, Person: c.Person, Brand: device.BrandID(c.Brand), Purpose: c.Purpose, Choice: choice})
-	return err
-}
-
-// Run records a yes.
-func (c *consentGiveCmd) Run(e *env) error { return c.choose(e, policy.Given) }
-
-// Run takes a yes back.
-func (c *consentWithdrawCmd) Run(e *env) error { return c.choose(e, policy.Withdrawn) }
-
-// Run records a no.
-func (c *consentRefuseCmd) Run(e *env) error { return c.choose(e, policy.Refused) }
-
-type consentListCmd struct {
-	Home string `required:"" help:"The home's name." placeholder:"HOME"`
-	JSON bool   `help:"Print JSON."`
-}
-
-// Run lists choices.
-func (c *consentListCmd) Run(e *env) error {
-	return list(e, c.JSON, "consent/list", api.InHome{Home: c.Home}, "WHO\tBRAND\tPURPOSE\tCHOICE\tSINCE", func(s delivery.ConsentState) string {
-		who := s.Person
-		if who == "" {
-			who = "(home)"
-		}
-		return strings.Join([]string{who, string(s.Brand), s.Purpose.String(), s.Choice.String(), s.At.String()}, "\t")
-	})
-}
 
 type whyCmd struct {
 	ID   device.MessageID `arg:"" name:"id" help:"The message's ID."`

@@ -40,6 +40,7 @@ type cli struct {
 	Brand   brandCmd   `cmd:"" help:"Brands that may send messages."`
 	Push    pushCmd    `cmd:"" help:"Send a message, as a brand does."`
 	Consent consentCmd `cmd:"" help:"What a home has said yes or no to."`
+	Notice  noticeCmd  `cmd:"" help:"What a brand says that it wants, which is what a yes is a yes to."`
 	Message messageCmd `cmd:"" help:"Messages that were accepted."`
 	Why     whyCmd     `cmd:"" help:"Explain what becomes of a message, screen by screen."`
 	Audit   auditCmd   `cmd:"" help:"Who did what, when and from where."`

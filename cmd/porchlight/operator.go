@@ -50,12 +50,24 @@ func ask[Out any](e *env, verb string, in any) (out Out, err error) {
 		if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&p); err != nil || p.Detail == "" {
 			return out, fmt.Errorf("ask the gateway: it answered %s", resp.Status)
 		}
-		return out, errors.New(p.Detail)
+		return out, &refusedError{p}
 	}
 	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil {
 		return out, fmt.Errorf("read the gateway's answer: %w", err)
 	}
 	return out, nil
+}
+
+// refusedError is what the gateway finds wrong with a verb.
+type refusedError struct{ api.Problem }
+
+func (e *refusedError) Error() string { return e.Detail }
+
+func (e *refusedError) Unwrap() error {
+	if len(e.Errors) == 0 {
+		return nil
+	}
+	return e.Errors
 }
 
 func table(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 0, 2, ' ', 0) }

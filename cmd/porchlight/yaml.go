@@ -1,8 +1,10 @@
 package main
 
 import (
+	"encoding"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -42,7 +44,7 @@ func located(path string, err error) error {
 // decode reads the file into v. An unknown key is an error that names the nearest one. A key
 // without a value leaves what v has.
 func (f *yamlFile) decode(v any) error {
-	if err := f.check(v); err != nil {
+	if err := f.hold(v, true); err != nil {
 		return err
 	}
 	if len(f.tree.Docs) > 1 {
@@ -79,28 +81,43 @@ func prune(n *ast.MappingNode) {
 }
 
 // check holds the keys of the file against the fields of v, by their yaml or json names.
-func (f *yamlFile) check(v any) error {
+func (f *yamlFile) check(v any) error { return f.hold(v, false) }
+
+// hold is check, and, if words is set, has the types that read text read it, so that what they say is
+// told with its line.
+func (f *yamlFile) hold(v any, words bool) error {
 	var err error
 	for _, doc := range f.tree.Docs {
-		err = errors.Join(err, f.walk(doc.Body, reflect.TypeOf(v)))
+		err = errors.Join(err, f.walk(doc.Body, reflect.TypeOf(v), words))
 	}
 	return err
 }
 
-func (f *yamlFile) walk(n ast.Node, t reflect.Type) error {
+func (f *yamlFile) walk(n ast.Node, t reflect.Type, words bool) error {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
 	if t == reflect.TypeFor[time.Time]() {
 		return nil
 	}
+	if text, ok := reflect.New(t).Interface().(encoding.TextUnmarshaler); ok {
+		if s, scalar := n.(ast.ScalarNode); scalar && words && !empty(n) {
+			if err := text.UnmarshalText([]byte(s.GetToken().Value)); err != nil {
+				return fmt.Errorf("%s:%d: %w", f.path, s.GetToken().Position.Line, err)
+			}
+		}
+		return nil
+	}
 	var err error
 	switch n := n.(type) {
 	case *ast.MappingNode:
 		for _, value := range n.Values {
-			err = errors.Join(err, f.walk(value, t))
+			err = errors.Join(err, f.walk(value, t, words))
 		}
 	case *ast.MappingValueNode:
+		if t.Kind() == reflect.Map {
+			return f.walk(n.Value, t.Elem(), words)
+		}
 		if t.Kind() != reflect.Struct {
 			return nil
 		}
@@ -118,13 +135,13 @@ func (f *yamlFile) walk(n ast.Node, t reflect.Type) error {
 			}
 			return fmt.Errorf("%s:%d: key %q is unknown: %s", f.path, n.Key.GetToken().Position.Line, key, hint)
 		}
-		return f.walk(n.Value, inner)
+		return f.walk(n.Value, inner, words)
 	case *ast.SequenceNode:
 		if t.Kind() != reflect.Slice {
 			return nil
 		}
 		for _, value := range n.Values {
-			err = errors.Join(err, f.walk(value, t.Elem()))
+			err = errors.Join(err, f.walk(value, t.Elem(), words))
 		}
 	}
 	return err
@@ -134,6 +151,10 @@ func (f *yamlFile) walk(n ast.Node, t reflect.Type) error {
 func keys(t reflect.Type) map[string]reflect.Type {
 	all := map[string]reflect.Type{}
 	for field := range t.Fields() {
+		if field.Anonymous {
+			maps.Copy(all, keys(field.Type))
+			continue
+		}
 		name, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
 		if name == "" {
 			name, _, _ = strings.Cut(field.Tag.Get("json"), ",")

@@ -395,7 +395,7 @@ func Apply(tx *store.Apply, e store.Event) (mine bool, err error) {
 		})
 	case homeRemoved:
 		for _, stmt := range []string{
-			`DELETE FROM delivery WHERE home = ?`, `DELETE FROM preference WHERE home = ?`, `DELETE FROM consent WHERE home = ?`,
+			`DELETE FROM held WHERE home = ?`, `DELETE FROM withdrawal WHERE home = ?`, `DELETE FROM delivery WHERE home = ?`, `DELETE FROM preference WHERE home = ?`, `DELETE FROM consent WHERE home = ?`,
 			`DELETE FROM credential WHERE device IN (SELECT id FROM device WHERE home = ?)`,
 			`UPDATE device SET removed = 1, name = '', owner = 0, room = 0, model = '{}', can = '{}', alarm = 0 WHERE home = ?`,
 			`DELETE FROM room WHERE home = ?`, `DELETE FROM person WHERE home = ?`,

@@ -84,7 +84,7 @@ func TestMode(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = homes(t, db)
-	for _, suffix := range []string{"", "-wal", "-shm", ".lock"} {
+	for _, suffix := range []string{"", "-wal", "-shm", ".lock", ".keys"} {
 		fi, err := os.Stat(path + suffix)
 		if err != nil || fi.Mode() != 0o600 {
 			t.Errorf("%s: mode %v, %v, want 0600", suffix, fi.Mode(), err)

@@ -33,6 +33,7 @@ var migrations embed.FS
 type DB struct {
 	path    string
 	project Projector
+	clear   Clearer
 	now     func() device.Instant
 	most    int // units that share a commit
 	lock    *os.File
@@ -45,8 +46,12 @@ type DB struct {
 	w       *conn
 	book    book
 	pending []*unit // taken from the queue and not yet answered
+	next    *unit   // taken from the queue, too: to be run alone, after them
 	running *unit   // the one whose closure runs
 	unbegun bool    // the last transaction could not be begun
+
+	keys    *keys
+	erasing sync.Mutex // held by an Erase
 
 	readers chan *conn // as many slots as readers; nil is one that has not been opened
 	busy    time.Duration
@@ -61,13 +66,14 @@ type DB struct {
 }
 
 // Open opens the file at path, made if it is not there (mode 0600), migrates it and reads every pragma back.
-// While it is open, nobody else can open it for writing: ErrBusy.
+// While it is open, nobody else can open it for writing: ErrBusy. It fails with ErrKeys if homes have written in it, and the
+// file with their keys is not beside it, or is another's. An Erase that was cut short is completed.
 func Open(ctx context.Context, path string, o Options) (*DB, error) {
 	if o.Project == nil {
 		return nil, errors.New("open database: no Projector")
 	}
 	db := &DB{
-		project: o.Project, now: o.Now, most: o.MaxUnits, busy: o.busy,
+		project: o.Project, clear: o.Clear, now: o.Now, most: o.MaxUnits, busy: o.busy,
 		stopped: make(chan struct{}), closing: make(chan struct{}),
 	}
 	if db.now == nil {
@@ -86,6 +92,17 @@ func Open(ctx context.Context, path string, o Options) (*DB, error) {
 		return nil, fmt.Errorf("open database %w", err)
 	}
 	db.book.heads = make(map[device.HomeID]int64)
+	if db.keys, err = openKeys(db.path, db.w, o.busy); err == nil {
+		err = db.complete()
+	}
+	if err != nil {
+		if db.keys != nil {
+			db.keys.close()
+		}
+		db.w.close()
+		db.lock.Close()
+		return nil, fmt.Errorf("open database %w", err)
+	}
 	n := 2 * runtime.NumCPU()
 	db.readers = make(chan *conn, n)
 	for range n {
@@ -402,7 +419,7 @@ func (db *DB) Close() error {
 		}
 	}
 	_, e := db.w.text("PRAGMA wal_checkpoint(TRUNCATE)")
-	err = errors.Join(err, e, db.w.close(), db.lock.Close())
+	err = errors.Join(err, e, db.w.close(), db.keys.close(), db.lock.Close())
 	if err != nil {
 		return fmt.Errorf("close database: %w", err)
 	}
@@ -434,7 +451,7 @@ func (db *DB) View(ctx context.Context, f func(tx *Tx) error) error {
 	if err := c.begin("BEGIN DEFERRED"); err != nil {
 		return fmt.Errorf("view: %w", err)
 	}
-	tx := &Tx{Now: db.now(), c: c, ctx: ctx}
+	tx := &Tx{Now: db.now(), c: c, ctx: ctx, keys: db.keys}
 	defer func() {
 		tx.end()
 		c.rollback()
@@ -442,25 +459,15 @@ func (db *DB) View(ctx context.Context, f func(tx *Tx) error) error {
 	return f(tx)
 }
 
-// Events calls f for each event of home's book after the position after, in order. It holds no
+// Events calls f for each event of home's book after the position after, in order, the erased ones too. It holds no
 // snapshot while f runs.
 func (db *DB) Events(ctx context.Context, home device.HomeID, after int64, f func(Event) error) error {
 	const page = 256
 	for {
 		var events []Event
-		err := db.View(ctx, func(tx *Tx) error {
-			rows, err := tx.Query("SELECT seq, home, pos, at, actor, kind, body FROM journal WHERE home = ? AND pos > ? ORDER BY pos LIMIT ?", home, after, page)
-			if err != nil {
-				return err
-			}
-			for rows.Next() {
-				var e Event
-				if err := rows.Scan(&e.Seq, &e.Home, &e.Pos, &e.At, &e.Actor, &e.Kind, &e.Body); err != nil {
-					return err
-				}
-				events = append(events, e)
-			}
-			return rows.Err()
+		err := db.View(ctx, func(tx *Tx) (err error) {
+			events, err = tx.Events(home, after, page)
+			return err
 		})
 		if err != nil {
 			return fmt.Errorf("read the book of home %d: %w", home, err)

@@ -79,36 +79,76 @@ func names(tx *Tx, query, arg string) ([]string, error) {
 	return list, rows.Err()
 }
 
-// replay calls project on into for each event of the journal read from tx, in order. It reports places
-// where a book has a gap.
-func replay(ctx context.Context, tx *Tx, into *Apply, project Projector, progress func(done, total int64)) (gaps []string, err error) {
+// findings are what replay has to say of the journal itself: which home, which position, and no more.
+type findings struct {
+	gaps    []string // places where a book has a gap
+	altered []string // events that do not open: they were not projected
+	doubts  []string // events that open, but whose log does not bear them out
+}
+
+// add notes that something is the matter with e.
+func (e Event) add(list *[]string, what string) {
+	*list = append(*list, fmt.Sprintf("journal (%d): position %d of home %d %s", e.Seq, e.Pos, e.Home, what))
+}
+
+// replay calls project on into for each event of the journal read from tx, in order, but the erased.
+func replay(ctx context.Context, tx *Tx, into *Apply, project Projector, progress func(done, total int64)) (f findings, err error) {
 	var total, done int64
 	if err := tx.QueryRow("SELECT count(*) FROM journal").Scan(&total); err != nil {
-		return nil, err
+		return f, err
 	}
-	rows, err := tx.Query("SELECT seq, home, pos, at, actor, kind, body FROM journal ORDER BY seq")
+	rows, err := tx.Query("SELECT " + eventColumns + " FROM journal ORDER BY seq")
 	if err != nil {
-		return nil, err
+		return f, err
 	}
 	heads := make(map[device.HomeID]int64)
+	type place struct {
+		home device.HomeID
+		pos  int64
+	}
+	var blank []Event             // as the rows have it
+	named := make(map[place]bool) // as the events of Erase do
 	for rows.Next() {
-		var e Event
-		if err := rows.Scan(&e.Seq, &e.Home, &e.Pos, &e.At, &e.Actor, &e.Kind, &e.Body); err != nil {
-			return nil, err
+		e, err := tx.scan(rows)
+		switch {
+		case errors.Is(err, ErrKeys):
+			e.add(&f.altered, "has no key")
+		case errors.Is(err, errAltered):
+			e.add(&f.altered, "does not fit its leaf")
+		case err != nil:
+			return f, err
+		case e.Home == device.Gateway:
+		case e.Erased:
+			blank = append(blank, e)
+		case !e.Entry.Fits():
+			e.add(&f.doubts, "does not fit its leaf")
 		}
 		if head := heads[e.Home]; e.Pos != head+1 {
-			gaps = append(gaps, fmt.Sprintf("journal (%d): position %d of home %d follows %d", e.Seq, e.Pos, e.Home, head))
+			e.add(&f.gaps, fmt.Sprintf("follows %d", head))
 		}
 		heads[e.Home] = e.Pos
-		if err := project(into, e); err != nil {
-			return nil, fmt.Errorf("event %d (%s, home %d, position %d): %w", e.Seq, e.Kind, e.Home, e.Pos, err)
+		switch {
+		case err != nil || e.Erased:
+		case e.Kind == KindErased:
+			if err := With(e, func(was Erasure) error {
+				for _, pos := range was.Positions {
+					named[place{e.Home, pos}] = true
+				}
+				return nil
+			}); err != nil {
+				return f, err
+			}
+		default:
+			if err := project(into, e); err != nil {
+				return f, fmt.Errorf("event %d (%s, home %d, position %d): %w", e.Seq, e.Kind, e.Home, e.Pos, err)
+			}
 		}
 		if err := into.tx.c.dead; err != nil {
-			return nil, err
+			return f, err
 		}
 		if done++; done%1024 == 0 {
 			if err := ctx.Err(); err != nil {
-				return nil, err
+				return f, err
 			}
 			if progress != nil {
 				progress(done, total)
@@ -118,7 +158,12 @@ func replay(ctx context.Context, tx *Tx, into *Apply, project Projector, progres
 	if progress != nil {
 		progress(done, total)
 	}
-	return gaps, rows.Err()
+	for _, e := range blank {
+		if !named[place{e.Home, e.Pos}] {
+			e.add(&f.doubts, "is blank, and no entry says that it was erased")
+		}
+	}
+	return f, rows.Err()
 }
 
 // Rebuild makes every table but the journal again from the journal, in one transaction. No gateway may
@@ -145,6 +190,11 @@ func rebuild(ctx context.Context, path string, project Projector) (err error) {
 		}
 		err = errors.Join(err, c.close())
 	}()
+	keys, err := openKeys(c.path, c, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, keys.close()) }()
 	tables, err := projections(c)
 	if err != nil {
 		return err
@@ -166,14 +216,14 @@ func rebuild(ctx context.Context, path string, project Projector) (err error) {
 		}
 		tables = slices.Delete(tables, i, i+1)
 	}
-	tx := &Tx{c: c}
+	tx := &Tx{c: c, keys: keys}
 	defer tx.end()
-	gaps, err := replay(ctx, tx, &Apply{tx}, project, nil)
+	found, err := replay(ctx, tx, &Apply{tx}, project, nil)
 	if err != nil {
 		return err
 	}
-	if len(gaps) > 0 {
-		return fmt.Errorf("%s: %w: %s", path, ErrCorrupt, gaps[0])
+	if wrong := append(found.gaps, found.altered...); len(wrong) > 0 {
+		return fmt.Errorf("%s: %w: %s", path, ErrCorrupt, wrong[0])
 	}
 	tx.end()
 	return c.commit()
@@ -183,7 +233,8 @@ const maxDiffs = 1000 // that Check lists
 
 // Check makes every table again from the journal, in a temporary database, and compares. It changes nothing
 // and may run beside a gateway. diffs name table, key and column, but no text or bytes: those may be people's
-// words. progress, which may be nil, is told how many of all events have been replayed.
+// words. An entry of a home's book that does not fit its leaf in the home's log, or is blank though nobody erased it,
+// was altered: that says its home and position. progress, which may be nil, is told how many of all events have been replayed.
 func Check(ctx context.Context, path string, project Projector, progress func(done, total int64)) (diffs []string, err error) {
 	diffs, err = check(ctx, path, project, progress)
 	if err != nil {
@@ -212,6 +263,10 @@ func check(ctx context.Context, path string, project Projector, progress func(do
 		return nil, err
 	}
 	defer old.close()
+	before, err := readKeys(path)
+	if err != nil {
+		return nil, err
+	}
 	if err := old.begin("BEGIN DEFERRED"); err != nil {
 		return nil, err
 	}
@@ -222,6 +277,19 @@ func check(ctx context.Context, path string, project Projector, progress func(do
 	var diffs []string
 	if diffs, err = integrity(old); err != nil {
 		return nil, err
+	}
+	// The snapshot is taken. A key that an Erase has destroyed since was there before; one that was made since
+	// is there now.
+	if otx.keys, err = readKeys(path); err != nil {
+		return nil, err
+	}
+	otx.keys.union(before)
+	var homes bool
+	if err := otx.QueryRow("SELECT EXISTS (SELECT 1 FROM journal WHERE home > 0)").Scan(&homes); err != nil {
+		return nil, err
+	}
+	if homes && len(otx.keys.all) == 0 {
+		return nil, noKeys(keysPath(path), "the file is not there, or empty")
 	}
 
 	dir, err := os.MkdirTemp("", "porchlight-check-")
@@ -241,11 +309,11 @@ func check(ctx context.Context, path string, project Projector, progress func(do
 	defer fresh.rollback()
 	ftx := &Tx{c: fresh}
 	defer ftx.end()
-	gaps, err := replay(ctx, otx, &Apply{ftx}, project, progress)
+	found, err := replay(ctx, otx, &Apply{ftx}, project, progress)
 	if err != nil {
 		return nil, err
 	}
-	diffs = append(diffs, gaps...)
+	diffs = slices.Concat(diffs, found.altered, found.doubts, found.gaps)
 
 	tables, err := projections(fresh)
 	if err != nil {

@@ -24,9 +24,9 @@ func TestCheckFindsWhatWasAltered(t *testing.T) {
 		"too many":       {"INSERT INTO home (id, name, zone) VALUES (9, 'x', 'UTC')", []string{"home (9): the row is there, the journal has none"}},
 		"other table":    {"INSERT INTO brand (id, name, purposes, quota) VALUES ('acme', 'Acme', '[]', 1)", []string{"brand (acme): the row is there"}},
 		"key":            {"UPDATE home SET id = 8 WHERE id = 2", []string{"home (2): the row is missing", "home (8): the row is there"}},
-		"gap in a book":  {"UPDATE journal SET pos = 5 WHERE home = 3", []string{"journal (3): position 5 of home 3 follows 0"}},
+		"gap in a book":  {"UPDATE journal SET pos = 5 WHERE home = 3", []string{"journal (3): position 5 of home 3 does not fit its leaf", "journal (3): position 5 of home 3 follows 0", "home (3): the row is there"}},
 		"event is gone":  {"DELETE FROM journal WHERE home = 2", []string{"home (2): the row is there, the journal has none"}},
-		"event is other": {`UPDATE journal SET body = CAST('{"name":"home 2","zone":"Mars"}' AS BLOB) WHERE home = 2`, []string{"home (2): column zone"}},
+		"event is other": {`UPDATE journal SET body = CAST('{"name":"home 2","zone":"Mars"}' AS BLOB) WHERE home = 2`, []string{"journal (2): position 1 of home 2 does not fit its leaf", "home (2): the row is there"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -1,8 +1,10 @@
 // Package store is the one SQLite file: it opens, checks and migrates it, and lets others read
-// it and append to its journal.
+// it and append to its journal. What is said in a home's book is sealed with keys that are kept in
+// a second file beside it, PATH.keys; what a home's book says cannot be altered unnoticed, and can be erased.
 //
-// In: facts, as journal events, from whoever holds a *Tx. Out: rows. Never: what a fact means
-// (each noun projects its own), a second writer, a commit that can be cancelled half way.
+// In: facts, as journal events, from whoever holds a *Tx. Out: rows, events in plain, heads of the homes' logs.
+// Never: what a fact means (each noun projects its own), a second writer, a commit that can be
+// cancelled half way, a key.
 package store
 
 import (
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	"porchlight/device"
+	"porchlight/device/ledger"
 )
 
 // What callers branch on. Every error of this package wraps at most one of them.
@@ -22,6 +25,8 @@ var (
 	ErrNewer    = errors.New("the database was written by a newer porchlight")
 	ErrClosed   = errors.New("the database is closed")
 	ErrFailed   = errors.New("the database failed") // any other fault of disk or file
+	ErrKeys     = errors.New("the keys of the database are missing, or those of another")
+	ErrNoBook   = errors.New("nothing is written in that home's book") // home 0 has no log either
 )
 
 // Event is one entry of a home's journal: a durable fact or decision.
@@ -32,18 +37,41 @@ type Event struct {
 	At    device.Instant // when it was taken in; set by Append to the transaction's Now
 	Actor device.Actor   // who caused it; set by Append to the transaction's
 	Kind  string         // noun.past, as "consent.given"; the noun decides who projects it
-	Body  []byte         // JSON, the noun's own
+	Body  []byte         // JSON, the noun's own; nil if it is erased
+
+	// Of a home's events only, never of the gateway's own.
+	Subject device.PersonID // whose key it is sealed with: the person it is about; 0: the home's
+	Erased  bool            // for good: of what it said only position, time, kind and leaf are left
+	Entry   ledger.Entry    // the event as the home's log has it: pseudonym, salt, sealed body, leaf
 
 	fact any // while it is being appended: what Body was made of
 }
 
+// About is implemented by a fact about one person: its event is sealed with that person's key, so that it can be
+// erased with all else about them. Every other fact is sealed with the home's.
+type About interface{ About() device.PersonID }
+
+// KindErased is the kind of the event that Erase appends: no Projector sees it.
+const KindErased = "ledger.erased"
+
+// Erasure is the body of a KindErased event.
+type Erasure struct {
+	Positions []int64 `json:"positions"` // in the same book, ascending
+	Why       string  `json:"why"`
+}
+
 // Projector applies one event to the tables of its noun. It must depend on nothing but e and
-// those tables, because rebuild calls it again for every event there ever was.
+// those tables, because rebuild calls it again for every event there ever was, but those that are erased.
 type Projector func(tx *Apply, e Event) error
+
+// Clearer deletes every row that a Projector has made of events in home's book, and no other: Erase then projects
+// again what is left of that book.
+type Clearer func(tx *Apply, home device.HomeID) error
 
 // Options say how to open the file.
 type Options struct {
 	Project  Projector             // required
+	Clear    Clearer               // required by Erase alone
 	Now      func() device.Instant // the clock; nil means the system's
 	MaxUnits int                   // most units that share one commit; 0 means 512
 	Queue    int                   // most units that wait; 0 means 4096. A full queue makes Update wait

@@ -267,7 +267,10 @@ func TestAppend(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Event{Seq: 2, Home: 8, Pos: 1, At: 1234, Kind: "home.added", Body: []byte(`{"name":"other","zone":"UTC"}`)}
+	want := Event{Seq: 2, Home: 8, Pos: 1, At: 1234, Kind: "home.added", Body: []byte(`{"name":"other","zone":"UTC"}`), Entry: e.Entry}
+	if !e.Entry.Fits() || e.Entry.Pos != 1 || e.Entry.At != 1234 || e.Entry.Kind != "home.added" {
+		t.Errorf("entry = %+v, want one that fits its leaf", e.Entry)
+	}
 	if !reflect.DeepEqual(e, want) {
 		t.Errorf("event = %+v, want %+v", e, want)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"porchlight/device"
+	"porchlight/device/ledger"
 )
 
 // Tx is a transaction to read from and, inside Update, to append to. It belongs to one goroutine and
@@ -21,6 +22,7 @@ type Tx struct {
 	ctx     context.Context // of View, for the life of its closure; nil in Update
 	project Projector       // nil in View
 	book    *book           // nil in View
+	keys    *keys           // nil where no event is read
 	touched []device.HomeID // homes whose head is another if the unit is undone
 	open    []*Rows
 	saved   bool  // its savepoint is set
@@ -145,6 +147,9 @@ func (tx *Tx) append(home device.HomeID, after int64, kind string, body any) (Ev
 		}
 	}
 	e := Event{Home: home, Pos: after + 1, At: tx.Now, Actor: tx.Actor, Kind: kind, Body: b.raw, fact: b.value}
+	if about, ok := b.value.(About); ok {
+		e.Subject = about.About()
+	}
 	if tx.failed = tx.write(&e); tx.failed != nil {
 		return Event{}, tx.failed
 	}
@@ -164,24 +169,61 @@ func (tx *Tx) save() error {
 	return nil
 }
 
-// write puts e into the journal and its projections. If it fails, something of it may be left.
+// write seals e, if it is a home's, and puts it into the journal and its projections. If it fails, something of
+// it may be left.
 func (tx *Tx) write(e *Event) error {
 	if err := tx.save(); err != nil {
 		return err
 	}
-	tx.touched = append(tx.touched, e.Home)
+	if n := len(tx.touched); n == 0 || tx.touched[n-1] != e.Home {
+		tx.touched = append(tx.touched, e.Home)
+	}
 	if tx.book.seq == 0 {
 		if err := tx.QueryRow("SELECT coalesce(max(seq), 0) FROM journal").Scan(&tx.book.seq); err != nil {
 			return err
 		}
 	}
 	e.Seq = tx.book.seq + 1
-	if err := tx.c.exec("INSERT INTO journal (seq, home, pos, at, actor, kind, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
-		e.Seq, int64(e.Home), e.Pos, int64(e.At), string(e.Actor), e.Kind, e.Body); err != nil {
+	body, number := e.Body, int64(0)
+	var salt, leaf any
+	if e.Home == device.Gateway {
+		e.Subject = device.Household
+	} else {
+		var err error
+		if number, err = tx.seal(e); err != nil {
+			return err
+		}
+		if body, leaf = e.Entry.Sealed, e.Entry.Leaf[:]; e.Erased {
+			body = []byte{}
+		} else {
+			salt = e.Entry.Salt
+		}
+	}
+	if err := tx.c.exec("INSERT INTO journal (seq, home, pos, at, actor, kind, body, subject, key, salt, leaf) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		e.Seq, int64(e.Home), e.Pos, int64(e.At), string(e.Actor), e.Kind, body, int64(e.Subject), number, salt, leaf); err != nil {
 		return err
 	}
 	tx.book.seq, tx.book.heads[e.Home] = e.Seq, e.Pos
+	if e.Erased || e.Kind == KindErased {
+		return nil
+	}
 	return tx.project(&Apply{tx}, *e)
+}
+
+// seal makes the entry of e in its home's log, and returns the number of the key.
+func (tx *Tx) seal(e *Event) (number int64, err error) {
+	leaf := e.Entry.Leaf
+	e.Entry = ledger.Entry{Pos: e.Pos, At: e.At, Kind: e.Kind, Actor: e.Actor, Erased: e.Erased, Leaf: leaf}
+	if e.Erased {
+		return 0, nil
+	}
+	k, err := tx.keys.seals(whose{e.Home, e.Subject})
+	if err != nil {
+		return 0, err
+	}
+	e.Entry.Subject = k.pseudonym
+	k.cipher.Seal(&e.Entry, e.Body)
+	return k.id, nil
 }
 
 // end closes what was left open.

@@ -10,21 +10,28 @@ import (
 
 // unit is one Update that waits for its answer.
 type unit struct {
-	f    func(*Tx) error
-	err  error
-	done chan struct{}
+	f     func(*Tx) error
+	alone func() error // instead of f: run on the writer, in no transaction
+	err   error
+	done  chan struct{}
 }
 
 // Update runs f as one unit and returns after it is on disk. Units that wait at the same time share one
 // commit; an error of f undoes f alone and is returned. f runs on the writer: it must not block, and must
 // not call View or Update. If a shared commit fails, every unit is run again by itself: f must not add up
 // what it leaves behind outside the database, but set it anew.
-func (db *DB) Update(f func(tx *Tx) error) error {
+func (db *DB) Update(f func(tx *Tx) error) error { return db.put(f, nil) }
+
+// alone runs f on the writer, between two transactions.
+func (db *DB) alone(f func() error) error { return db.put(nil, f) }
+
+// put queues a unit and waits for its answer.
+func (db *DB) put(f func(*Tx) error, alone func() error) error {
 	u, ok := db.spare.Get().(*unit)
 	if !ok {
 		u = &unit{done: make(chan struct{}, 1)}
 	}
-	u.f, u.err = f, nil
+	u.f, u.alone, u.err = f, alone, nil
 	db.mu.RLock()
 	if db.closed {
 		db.mu.RUnlock()
@@ -34,7 +41,7 @@ func (db *DB) Update(f func(tx *Tx) error) error {
 	db.mu.RUnlock()
 	<-u.done
 	err := u.err
-	u.f = nil
+	u.f, u.alone = nil, nil
 	db.spare.Put(u)
 	return err
 }
@@ -53,6 +60,7 @@ func (db *DB) write(rest []*unit) {
 		// runtime.Goexit, as by a test's Fatal: answer that unit, and let another writer go on.
 		db.running = nil
 		db.w.rollback()
+		db.keys.drop()
 		db.book.forgetAll()
 		rest := slices.DeleteFunc(slices.Clone(db.pending), func(other *unit) bool { return other == u })
 		u.err = errExited
@@ -62,6 +70,7 @@ func (db *DB) write(rest []*unit) {
 	}()
 	db.pending = rest
 	db.oneByOne()
+	db.runNext()
 	room := make([]*unit, 0, db.most)
 	for u := range db.queue {
 		// Whoever is about to put a unit in may do so first: this waits for no clock, only for those who
@@ -70,21 +79,32 @@ func (db *DB) write(rest []*unit) {
 			n = len(db.queue)
 			runtime.Gosched()
 		}
-		batch := append(room, u)
+		batch := room
+		if u.alone != nil {
+			db.next = u
+		} else {
+			batch = append(batch, u)
+		}
 	more:
-		for len(batch) < db.most {
+		for db.next == nil && len(batch) < db.most {
 			select {
 			case u, ok := <-db.queue:
-				if !ok {
+				switch {
+				case !ok:
 					break more
+				case u.alone != nil:
+					db.next = u
+				default:
+					batch = append(batch, u)
 				}
-				batch = append(batch, u)
 			default:
 				break more
 			}
 		}
 		db.pending = batch
-		if err := db.try(batch); err == nil {
+		if len(batch) == 0 {
+			// nothing but what is to run alone
+		} else if err := db.try(batch); err == nil {
 			db.answer(len(batch))
 		} else if len(batch) == 1 || db.unbegun {
 			db.fail(err)
@@ -92,6 +112,16 @@ func (db *DB) write(rest []*unit) {
 			db.oneByOne()
 		}
 		clear(batch)
+		db.runNext()
+	}
+}
+
+// runNext runs what is to run alone after the units before it.
+func (db *DB) runNext() {
+	if u := db.next; u != nil {
+		db.next = nil
+		u.err = u.alone()
+		u.done <- struct{}{}
 	}
 }
 
@@ -131,7 +161,16 @@ func (db *DB) try(batch []*unit) error {
 			break
 		}
 	}
-	if err := c.commit(); err != nil {
+	err := c.dead
+	if err == nil && wrote {
+		err = db.keys.flush() // a key is on disk before the event that it seals
+	}
+	if err == nil {
+		err = c.commit()
+	}
+	db.keys.drop() // what nothing was sealed with
+	if err != nil {
+		c.rollback()
 		db.book.forgetAll()
 		db.sick(err)
 		return err
@@ -151,7 +190,7 @@ func (db *DB) try(batch []*unit) error {
 
 // run runs u in a savepoint and reports whether it left something to commit.
 func (db *DB) run(u *unit) (wrote bool, err error) {
-	tx := &Tx{Now: db.now(), c: db.w, project: db.project, book: &db.book}
+	tx := &Tx{Now: db.now(), c: db.w, project: db.project, book: &db.book, keys: db.keys}
 	err = call(u.f, tx)
 	tx.end()
 	if err == nil {

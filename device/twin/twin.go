@@ -61,7 +61,8 @@ const (
 	Forgotten = "forgotten" // what was learnt before is not to be used: an instant by brand
 )
 
-var names = []string{Mutes, Quiet, Caps, Moments, Languages, Signals, Frozen, Forgotten}
+// Names are all of them, in the order in which several are set at once.
+var Names = []string{Mutes, Quiet, Caps, Moments, Languages, Signals, Frozen, Forgotten}
 
 const preferenceSet = "preference.set"
 
@@ -86,7 +87,7 @@ func Set(tx *store.Tx, home device.HomeID, name string, body []byte, on device.I
 	if string(was[name].Body) == string(body) {
 		return false, nil
 	}
-	if !slices.Contains(names, name) {
+	if !slices.Contains(Names, name) {
 		return false, fmt.Errorf("preference %.40q: not known", name)
 	}
 	_, err = tx.Add(home, preferenceSet, preferenceFact{name, body, on})

@@ -51,7 +51,9 @@ func TestContractKeys(t *testing.T) {
 		"up-birth": Birth{}, "model": Model{}, "caps": Capabilities{}, "up-ctx": contextFrame{}, "up-evt": Event{},
 		"up-twin": Proposal{}, "up-bye": Bye{}, "present": Present{}, "response": Response{}, "cancel": Cancel{},
 		"dn-time": Time{}, "dn-twin": Twin{}, "doc": Document{}, "choice": BrandChoice{}, "quiet": QuietTime{},
-		"mute": Mute{}, "dn-err": Err{},
+		"mute": Mute{}, "dn-err": Err{}, "cap": Cap{}, "resident": Resident{}, "place": Place{}, "picture": Picture{},
+		"dn-ask": Ask{}, "control": Control{}, "up-ans": Answer{}, "drawn": DrawnControl{}, "up-why": WhyAsked{}, "dn-why": Because{},
+		"up-sig": Signal{}, "dn-word": Word{}, "open-screen": OpenScreen{},
 		"apply": Apply{}, "reveal": Reveal{}, "challenge": Challenge{}, "admitted": Admitted{}, "turned-away": TurnedAway{},
 		"up-key": KeyRequest{}, "key-ask": KeyAsk{}, "key-issued": KeyIssued{}, "dn-cmd": Command{},
 		"up-join": Join{}, "dn-join": Window{}, "applicant": Applicant{}, "outcome": JoinOutcome{},
@@ -113,6 +115,15 @@ var enrolNumbers = map[string]map[string]int{
 	"result":  {"admitted": int(JoinAdmitted), "wrong": int(JoinWrong), "ended": int(JoinEnded)},
 }
 
+var homeNumbers = map[string]map[string]int{
+	"control-id": {"yes": int(ControlYes), "no": int(ControlNo), "more": int(ControlMore), "phone": int(ControlPhone)},
+	"answer":     {"drawn": int(AnswerDrawn), "yes": int(AnswerYes), "no": int(AnswerNo), "deferred": int(AnswerDeferred)},
+	"deferred": {"timeout": int(ByTimeout), "back": int(ByBack), "silence": int(BySilence), "driving": int(ByDriving),
+		"unsure": int(ByUnsure), "phone": int(ByPhone), "device": int(ByDevice)},
+	"signal": {"tcf": int(SignalTCF), "gpp": int(SignalGPP), "gpc": int(SignalGPC)},
+	"word":   {"stopping": int(WordStopping), "stopped": int(WordStopped)},
+}
+
 // TestContractNumbers holds the numbers in words to ours.
 func TestContractNumbers(t *testing.T) {
 	contract := rules(t)
@@ -125,8 +136,10 @@ func TestContractNumbers(t *testing.T) {
 		"reason": {"guard-failed": int(GuardFailed), "busy": int(Busy), "unsupported-form": int(UnsupportedForm), "driving": int(DrivingNow),
 			"user-dnd": int(UserDND), "too-large": int(TooLarge), "internal": int(Internal), "unknown-message": int(UnknownMessage), "stale": int(Stale)},
 	}
-	for rule, want := range enrolNumbers {
-		ours[rule] = want
+	for _, more := range []map[string]map[string]int{enrolNumbers, homeNumbers} {
+		for rule, want := range more {
+			ours[rule] = want
+		}
 	}
 	for c := range device.Class(200) {
 		if c.Known() {
@@ -188,6 +201,18 @@ func TestContractLimits(t *testing.T) {
 		fmt.Sprintf("3: [1*%d certificate], ; authorities", MaxCAs),
 		fmt.Sprintf("? 3: tstr .size (0..%d), ; of admit: what was typed", MaxCode),
 		fmt.Sprintf("1: [0*%d applicant]", MaxApplicants),
+		fmt.Sprintf("1: 1..%d, ; ms from receipt", MaxAskLive),
+		fmt.Sprintf("first layer, at most %d characters", MaxAskText),
+		fmt.Sprintf("? 5: [2*%d drawn]", MaxResponses),
+		fmt.Sprintf("1: 1..%d, ; presses", MaxPresses),
+		fmt.Sprintf("? 3: uint .le %d, ; weight of its letters, from %d", heaviest, lightest),
+		fmt.Sprintf("? 7: uint .le %d, ; deepest layer", MaxLayer),
+		fmt.Sprintf("2: [0*%d tstr .size (1..%d)], ; sentences, together at most %d bytes", MaxLines, MaxText, MaxBecause),
+		fmt.Sprintf("? 2: tstr .size (0..%d), ; as its standard spells it", MaxSignal),
+		fmt.Sprintf("? 2: [0*%d open-screen]", MaxLines),
+		fmt.Sprintf("0: tstr .size (1..%d), ; path at the gateway", MaxPath),
+		fmt.Sprintf("content = bits ; %d words, %d picture, %d sound", ContentWords, ContentPicture, ContentSound),
+		fmt.Sprintf("2: 0..%d, ; messages ? 3: uint .le %d, ; hours ? 4: uint .le %d, ; minutes", maxCap, maxHours, maxMinutes),
 	} {
 		if !strings.Contains(words, want) {
 			t.Errorf("contract.cddl does not say %q", want)

@@ -1,8 +1,10 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"math"
+	"path"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -19,6 +21,9 @@ const (
 	lastMinute = 24*60 - 1
 	maxVersion = 128 // a software version, a serial's hash
 	maxTag     = 35  // a BCP 47 language
+	maxCap     = 1000
+	maxHours   = 7 * 24
+	maxMinutes = 24 * 60
 )
 
 func (b *Birth) check() error {
@@ -118,8 +123,14 @@ func (p *Present) check() error {
 		size("language", p.Language, 0, maxTag),
 		number("lease", p.Lease, MaxUint),
 		number("epoch", p.Epoch, MaxUint),
+		number("content", uint64(p.Content), maxUint32),
 	); err != nil {
 		return err
+	}
+	if p.Picture != nil {
+		if err := within("picture", p.Picture.check()); err != nil {
+			return err
+		}
 	}
 	for i, r := range p.Responses {
 		for _, other := range p.Responses[:i] {
@@ -137,6 +148,20 @@ func (p *Present) check() error {
 		}
 	}
 	return nil
+}
+
+// check lets no path through that leads away from the gateway.
+func (p *Picture) check() error {
+	if err := first(size("path", p.Path, 1, MaxPath), exactly("sha256", p.SHA256, HashSize), size("alt", p.Alt, 0, maxVersion)); err != nil {
+		return err
+	}
+	odd := func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("/-_.", r)
+	}
+	if !strings.HasPrefix(p.Path, "/p/") || path.Clean(p.Path) != p.Path || strings.ContainsFunc(p.Path, odd) {
+		return fmt.Errorf("path is %s, it must begin with /p/ and have only letters, digits and - _ . /", quote(p.Path))
+	}
+	return between("bytes", uint64(p.Bytes), 1, maxUint32)
 }
 
 func (c *Cancel) check() error { return number("fence", c.Fence, MaxUint) }
@@ -169,7 +194,56 @@ func (d *Document) check() error {
 		each("quiet", d.Quiet, MaxItems, (*QuietTime).check),
 		each("mutes", d.Mutes, MaxItems, (*Mute).check),
 		size("zone", d.Zone, 0, MaxName),
+		each("caps", d.Caps, MaxItems, (*Cap).check),
+		words("moments", d.Moments, MaxLabel),
+		words("languages", d.Languages, maxTag),
+		each("people", d.People, MaxItems, func(r *Resident) error {
+			return first(between("person", uint64(r.Person), 1, math.MaxInt32), size("name", r.Name, 1, MaxName))
+		}),
+		each("rooms", d.Rooms, MaxItems, func(r *Place) error {
+			return first(between("room", uint64(r.Room), 1, math.MaxInt32), size("name", r.Name, 1, MaxName))
+		}),
+		each("learnt", d.Learnt, MaxItems, func(line *string) error { return size("it", *line, 1, MaxText) }),
 	)
+}
+
+// words checks a list of words of which none occurs twice.
+func words(field string, list []string, most int) error {
+	return first(each(field, list, MaxItems, func(word *string) error { return size("it", *word, 1, most) }), unique(field, list))
+}
+
+func (c *Cap) check() error {
+	if c.Hours != 0 && c.Minutes != 0 {
+		return errors.New("hours and minutes: one of the two")
+	}
+	return first(
+		number("max", uint64(c.Max), maxCap),
+		number("hours", uint64(c.Hours), maxHours),
+		number("minutes", uint64(c.Minutes), maxMinutes),
+		selector(c.Brand, c.Category, c.Purpose, c.Class, c.Device),
+		number("room", uint64(c.Room), math.MaxInt32),
+		number("owner", uint64(c.Owner), math.MaxInt32),
+	)
+}
+
+// selector checks what a [Mute] or a [Cap] names; what is empty names nothing.
+func selector(b device.BrandID, category, purpose string, c device.Class, id device.ID) error {
+	if b != "" {
+		if err := brand(b); err != nil {
+			return err
+		}
+	}
+	if c != 0 {
+		if err := class(c); err != nil {
+			return err
+		}
+	}
+	if id != "" {
+		if _, err := device.ParseID(string(id)); err != nil {
+			return err
+		}
+	}
+	return first(size("category", category, 0, MaxName), size("purpose", purpose, 0, MaxLabel))
 }
 
 // check allows the choice silent only in a document: nobody can choose to have said nothing.
@@ -193,16 +267,19 @@ func (q *QuietTime) check() error {
 		number("days", uint64(q.Days), 1<<7-1),
 		number("start", uint64(q.Start), lastMinute),
 		number("end", uint64(q.End), lastMinute),
+		size("zone", q.Zone, 0, MaxName),
+		number("owner", uint64(q.Owner), math.MaxInt32),
 	)
 }
 
 func (m *Mute) check() error {
-	if m.Brand != "" {
-		if err := brand(m.Brand); err != nil {
-			return err
-		}
-	}
-	return first(size("category", m.Category, 0, MaxName), number("until", m.Until, MaxUint))
+	return first(
+		selector(m.Brand, m.Category, m.Purpose, m.Class, m.Device),
+		number("until", m.Until, MaxUint),
+		number("room", uint64(m.Room), math.MaxInt32),
+		number("content", uint64(m.Content), maxUint32),
+		number("owner", uint64(m.Owner), math.MaxInt32),
+	)
 }
 
 func (p *Proposal) check() error {
@@ -217,6 +294,18 @@ func (p *Proposal) check() error {
 	}
 	if err == nil && p.Mutes != nil {
 		err = each("mutes", *p.Mutes, MaxItems, (*Mute).check)
+	}
+	if err == nil && p.Caps != nil {
+		err = each("caps", *p.Caps, MaxItems, (*Cap).check)
+	}
+	if err == nil && p.Moments != nil {
+		err = words("moments", *p.Moments, MaxLabel)
+	}
+	if err == nil && p.Languages != nil {
+		err = words("languages", *p.Languages, maxTag)
+	}
+	if err == nil && p.Forget != nil {
+		err = each("forget", *p.Forget, MaxItems, func(place *uint) error { return number("it", uint64(*place), MaxItems-1) })
 	}
 	return err
 }
@@ -261,6 +350,14 @@ func number(field string, n, largest uint64) error {
 		return nil
 	}
 	return fmt.Errorf("%s is %d, at most %d", field, n, largest)
+}
+
+// between is number for a field that has a least value, too.
+func between(field string, n, least, largest uint64) error {
+	if n < least {
+		return fmt.Errorf("%s is %d, %d to %d allowed", field, n, least, largest)
+	}
+	return number(field, n, largest)
 }
 
 func count(field string, n, most int) error {

@@ -161,6 +161,12 @@ func TestContractAttributes(t *testing.T) {
 // TestContractWords: limits and numbers in the text are those of the code.
 func TestContractWords(t *testing.T) {
 	words := strings.Join(strings.Fields(contractText(t)), " ")
+	dn := 0
+	for _, leaf := range leaves {
+		if !leaf.Up() && leaf != DnEnrol {
+			dn++
+		}
+	}
 	for _, want := range []string{
 		fmt.Sprintf("at most %d bytes", MaxFrame),
 		fmt.Sprintf("at most %d levels deep", MaxDepth),
@@ -180,12 +186,23 @@ func TestContractWords(t *testing.T) {
 		fmt.Sprintf("| what a person types for a device | %d bytes |", MaxCode),
 		fmt.Sprintf("| devices in one window | %d |", MaxApplicants),
 		fmt.Sprintf("Listed are at most %d devices", MaxApplicants),
+		fmt.Sprintf("| the first layer of a question | %d characters, %d bytes |", MaxAskText, MaxText),
+		fmt.Sprintf("| the second layer of a question, what a voice says instead | %d bytes |", MaxText),
+		fmt.Sprintf("| how long a question stands | %d ms |", MaxAskLive),
+		fmt.Sprintf("| controls of a question | %d |", MaxResponses),
+		fmt.Sprintf("| lines of an answer to up/why | %d of %d bytes, together %d bytes |", MaxLines, MaxText, MaxBecause),
+		fmt.Sprintf("at most %d lines in the language of key 3", MaxLines),
+		fmt.Sprintf("| a signal | %d bytes |", MaxSignal),
+		fmt.Sprintf("| the path of a picture, what it shows in words | %d bytes |", MaxPath),
+		fmt.Sprintf("bits: %d words, %d picture, %d sound", ContentWords, ContentPicture, ContentSound),
+		fmt.Sprintf("the weight of its letters, %d to %d", lightest, heaviest),
+		fmt.Sprintf("there are %s topics", [...]string{10: "ten", 11: "eleven"}[dn]),
 	} {
 		if !strings.Contains(words, want) {
 			t.Errorf("CONTRACT.md does not say %q", want)
 		}
 	}
-	for _, rule := range []string{"event", "reason", "wish", "way", "why", "join-op", "result"} {
+	for _, rule := range []string{"event", "reason", "wish", "way", "why", "join-op", "result", "control-id", "answer", "deferred", "signal", "word"} {
 		for _, m := range cddlChoice.FindAllStringSubmatch(rules(t)[rule], -1) {
 			if !strings.Contains(words, fmt.Sprintf("| %s | `%s` |", m[2], m[1])) {
 				t.Errorf("CONTRACT.md has no line for the %s %s, %s", rule, m[2], m[1])

@@ -145,7 +145,7 @@ func DecodeProposal(b []byte) (Proposal, error) {
 	return decode(UpTwin, b, func(t *table, f *Proposal) {
 		f.Seq = t.uint(0, "seq", required)
 		f.Base = t.uint(1, "base", required)
-		f.Person = uint32(t.upTo(2, "person", optional, math.MaxInt32))
+		f.Person = t.number(2, "person", optional)
 		f.Brands = subs(t, 3, "brands", readBrandChoice)
 		if t.has(4) {
 			quiet := append([]QuietTime{}, subs(t, 4, "quiet", readQuietTime)...)
@@ -154,6 +154,31 @@ func DecodeProposal(b []byte) (Proposal, error) {
 		if t.has(5) {
 			mutes := append([]Mute{}, subs(t, 5, "mutes", readMute)...)
 			f.Mutes = &mutes
+		}
+		if t.has(6) {
+			caps := append([]Cap{}, subs(t, 6, "caps", readCap)...)
+			f.Caps = &caps
+		}
+		if t.has(7) {
+			moments := append([]string{}, t.texts(7, "moments", required)...)
+			f.Moments = &moments
+		}
+		if t.has(8) {
+			languages := append([]string{}, t.texts(8, "languages", required)...)
+			f.Languages = &languages
+		}
+		if t.has(9) {
+			frozen := t.bool(9, "frozen", required)
+			f.Frozen = &frozen
+		}
+		if t.has(10) {
+			places := []uint{}
+			t.each(10, "forget", required, func(v any) error {
+				n, err := upTo("it", v, MaxItems-1)
+				places = append(places, uint(n))
+				return err
+			})
+			f.Forget = &places
 		}
 	})
 }
@@ -244,6 +269,16 @@ func readPresent(t *table, f *Present) {
 	f.Language = t.filled(15, "language", maxTag)
 	f.Lease = t.uint(16, "lease", required)
 	f.Epoch = t.uint(17, "epoch", required)
+	f.Content = t.uint32(18, "content", optional)
+	if t.has(12) {
+		f.Picture = new(Picture)
+		t.sub(12, "picture", required, func(t *table) {
+			f.Picture.Path = t.text(0, "path", required)
+			f.Picture.SHA256 = t.bytes(1, "sha256", required)
+			f.Picture.Bytes = t.uint32(2, "bytes", required)
+			f.Picture.Alt = t.filled(3, "alt", maxVersion)
+		})
+	}
 }
 
 // DecodeTwin reads a frame of dn/twin.
@@ -255,6 +290,19 @@ func DecodeTwin(b []byte) (Twin, error) {
 			f.Doc.Quiet = subs(t, 1, "quiet", readQuietTime)
 			f.Doc.Mutes = subs(t, 2, "mutes", readMute)
 			f.Doc.Zone = t.text(3, "zone", optional)
+			f.Doc.Caps = subs(t, 4, "caps", readCap)
+			f.Doc.Moments = t.texts(5, "moments", optional)
+			f.Doc.Languages = t.texts(6, "languages", optional)
+			f.Doc.People = subs(t, 7, "people", func(t *table, r *Resident) {
+				r.Person = t.number(0, "person", required)
+				r.Name = t.text(1, "name", required)
+			})
+			f.Doc.Rooms = subs(t, 8, "rooms", func(t *table, r *Place) {
+				r.Room = t.number(0, "room", required)
+				r.Name = t.text(1, "name", required)
+			})
+			f.Doc.Frozen = t.bool(9, "frozen", optional)
+			f.Doc.Learnt = t.texts(10, "learnt", optional)
 		})
 	})
 }
@@ -270,12 +318,34 @@ func readQuietTime(t *table, q *QuietTime) {
 	q.Days = uint8(t.upTo(0, "days", required, 1<<7-1))
 	q.Start = uint16(t.upTo(1, "start", required, lastMinute))
 	q.End = uint16(t.upTo(2, "end", required, lastMinute))
+	q.Zone = t.filled(3, "zone", MaxName)
+	q.Owner = t.number(4, "owner", optional)
 }
 
 func readMute(t *table, m *Mute) {
 	m.Brand = device.BrandID(t.filled(0, "brand", MaxLabel))
 	m.Category = t.filled(1, "category", MaxName)
 	m.Until = t.uint(2, "until", optional)
+	m.Purpose = t.filled(3, "purpose", MaxLabel)
+	m.Class = device.Class(t.known(4, "class", optional))
+	m.Device = device.ID(t.filled(5, "device", MaxLabel))
+	m.Room = t.number(6, "room", optional)
+	m.Content = t.uint32(7, "content", optional)
+	m.Owner = t.number(8, "owner", optional)
+}
+
+func readCap(t *table, c *Cap) {
+	c.Brand = device.BrandID(t.filled(0, "brand", MaxLabel))
+	c.Each = t.bool(1, "each", optional)
+	c.Max = uint16(t.upTo(2, "max", required, maxCap))
+	c.Hours = uint16(t.upTo(3, "hours", optional, maxHours))
+	c.Minutes = uint16(t.upTo(4, "minutes", optional, maxMinutes))
+	c.Category = t.filled(5, "category", MaxName)
+	c.Purpose = t.filled(6, "purpose", MaxLabel)
+	c.Class = device.Class(t.known(7, "class", optional))
+	c.Device = device.ID(t.filled(8, "device", MaxLabel))
+	c.Room = t.number(9, "room", optional)
+	c.Owner = t.number(10, "owner", optional)
 }
 
 // DecodeTime reads a frame of dn/time.
@@ -430,6 +500,11 @@ func (t *table) uint(key uint64, name string, must presence) uint64 {
 
 func (t *table) uint32(key uint64, name string, must presence) uint {
 	return uint(t.upTo(key, name, must, maxUint32))
+}
+
+// number reads the number of a person or a room.
+func (t *table) number(key uint64, name string, must presence) uint32 {
+	return uint32(t.upTo(key, name, must, math.MaxInt32))
 }
 
 // known reads a number from a list of at most 256, which a check will look up.

@@ -81,6 +81,18 @@ func Encode(frame any) ([]byte, error) {
 		return encode(DnCmd, &f, f)
 	case Window:
 		return encode(DnJoin, &f, f)
+	case Ask:
+		return encode(DnAsk, &f, f)
+	case Answer:
+		return encode(UpAns, &f, f)
+	case WhyAsked:
+		return encode(UpWhy, &f, f)
+	case Because:
+		return encode(DnWhy, &f, f)
+	case Signal:
+		return encode(UpSig, &f, f)
+	case Word:
+		return encode(DnWord, &f, f)
 	}
 	if p := reflect.ValueOf(frame); p.Kind() == reflect.Pointer && !p.IsNil() {
 		return Encode(p.Elem().Interface())

@@ -373,7 +373,7 @@ func DecodeJoin(b []byte) (Join, error) {
 		f.Code = t.text(3, "code", optional)
 		f.Name = t.text(4, "name", optional)
 		f.Room = t.text(5, "room", optional)
-		f.Person = uint32(t.upTo(6, "person", optional, math.MaxInt32))
+		f.Person = t.number(6, "person", optional)
 		f.Until = t.uint(7, "until", optional)
 		f.Controller = t.bool(8, "controller", optional)
 	})

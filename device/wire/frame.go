@@ -21,7 +21,8 @@ const (
 	MaxText      = 512       // a message's text, the text of an Err
 	MaxName      = 64        // a title, a name, an attribute, a text in a Context
 	MaxLabel     = 32        // a button, a purpose
-	MaxResponses = 4         // buttons of one message
+	MaxResponses = 4         // buttons of one message, controls of one question
+	MaxPath      = 128       // the path of a picture
 )
 
 // Birth is the first frame of every connection, on up/birth.
@@ -163,6 +164,24 @@ const (
 	ProtectedText uint = 1 << 4 // not to be shown where strangers can read it
 )
 
+// The bits of Present.Content and Mute.Content.
+const (
+	ContentWords   uint = 1 << 0
+	ContentPicture uint = 1 << 1
+	ContentSound   uint = 1 << 2 // a tone, or words that are spoken
+)
+
+// Uses is what may be used of a message that is shown in a form: the bits of [ContentWords] ....
+func (p *Present) Uses(in device.Form) uint {
+	switch {
+	case p.Content != 0:
+		return p.Content
+	case in == device.Voice:
+		return ContentWords | ContentPicture | ContentSound
+	}
+	return ContentWords | ContentPicture
+}
+
 // The operations of dn/msg.
 const (
 	opPresent uint8 = 1
@@ -188,16 +207,16 @@ type Present struct {
 	Language   string           `cbor:"15,keyasint,omitempty"`
 	Lease      uint64           `cbor:"16,keyasint"`           // ms: hide it when nothing was heard from the gateway for so long
 	Epoch      uint64           `cbor:"17,keyasint"`           // refuse it if this is below the highest fence seen
-	Content    uint             `cbor:"18,keyasint,omitempty"` // bits: 1 words, 2 picture, 4 sound. What of it may be used; 0: words and picture
-	Picture    *Picture         `cbor:"12,keyasint,omitempty"`
+	Content    uint             `cbor:"18,keyasint,omitempty"` // bits of ContentWords ...: what of it may be used; 0: see Uses
+	Picture    *Picture         `cbor:"12,keyasint,omitempty"` // nil: none
 }
 
 // Picture is where the device finds a picture: at the gateway, never anywhere else.
 type Picture struct {
-	Path   string `cbor:"0,keyasint"` // on the gateway's HTTP door, as /p/...
-	SHA256 []byte `cbor:"1,keyasint"` // of its bytes
-	Bytes  uint   `cbor:"2,keyasint"`
-	Alt    string `cbor:"3,keyasint,omitempty"` // what it shows, in words
+	Path   string `cbor:"0,keyasint"`           // on the gateway's HTTP door, as /p/...: letters, digits and - _ . /, at most MaxPath bytes
+	SHA256 []byte `cbor:"1,keyasint"`           // of its bytes, HashSize of them
+	Bytes  uint   `cbor:"2,keyasint"`           // how many it has, 1 or more
+	Alt    string `cbor:"3,keyasint,omitempty"` // what it shows, in words; at most 128 bytes
 }
 
 // Response is a button.
@@ -244,23 +263,23 @@ type Document struct {
 	Mutes     []Mute        `cbor:"2,keyasint,omitempty"`
 	Zone      string        `cbor:"3,keyasint,omitempty"` // IANA
 	Caps      []Cap         `cbor:"4,keyasint,omitempty"`
-	Moments   []string      `cbor:"5,keyasint,omitempty"` // film, call, sleep: those that hold messages back
-	Languages []string      `cbor:"6,keyasint,omitempty"` // BCP 47, the preferred first
-	People    []Resident    `cbor:"7,keyasint,omitempty"` // who lives here, for a device that reports who is there
-	Rooms     []Place       `cbor:"8,keyasint,omitempty"`
+	Moments   []string      `cbor:"5,keyasint,omitempty"`  // film, call, sleep: those that hold messages back; none twice
+	Languages []string      `cbor:"6,keyasint,omitempty"`  // BCP 47, the preferred first; none twice
+	People    []Resident    `cbor:"7,keyasint,omitempty"`  // who lives here, for a device that reports who is there
+	Rooms     []Place       `cbor:"8,keyasint,omitempty"`  //
 	Frozen    bool          `cbor:"9,keyasint,omitempty"`  // nothing is shown, asked or learnt
-	Learnt    []string      `cbor:"10,keyasint,omitempty"` // in plain words, what was learnt; the place is what a Proposal forgets
+	Learnt    []string      `cbor:"10,keyasint,omitempty"` // in plain words, what was learnt; the place is what a Proposal forgets. Lines of 1 to MaxText bytes
 }
 
 // Resident is somebody of the home.
 type Resident struct {
-	Person uint32 `cbor:"0,keyasint"`
+	Person uint32 `cbor:"0,keyasint"` // its number, 1 or more
 	Name   string `cbor:"1,keyasint"`
 }
 
 // Place is a room of the home.
 type Place struct {
-	Room uint32 `cbor:"0,keyasint"`
+	Room uint32 `cbor:"0,keyasint"` // its number, 1 or more
 	Name string `cbor:"1,keyasint"`
 }
 
@@ -270,7 +289,7 @@ type Cap struct {
 	Each     bool           `cbor:"1,keyasint,omitempty"` // each brand by itself
 	Max      uint16         `cbor:"2,keyasint"`           // 0 to 1000
 	Hours    uint16         `cbor:"3,keyasint,omitempty"` // a rolling window, 1 to 168
-	Minutes  uint16         `cbor:"4,keyasint,omitempty"` // a rolling window, 1 to 1440; with neither, the local day
+	Minutes  uint16         `cbor:"4,keyasint,omitempty"` // a rolling window, 1 to 1440, instead of hours; with neither, the local day
 	Category string         `cbor:"5,keyasint,omitempty"`
 	Purpose  string         `cbor:"6,keyasint,omitempty"`
 	Class    device.Class   `cbor:"7,keyasint,omitempty"`

@@ -71,8 +71,34 @@ var goldens = []golden{
 	{"reason of a later version", UpEvt, Event{Seq: 8, Message: id(2), Kind: Failed, Reason: 200}},
 
 	{"consent given on the television", UpTwin, Proposal{Seq: 9, Base: 12, Person: 2, Brands: []BrandChoice{{Brand: "fresh-co", Purpose: "marketing", Choice: "given"}}}},
-	{"quiet times replaced, mutes lifted", UpTwin, Proposal{Seq: 10, Base: 13, Quiet: &[]QuietTime{{62, 1320, 420}}, Mutes: &[]Mute{}}},
+	{"quiet times replaced, mutes lifted", UpTwin, Proposal{Seq: 10, Base: 13, Quiet: &[]QuietTime{{Days: 62, Start: 1320, End: 420}}, Mutes: &[]Mute{}}},
 	{"nothing proposed", UpTwin, Proposal{}},
+	{"all else proposed", UpTwin, Proposal{
+		Seq: 11, Base: 14, Person: 1,
+		Quiet: &[]QuietTime{{Start: 1320, End: 420, Zone: "Europe/Vienna", Owner: 1}},
+		Mutes: &[]Mute{{Until: 1_790_086_400_000, Purpose: "marketing", Class: device.TV, Device: me, Room: 2, Content: ContentPicture | ContentSound, Owner: 1}},
+		Caps: &[]Cap{{Max: 0}, {Each: true, Max: 2, Hours: 168, Owner: 1}, {
+			Brand: "fresh-co", Max: 1000, Minutes: 1440, Category: "groceries", Purpose: "marketing", Class: device.Fridge, Device: me, Room: 2, Owner: 3,
+		}},
+		Moments: &[]string{"film", "call", "sleep"}, Languages: &[]string{"de-AT", "en"}, Frozen: of(false), Forget: &[]uint{0, 63},
+	}},
+	{"all lists emptied, frozen", UpTwin, Proposal{
+		Seq: 12, Base: 15, Quiet: &[]QuietTime{}, Mutes: &[]Mute{}, Caps: &[]Cap{}, Moments: &[]string{}, Languages: &[]string{}, Frozen: of(true), Forget: &[]uint{},
+	}},
+
+	{"drawn", UpAns, Answer{Seq: 13, Ask: id(5), Kind: AnswerDrawn, Drawn: []DrawnControl{
+		{ID: ControlYes, Presses: 1, Area: 14_400, Weight: 400}, {ID: ControlNo, Presses: 1, Area: 14_400, Weight: 400}, {ID: ControlMore, Presses: 1, Area: 14_400, Weight: 400},
+	}, Picture: counting(0x40, 32), Layer: 1}},
+	{"said", UpAns, Answer{Seq: 14, Ask: id(5), Kind: AnswerDrawn, Drawn: []DrawnControl{{ID: ControlYes, Presses: 1}, {ID: ControlNo, Presses: 1}}}},
+	{"yes", UpAns, Answer{Seq: 15, Ask: id(5), Kind: AnswerYes, Person: 2, Layer: 2, Dwell: 8200, Age: 40}},
+	{"no", UpAns, Answer{Seq: 16, Ask: id(5), Kind: AnswerNo}},
+	{"deferred", UpAns, Answer{Seq: 17, Ask: id(5), Kind: AnswerDeferred, Why: ByDriving, Layer: 3, Dwell: 2500}},
+	{"deferred by a later version", UpAns, Answer{Seq: 18, Ask: id(5), Kind: AnswerDeferred, Why: 200}},
+	{"why this", UpWhy, WhyAsked{Seq: 19, Message: of(id(3)), Language: "de", Person: 2}},
+	{"why nothing", UpWhy, WhyAsked{Seq: 20}},
+	{"GPC", UpSig, Signal{Seq: 21, Kind: SignalGPC, Value: "1"}},
+	{"TCF", UpSig, Signal{Seq: 22, Kind: SignalTCF, Value: "CPXxRfAPXxRfAAfKABENB-CgAAAAAAAAAAYgAAAAAAAA"}},
+	{"no GPP any more", UpSig, Signal{Seq: 23, Kind: SignalGPP}},
 
 	{"sleep", UpBye, Bye{Seq: 11, Reason: "sleep", Until: 1_790_003_600_000}},
 	{"off", UpBye, Bye{Seq: 12, Reason: "off"}},
@@ -89,6 +115,11 @@ var goldens = []golden{
 		},
 		ContextSeq: 41, Language: "de", Lease: 10_000, Epoch: 812,
 	}},
+	{"present with a picture", DnMsg, Present{
+		Op: 1, Message: id(3), Text: "Ein Käse aus dem Tal.", Content: ContentWords | ContentPicture | ContentSound, Lease: 10_000, Epoch: 812,
+		Picture: &Picture{Path: "/p/5f2c9e", SHA256: counting(1, 32), Bytes: 48_213, Alt: "Ein Laib Käse"},
+	}},
+	{"present with the least picture", DnMsg, Present{Op: 1, Message: id(3), Text: "x", Content: ContentPicture, Picture: &Picture{Path: "/p/x", SHA256: counting(1, 32), Bytes: 1}}},
 	{"cancel", DnMsg, Cancel{Op: 2, Message: id(3)}},
 	{"cancel with a fence", DnMsg, Cancel{Op: 2, Message: id(3), Fence: 813}},
 
@@ -98,10 +129,31 @@ var goldens = []golden{
 			{Brand: "fresh-co", Name: "Fresh & Co", Purpose: "marketing", Choice: "given"},
 			{Brand: "fresh-co", Name: "Fresh & Co", Purpose: "research", Choice: "silent"},
 		},
-		Quiet: []QuietTime{{0, 1320, 420}},
+		Quiet: []QuietTime{{Start: 1320, End: 420}},
 		Mutes: []Mute{{Brand: "loud-co"}, {Category: "games", Until: 1_790_086_400_000}},
 		Zone:  "Europe/Vienna",
 	}}},
+
+	{"long twin", DnTwin, Twin{Version: 14, Doc: Document{
+		Quiet:   []QuietTime{{Days: 62, Start: 1320, End: 420, Zone: "Europe/Vienna", Owner: 1}},
+		Mutes:   []Mute{{}, {Brand: "loud-co", Category: "games", Until: 1_790_086_400_000, Purpose: "marketing", Class: device.TV, Device: me, Room: 2, Content: ContentSound, Owner: 1}},
+		Caps:    []Cap{{Max: 6}, {Each: true, Max: 1, Minutes: 30}, {Brand: "fresh-co", Max: 3, Hours: 168, Category: "groceries", Purpose: "marketing", Class: device.Fridge, Device: me, Room: 2, Owner: 3}},
+		Moments: []string{"film", "sleep"}, Languages: []string{"de-AT", "en"},
+		People: []Resident{{1, "Anna"}, {2, "Ben"}, {3, "Clara"}}, Rooms: []Place{{1, "Küche"}, {2, "Stube"}},
+		Frozen: true, Learnt: []string{"Fresh & Co was put away twice in 14 days: nothing from them until 3 October"},
+	}}},
+
+	{"ask", DnAsk, Ask{
+		ID: id(5), Live: 20_000, Who: "Fresh & Co", Text: "Darf Fresh & Co hier bis 21. September 2027 Angebote zeigen? Was man kauft, erfährt niemand.",
+		More:     "Fresh & Co, Wien. Zweck: Werbung. Daten: keine. Sie können jederzeit Nein sagen, hier und auf jedem anderen Gerät.",
+		Controls: []Control{{ControlYes, "Ja"}, {ControlNo, "Nein"}, {ControlMore, "Mehr"}, {ControlPhone, "Am Telefon"}},
+		Language: "de", Notice: counting(7, 32), Say: "Darf Fresh & Co hier ein Jahr lang Angebote zeigen? Ja oder nein?", Epoch: 813,
+	}},
+	{"least ask", DnAsk, Ask{ID: id(5), Live: 1, Who: "x", Text: "x", Controls: []Control{{ControlNo, "No"}, {ControlYes, "Yes"}}, Language: "en", Notice: counting(7, 32)}},
+	{"because", DnWhy, Because{Seq: 19, Message: of(id(3)), Lines: []string{"Weil die Kühlschranktür geöffnet wurde.", "Weil Sie Angebote von Fresh & Co am 3. März an diesem Gerät erlaubt haben."}, Language: "de"}},
+	{"nothing was held back", DnWhy, Because{Seq: 20, Lines: []string{}, Language: "en"}},
+	{"stopping", DnWord, Word{Epoch: 815, State: WordStopping, Open: []OpenScreen{{"Fridge", 1_790_000_016_000}, {"", 1_790_000_016_500}}}},
+	{"stopped", DnWord, Word{Epoch: 815, State: WordStopped}},
 
 	{"first beacon", DnTime, Time{Clock: 1_790_000_000_123}},
 	{"beacon", DnTime, Time{Clock: 1_790_000_003_456, Fence: 813, Keep: []device.MessageID{id(3), id(4)}}},
@@ -198,6 +250,18 @@ func decodeAs(leaf Leaf, b []byte) (v any, err error) {
 		return one(err, a, k)
 	case DnCmd:
 		return DecodeCommand(b)
+	case UpAns:
+		return DecodeAnswer(b)
+	case UpWhy:
+		return DecodeWhyAsked(b)
+	case UpSig:
+		return DecodeSignal(b)
+	case DnAsk:
+		return DecodeAsk(b)
+	case DnWhy:
+		return DecodeBecause(b)
+	case DnWord:
+		return DecodeWord(b)
 	case UpJoin:
 		return DecodeJoin(b)
 	case DnJoin:
@@ -222,8 +286,8 @@ func one(err error, frames ...any) (v any, _ error) {
 }
 
 var leaves = []Leaf{
-	UpBirth, UpCtx, UpEvt, UpTwin, UpBye, UpKey, UpJoin, UpEnrol,
-	DnMsg, DnTwin, DnTime, DnErr, DnKey, DnJoin, DnCmd, DnEnrol,
+	UpBirth, UpCtx, UpEvt, UpTwin, UpBye, UpKey, UpJoin, UpAns, UpWhy, UpSig, UpEnrol,
+	DnMsg, DnTwin, DnTime, DnErr, DnKey, DnJoin, DnCmd, DnAsk, DnWhy, DnWord, DnEnrol,
 }
 
 func TestGolden(t *testing.T) {

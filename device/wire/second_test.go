@@ -36,7 +36,7 @@ var seconds = map[string]struct {
 	"evt-undefined": {leaf: UpEvt, err: "bad frame: up/evt: the value undefined is not allowed, use null"},
 	"twin": {leaf: UpTwin, want: Proposal{
 		Seq: 9, Base: 12, Brands: []BrandChoice{{Brand: "fresh-co", Purpose: "marketing", Choice: "withdrawn"}},
-		Quiet: &[]QuietTime{{62, 1320, 420}}, Mutes: &[]Mute{},
+		Quiet: &[]QuietTime{{Days: 62, Start: 1320, End: 420}}, Mutes: &[]Mute{},
 	}},
 	"bye": {leaf: UpBye, want: Bye{Seq: 11, Reason: "sleep", Until: 1_790_003_600_000}},
 	"apply": {leaf: UpEnrol, want: Apply{
@@ -50,6 +50,16 @@ var seconds = map[string]struct {
 	"key":         {leaf: UpKey, want: KeyRequest{Seq: 12, CSR: counting(0x30, 189)}},
 	"join": {leaf: UpJoin, want: Join{
 		Seq: 5, Op: JoinAdmit, Applicant: "e-0123456789abcdef", Code: "012 345", Room: "Küche", Person: 2, Until: 1_790_604_800_000,
+	}},
+	"ans": {leaf: UpAns, want: Answer{Seq: 13, Ask: secondID, Kind: AnswerDrawn, Layer: 1, Picture: counting(0x40, 32), Drawn: []DrawnControl{
+		{ControlYes, 1, 14_400, 400}, {ControlNo, 1, 14_400, 400},
+	}}},
+	"ans-backwards": {leaf: UpAns, want: Answer{Seq: 14, Ask: secondID, Kind: AnswerDeferred, Why: ByDriving, Person: 2, Dwell: 2500, Age: 40}},
+	"ans-bool":      {leaf: UpAns, err: "bad frame: up/ans: answer is true, it must be an unsigned integer"},
+	"why":           {leaf: UpWhy, want: WhyAsked{Seq: 16, Message: &secondID, Language: "de-AT", Person: 2}},
+	"sig":           {leaf: UpSig, want: Signal{Seq: 17, Kind: SignalTCF, Value: "CPXxRfAPXxRfAAfKABENB-CgAAAAAAAAAAYgAAAAAAAA"}},
+	"twin-more": {leaf: UpTwin, want: Proposal{
+		Seq: 18, Base: 13, Caps: &[]Cap{{Each: true, Max: 2, Hours: 24, Owner: 1}}, Moments: &[]string{"film", "sleep"}, Languages: &[]string{}, Frozen: of(false), Forget: &[]uint{3},
 	}},
 	"admitted": {leaf: DnEnrol, want: Admitted{
 		Op: opAdmitted, ID: me, Certificate: counting(0x30, 422), CAs: [][]byte{counting(2, 452), counting(3, 452)}, Name: "porchlight", Clock: 1_790_000_000_123,

@@ -116,7 +116,7 @@ func AllowSubscribe(id device.ID, filter string) bool {
 		return false
 	}
 	switch Leaf(rest) {
-	case "dn/#", DnMsg, DnTwin, DnTime, DnErr, DnKey, DnJoin, DnCmd:
+	case "dn/#", DnMsg, DnTwin, DnTime, DnErr, DnKey, DnJoin, DnCmd, DnAsk, DnWhy, DnWord:
 		return true
 	case DnEnrol:
 		return device.IsApplicant(name)

@@ -15,9 +15,10 @@ import (
 
 // book is what survives when the device loses its power.
 type book struct {
-	Fence  uint64    `json:"fence"`  // the highest seen
-	Ledger []line    `json:"ledger"` // oldest first
-	Outbox []receipt `json:"outbox"` // not acknowledged yet, oldest first
+	Fence  uint64    `json:"fence"`           // the highest seen
+	Ledger []line    `json:"ledger"`          // oldest first
+	Outbox []receipt `json:"outbox"`          // not acknowledged yet, oldest first
+	Asked  []asked   `json:"asked,omitempty"` // questions, oldest first
 	Twin   wire.Twin `json:"twin"`
 
 	Identity *identity    `json:"identity,omitempty"` // what the device knows of itself; nil: only what its Config says
@@ -38,10 +39,12 @@ type line struct {
 	At       time.Time        `json:"at"`
 }
 
-// receipt is a frame that is sent until the gateway has acknowledged it: an event or a proposal.
+// receipt is a frame that is sent until the gateway has acknowledged it: one of the four.
 type receipt struct {
 	Event    *wire.Event    `json:"event,omitempty"`
 	Proposal *wire.Proposal `json:"proposal,omitempty"`
+	Answer   *wire.Answer   `json:"answer,omitempty"`
+	Signal   *wire.Signal   `json:"signal,omitempty"`
 	At       time.Time      `json:"at"` // when it happened
 }
 
@@ -133,6 +136,13 @@ func (b *book) owe(r receipt) {
 	if r.Event != nil {
 		for _, old := range b.Outbox {
 			if old.Event != nil && old.Event.Message == r.Event.Message && old.Event.Kind == r.Event.Kind {
+				return
+			}
+		}
+	}
+	if r.Answer != nil {
+		for _, old := range b.Outbox {
+			if old.Answer != nil && old.Answer.Ask == r.Answer.Ask && old.Answer.Kind == r.Answer.Kind {
 				return
 			}
 		}

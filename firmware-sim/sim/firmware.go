@@ -25,6 +25,9 @@ type firmware struct {
 	held    []*held   // in order of arrival; at most one of them is on the screen
 	clock   uint64    // the gateway's, ms since 1970, as the last beacon said; 0: none has come
 	clockAt time.Time // when it came
+	asking  *asking   // a question that is there; no message is on the screen then
+	word    wire.Word // the last about what was taken back here; zero: none
+	because wire.Because
 
 	// What the end of a connection erases.
 	send     func(frame) // nil: no connection that has sent its birth
@@ -41,6 +44,7 @@ type firmware struct {
 	beat     time.Time
 	asked    map[uint64]wire.Proposal // what was proposed on this connection, by Seq
 	rebase   *wire.Proposal           // was refused for a document that has not come yet
+	whys     map[uint64]time.Time     // questions why, by Seq, and until when an answer is waited for
 
 	// What is about the credential.
 	used      credential // what the connection was made with
@@ -85,6 +89,12 @@ func (fw *firmware) boot(now time.Time) {
 			fw.conclude(l)
 		}
 	}
+	fw.asking, fw.word, fw.because = nil, wire.Word{}, wire.Because{}
+	for _, q := range fw.book.Asked {
+		if q.Answer.Kind == wire.AnswerDrawn {
+			fw.answerAsk(now, wire.Answer{Ask: q.Answer.Ask, Kind: wire.AnswerDeferred, Why: wire.ByDevice})
+		}
+	}
 }
 
 // renew begins a connection with a certificate that has ended: it is for a new one only.
@@ -98,6 +108,7 @@ func (fw *firmware) renew(now time.Time, send func(frame)) {
 func (fw *firmware) born(now time.Time, send func(frame)) {
 	fw.lost()
 	fw.out, fw.send, fw.seq, fw.twinned = send, send, 0, false
+	fw.whys = make(map[uint64]time.Time)
 	fw.asked, fw.rebase = make(map[uint64]wire.Proposal), nil
 	fw.births++
 	can := fw.cfg.Can
@@ -123,7 +134,7 @@ func (fw *firmware) born(now time.Time, send func(frame)) {
 
 // lost ends a connection. What is on the screen stays until its lease is over.
 func (fw *firmware) lost() {
-	fw.send, fw.beaconed, fw.waiting = nil, false, false
+	fw.send, fw.beaconed, fw.waiting, fw.whys = nil, false, false, nil
 	fw.out, fw.wanted, fw.askAt, fw.keyAsked, fw.parted, fw.window = nil, false, time.Time{}, false, false, wire.Window{}
 }
 
@@ -217,6 +228,21 @@ func (fw *firmware) receive(now time.Time, leaf wire.Leaf, payload []byte) {
 		if w, err = wire.DecodeWindow(payload); err == nil {
 			fw.joining(now, w)
 		}
+	case wire.DnAsk:
+		var a wire.Ask
+		if a, err = wire.DecodeAsk(payload); err == nil {
+			fw.ask(now, a)
+		}
+	case wire.DnWhy:
+		var b wire.Because
+		if b, err = wire.DecodeBecause(payload); err == nil {
+			fw.explain(b)
+		}
+	case wire.DnWord:
+		var w wire.Word
+		if w, err = wire.DecodeWord(payload); err == nil {
+			fw.heard(now, w)
+		}
 	case wire.DnCmd:
 		var c wire.Command
 		if c, err = wire.DecodeCommand(payload); err == nil {
@@ -251,7 +277,11 @@ func (fw *firmware) present(now time.Time, p wire.Present, size int) {
 		fw.decline(now, h, wire.Expired, 0, why)
 		return
 	}
-	if len(fw.held) > int(fw.cfg.Can.Holds) {
+	waiting := len(fw.held)
+	if fw.asking != nil {
+		waiting++
+	}
+	if waiting > int(fw.cfg.Can.Holds) {
 		fw.decline(now, h, wire.Declined, wire.Busy, "the screen is taken")
 		return
 	}
@@ -265,7 +295,7 @@ func (fw *firmware) present(now time.Time, p wire.Present, size int) {
 		return
 	}
 	fw.held = append(fw.held, h)
-	if fw.onScreen() != nil {
+	if fw.onScreen() != nil || fw.asking != nil {
 		fw.owe(now, h.Message, wire.Queued, 0)
 		fw.note(Event{Kind: Waiting, Message: h.Message, Text: h.Text, Sender: h.Sender})
 		return
@@ -294,7 +324,43 @@ func (fw *firmware) refuse(h *held, size int) (wire.Reason, string) {
 	if uint(len(h.Responses)) > can.MaxButtons {
 		return wire.UnsupportedForm, fmt.Sprintf("%d buttons are more than the device has", len(h.Responses))
 	}
-	return 0, ""
+	switch uses := h.Uses(h.form); {
+	case h.form == device.Voice && uses&wire.ContentSound == 0:
+		return wire.UnsupportedForm, "it may make no sound"
+	case h.form == device.Voice || uses&wire.ContentWords != 0 || uses&wire.ContentPicture != 0 && h.Picture != nil && can.Width > 0:
+		return 0, ""
+	}
+	return wire.UnsupportedForm, "there is nothing in it that may be shown here"
+}
+
+// sound is what h makes people hear, if that is allowed and the device can; "" for nothing.
+func (fw *firmware) sound(h *held) string {
+	switch {
+	case h.Uses(h.form)&wire.ContentSound == 0 || fw.cfg.Can.Sound == 0 || fw.machine.is(device.VolumeMuted, true):
+		return ""
+	case h.form == device.Voice:
+		return "voice"
+	}
+	return "tone"
+}
+
+// words are those of h that may be used: its text, or what its picture shows.
+func (h *held) words() string {
+	if h.Uses(h.form)&wire.ContentWords == 0 {
+		return "[" + h.alt() + "]"
+	}
+	return h.Text
+}
+
+// alt is what h's picture shows, "" if it has none that may be used. Pictures are not fetched here.
+func (h *held) alt() string {
+	if h.Picture == nil || h.Uses(h.form)&wire.ContentPicture == 0 {
+		return ""
+	}
+	if h.Picture.Alt == "" {
+		return "a picture"
+	}
+	return h.Picture.Alt
 }
 
 // unfit says why h may not be on the screen at this moment; 0 if it may.
@@ -341,7 +407,7 @@ func (fw *firmware) show(now time.Time, h *held) {
 	h.shown = now
 	l := line{Message: h.Message, Kind: wire.Presented, At: now}
 	fw.conclude(l)
-	fw.note(Event{Kind: Shown, Message: h.Message, Form: h.form, Text: h.Text, Title: h.Title, Sender: h.Sender})
+	fw.note(Event{Kind: Shown, Message: h.Message, Form: h.form, Text: h.words(), Title: h.Title, Sender: h.Sender, Sound: fw.sound(h)})
 }
 
 // conclude writes l into the ledger and owes the gateway a receipt for it.
@@ -383,6 +449,9 @@ func (fw *firmware) remove(now time.Time, h *held, l line, why string) {
 // cancel takes a message off. It is always answered, because the gateway waits for it.
 func (fw *firmware) cancel(now time.Time, c wire.Cancel) {
 	fw.book.raise(c.Fence)
+	if a := fw.asking; a != nil && a.ID == c.Message {
+		fw.endAsk(now, wire.Answer{Kind: wire.AnswerDeferred, Why: wire.ByDevice}, "it was called back")
+	}
 	if h := fw.find(c.Message); h != nil {
 		fw.remove(now, h, line{Kind: wire.Cancelled}, "it was taken back")
 		return
@@ -417,6 +486,7 @@ func (fw *firmware) twin(now time.Time, t wire.Twin) {
 	fw.twinned = true
 	fw.book.Twin, fw.book.dirty = t, true
 	fw.note(Event{Kind: Told, Why: fmt.Sprintf("version %d", t.Version)})
+	fw.unknow(now)
 	if p := fw.rebase; p != nil && t.Version > p.Base {
 		fw.rebase = nil
 		fw.again(now, *p)
@@ -455,7 +525,8 @@ func (fw *firmware) complaint(now time.Time, e wire.Err) {
 // only takes permissions away. One that would give is dropped: somebody else has chosen in the
 // meantime, and the person has to look at that first.
 func (fw *firmware) again(now time.Time, p wire.Proposal) {
-	restricts := p.Quiet == nil && p.Mutes == nil
+	restricts := p.Quiet == nil && p.Mutes == nil && p.Caps == nil && p.Moments == nil && p.Languages == nil && p.Forget == nil &&
+		(p.Frozen == nil || *p.Frozen)
 	for _, c := range p.Brands {
 		restricts = restricts && (c.Choice == "refused" || c.Choice == "withdrawn")
 	}
@@ -496,8 +567,13 @@ func (fw *firmware) act(now time.Time, l line, why string) error {
 
 // do carries out an action of a person, or of the world.
 func (fw *firmware) do(now time.Time, name string) error {
+	return fw.change(now, name, func() error { return fw.machine.do(name, now) })
+}
+
+// change lets do change the machine, and tells what is called so if anything has.
+func (fw *firmware) change(now time.Time, name string, do func() error) error {
 	before := maps.Clone(fw.machine.vals)
-	if err := fw.machine.do(name, now); err != nil {
+	if err := do(); err != nil {
 		return err
 	}
 	if maps.Equal(before, fw.machine.vals) {
@@ -535,6 +611,7 @@ func (fw *firmware) settle(now time.Time) {
 		}
 		fw.remove(now, h, line{Kind: kind}, why)
 	}
+	fw.settleAsk(now)
 	for h := fw.nextUp(); h != nil; h = fw.nextUp() {
 		if reason, why := fw.unfit(h); reason != 0 {
 			fw.remove(now, h, line{Kind: wire.Declined, Reason: reason}, why)
@@ -554,6 +631,7 @@ func (fw *firmware) settle(now time.Time) {
 	if !fw.askAt.IsZero() && !now.Before(fw.askAt) {
 		fw.askKey(now)
 	}
+	fw.giveUp(now)
 	if err := fw.book.save(); err != nil {
 		fw.note(Event{Kind: Trouble, Why: err.Error()})
 	}
@@ -563,7 +641,7 @@ func (fw *firmware) settle(now time.Time) {
 // nextUp is the message that may come onto the free screen, nil if there is none. Nothing comes
 // onto it without a beacon of this connection, nor what was decided before the fence.
 func (fw *firmware) nextUp() *held {
-	if !fw.beaconed || fw.onScreen() != nil {
+	if !fw.beaconed || fw.onScreen() != nil || fw.asking != nil {
 		return nil
 	}
 	for _, h := range fw.held {
@@ -585,6 +663,18 @@ func (fw *firmware) pump(now time.Time) {
 		e := *r.Event
 		e.Seq, e.Age = fw.seq, uint64(max(now.Sub(r.At), 0).Milliseconds())
 		fw.publish(wire.UpEvt, 1, e, fw.acked)
+		return
+	}
+	if r.Answer != nil {
+		a := *r.Answer
+		a.Seq, a.Age = fw.seq, uint64(max(now.Sub(r.At), 0).Milliseconds())
+		fw.publish(wire.UpAns, 1, a, fw.acked)
+		return
+	}
+	if r.Signal != nil {
+		s := *r.Signal
+		s.Seq = fw.seq
+		fw.publish(wire.UpSig, 1, s, fw.acked)
 		return
 	}
 	p := *r.Proposal
@@ -614,6 +704,12 @@ func (fw *firmware) due() time.Time {
 	for _, h := range fw.held {
 		end, _ := fw.end(h)
 		sooner(end)
+	}
+	if fw.asking != nil {
+		sooner(fw.asking.end())
+	}
+	for _, until := range fw.whys {
+		sooner(until)
 	}
 	if fw.send != nil {
 		sooner(fw.beat)

@@ -32,8 +32,9 @@ type Home struct {
 
 // Person is somebody who lives there.
 type Person struct {
-	Name string     `yaml:"name"`
-	Age  device.Age `yaml:"age"` // left out: adult
+	Name      string     `yaml:"name"`
+	Age       device.Age `yaml:"age"`       // left out: adult
+	Guardians []string   `yaml:"guardians"` // of a child or teen: adults of the home who may say yes for them
 }
 
 // Thing is one device of the home. Name is unique in the home; Room and Owner are "" or listed.
@@ -56,7 +57,24 @@ type Step struct {
 	Press   *uint         `yaml:"press"`
 	Dismiss bool          `yaml:"dismiss"`
 	Choose  *Choice       `yaml:"choose"`
-	Wish    string        `yaml:"wish"` // with press or dismiss
+	Wish    string        `yaml:"wish"`   // with press or dismiss
+	Answer  string        `yaml:"answer"` // to a question: one of Replies
+	Why     string        `yaml:"why"`    // message: the one on the screen; held: what was held back today
+	By      string        `yaml:"by"`     // who does it, with all but do, press, dismiss and who is there; left out: not known
+
+	Comes  string `yaml:"comes"`  // somebody whom the device knows, as in Device.Comes
+	Leaves string `yaml:"leaves"` //
+	People *int   `yaml:"people"` // how many are there
+
+	Snooze    time.Duration `yaml:"snooze"`
+	Mute      *Muting       `yaml:"mute"`
+	Quiet     []Quieting    `yaml:"quiet"`     // the whole list
+	Caps      []Capping     `yaml:"caps"`      // the whole list
+	Moments   []string      `yaml:"moments"`   // the whole list: film, call, sleep
+	Languages []string      `yaml:"languages"` // the whole list
+	Freeze    *bool         `yaml:"freeze"`
+	Forget    []uint        `yaml:"forget"` // places in what was learnt
+	Signal    *Signalling   `yaml:"signal"`
 }
 
 // Choice is a choice made on a device.
@@ -210,6 +228,9 @@ func (c *checker) home(f homeFile) Home {
 		}
 		c.unique(people, p.Name, "person", fmt.Sprintf("$.people[%d]", i), "name")
 	}
+	for i, p := range h.People {
+		c.guardians(fmt.Sprintf("$.people[%d]", i), p, h.People)
+	}
 	rooms := make(map[string]bool)
 	for i, r := range f.Rooms {
 		c.unique(rooms, r, "room", fmt.Sprintf("$.rooms[%d]", i), "")
@@ -233,9 +254,50 @@ func (c *checker) home(f homeFile) Home {
 		h.Devices = append(h.Devices, t)
 	}
 	for i, s := range f.Script {
-		c.step(fmt.Sprintf("$.script[%d]", i), s, classes)
+		c.step(fmt.Sprintf("$.script[%d]", i), s, classes, listed(h.People, f.Rooms))
 	}
 	return h
+}
+
+// guardians checks who may say yes for p.
+func (c *checker) guardians(at string, p Person, all []Person) {
+	if len(p.Guardians) > 0 && p.Age == device.Adult {
+		c.fault(at+".guardians", "%s: an adult has no guardians: say age: child or teen, or leave them out", p.Name)
+	}
+	for i, name := range p.Guardians {
+		where := fmt.Sprintf("%s.guardians[%d]", at, i)
+		g := slices.IndexFunc(all, func(q Person) bool { return q.Name == name })
+		switch {
+		case g < 0:
+			var names []string
+			for _, q := range all {
+				names = append(names, q.Name)
+			}
+			c.fault(where, "%s: guardian %q is not among the home's people: %s", p.Name, name, oneOf(name, names, "people"))
+		case all[g].Age != device.Adult:
+			c.fault(where, "%s: guardian %s is no adult", p.Name, name)
+		case slices.Contains(p.Guardians[:i], name):
+			c.fault(where, "%s: guardian %s is there twice", p.Name, name)
+		}
+	}
+}
+
+// listed finds people and rooms in a home file.
+func listed(people []Person, rooms []string) names {
+	var who []string
+	for _, p := range people {
+		who = append(who, p.Name)
+	}
+	find := func(what string, list []string) func(string) (uint32, error) {
+		return func(name string) (uint32, error) {
+			i := slices.Index(list, name)
+			if i < 0 && name != "" {
+				return 0, fmt.Errorf("%q is not among the home's %s: %s", name, what, oneOf(name, list, what))
+			}
+			return uint32(i + 1), nil
+		}
+	}
+	return names{person: find("people", who), room: find("rooms", rooms)}
 }
 
 // unique notes a name that is missing or was there before.
@@ -298,6 +360,31 @@ func (c *checker) thing(at string, f thingFile) Thing {
 	return t
 }
 
+// name is the word for one bit.
+func (bs bits) name(bit uint) string {
+	for _, b := range bs {
+		if b.bit == bit {
+			return b.name
+		}
+	}
+	return "nothing"
+}
+
+// sum adds up the bits of words.
+func (bs bits) sum(words []string) (sum uint, err error) {
+next:
+	for _, w := range words {
+		for _, b := range bs {
+			if b.name == w {
+				sum |= b.bit
+				continue next
+			}
+		}
+		return 0, fmt.Errorf("%q is unknown: use one of %s", w, bs.names())
+	}
+	return sum, nil
+}
+
 func (c *checker) bits(at, name, what string, words []string, known bits) uint {
 	var sum uint
 next:
@@ -313,7 +400,7 @@ next:
 	return sum
 }
 
-func (c *checker) step(at string, s Step, classes map[string]device.Class) {
+func (c *checker) step(at string, s Step, classes map[string]device.Class, n names) {
 	class, ok := classes[s.Device]
 	if !ok {
 		c.fault(at+".device", "device %q of the script is not among the home's devices: %s", s.Device, oneOf(s.Device, keys(classes), "devices"))
@@ -321,15 +408,10 @@ func (c *checker) step(at string, s Step, classes map[string]device.Class) {
 	if s.After < 0 {
 		c.fault(at+".after", "after %s is before the start: use a positive time such as 5s", s.After)
 	}
-	acts := 0
-	for _, has := range []bool{s.Do != "", s.Press != nil, s.Dismiss, s.Choose != nil} {
-		if has {
-			acts++
-		}
+	if acts := s.acts(); len(acts) != 1 {
+		c.fault(at, "a step of the script does %d things: give it exactly one of %s", len(acts), strings.Join(stepActs, ", "))
 	}
-	if acts != 1 {
-		c.fault(at, "a step of the script does %d things: give it exactly one of do, press, dismiss, choose", acts)
-	}
+	c.words(at, s, n)
 	if ok && class != 0 && s.Do != "" && s.Do != FactoryReset && !slices.Contains(Actions(class), s.Do) {
 		c.fault(at+".do", "%s: a %s has no action %q: use one of %s, %s", s.Device, class, s.Do, strings.Join(Actions(class), ", "), FactoryReset)
 	}
@@ -351,6 +433,81 @@ func (c *checker) step(at string, s Step, classes map[string]device.Class) {
 		if !slices.Contains(choices, ch.Choice) {
 			c.fault(at+".choose.choice", "choice %q is unknown: use one of %s", ch.Choice, strings.Join(choices, ", "))
 		}
+	}
+}
+
+// stepActs are the things that a step may do.
+var stepActs = []string{"do", "press", "dismiss", "choose", "answer", "why", "comes", "leaves", "people",
+	"snooze", "mute", "quiet", "caps", "moments", "languages", "freeze", "forget", "signal"}
+
+// acts lists those that s does.
+func (s Step) acts() (acts []string) {
+	for i, has := range []bool{s.Do != "", s.Press != nil, s.Dismiss, s.Choose != nil, s.Answer != "", s.Why != "", s.Comes != "", s.Leaves != "", s.People != nil,
+		s.Snooze != 0, s.Mute != nil, s.Quiet != nil, s.Caps != nil, s.Moments != nil, s.Languages != nil, s.Freeze != nil, s.Forget != nil, s.Signal != nil} {
+		if has {
+			acts = append(acts, stepActs[i])
+		}
+	}
+	return acts
+}
+
+// words checks what a step says to the gateway, and about whom.
+func (c *checker) words(at string, s Step, n names) {
+	acts := s.acts()
+	if len(acts) != 1 {
+		return
+	}
+	at += "." + acts[0]
+	check := func(err error) {
+		if err != nil {
+			c.fault(at, "%s: %v", acts[0], err)
+		}
+	}
+	switch acts[0] {
+	case "answer":
+		if !slices.Contains(Replies(), s.Answer) {
+			c.fault(at, "answer %q is unknown: use one of %s", s.Answer, strings.Join(Replies(), ", "))
+		}
+	case "why":
+		if s.Why != whyMessage && s.Why != whyHeld {
+			c.fault(at, "why %q is unknown: use %s or %s", s.Why, whyMessage, whyHeld)
+		}
+	case "comes":
+		name, _, err := parseSeen(s.Comes)
+		check(err)
+		if err == nil {
+			_, err = n.person(name)
+			check(err)
+		}
+	case "leaves":
+		_, err := n.person(s.Leaves)
+		check(err)
+	case "people":
+		if *s.People < 0 || *s.People > maxPeople {
+			c.fault(at, "%d people: use 0 to %d", *s.People, maxPeople)
+		}
+	case "signal":
+		kind, err := ParseSignal(s.Signal.Kind)
+		if err == nil {
+			_, err = wire.Encode(wire.Signal{Kind: kind, Value: s.Signal.Value})
+		}
+		check(err)
+	case "do", "press", "dismiss", "choose": // checked by themselves
+	default:
+		if s.Mute != nil && s.Mute.Brand == thisBrand {
+			m := *s.Mute
+			m.Brand = ""
+			s.Mute = &m
+		}
+		_, _, _, err := s.setting(n, wire.Document{})
+		check(err)
+		return
+	}
+	if _, err := n.person(s.By); err != nil {
+		c.fault(at, "by: %v", err)
+	}
+	if s.By != "" && slices.Contains([]string{"do", "press", "dismiss", "comes", "leaves", "people", "signal"}, acts[0]) {
+		c.fault(at, "by goes with what somebody says, not with %s: leave it out", acts[0])
 	}
 }
 

@@ -297,6 +297,8 @@ func (fw *firmware) erase(now time.Time, why string) error {
 		return err
 	}
 	fw.book = b
+	fw.asking, fw.word, fw.because, fw.whys = nil, wire.Word{}, wire.Because{}, nil
+	fw.machine.forget()
 	fw.clock, fw.rebase, fw.asked, fw.wanted, fw.refusals, fw.overdue, fw.askNext = 0, nil, nil, false, 0, credential{}, time.Time{}
 	fw.note(Event{Kind: Erased, Why: why})
 	return nil

@@ -20,6 +20,7 @@ type machine struct {
 	next  time.Time                // when step is due, zero: nothing moves by itself
 	door  time.Time                // since when a fridge's door has been open
 	phase int                      // of a washer, dryer or dishwasher; -1: no programme
+	known []seen                   // who is there, by number, as far as it knows them
 }
 
 // action is one thing that a person, or the world, can do to a device.
@@ -122,8 +123,16 @@ func isOn(m *machine) bool { return m.is(device.PowerState, "on") }
 var common = []action{
 	{"do not disturb on", "somebody wants to be left alone", set(device.DND, true)},
 	{"do not disturb off", "", set(device.DND, false)},
-	{"somebody comes", "somebody is in the room", set(device.RoomOccupancy, true)},
-	{"everybody leaves", "nobody is in the room", set(device.RoomOccupancy, false)},
+	{"somebody comes", "somebody is in the room", func(m *machine, _ time.Time) error {
+		m.vals[device.RoomOccupancy] = true
+		if m.is(device.PresenceCount, 0.0) {
+			m.vals[device.PresenceCount] = 1.0
+		}
+		return nil
+	}},
+	{"everybody leaves", "nobody is in the room", func(m *machine, _ time.Time) error { return m.people(0) }},
+	{"somebody sleeps", "nobody is to be woken", set(device.Sleeping, true)},
+	{"nobody sleeps", "", set(device.Sleeping, false)},
 }
 
 // player is what a television, a speaker and a console do with their player's state.

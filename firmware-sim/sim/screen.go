@@ -22,17 +22,24 @@ type Screen struct {
 	For     time.Duration // how long it has been there
 	Left    time.Duration // how long it may stay if nothing more is heard
 	Queued  int           // messages that wait for the screen
+	Alt     string        // what its picture shows, "" if it has none
+	Sound   bool          // it makes itself heard
+
+	Question *Question // nil: nothing is asked. Then no message is there
 }
 
 func (fw *firmware) screen(now time.Time) Screen {
 	s := Screen{Queued: len(fw.held)}
 	h := fw.onScreen()
+	if a := fw.asking; a != nil {
+		s.Question = &Question{Ask: a.Ask, Spoken: fw.spoken(), More: a.layer > 1, Left: a.end().Sub(now)}
+	}
 	if h == nil {
 		return s
 	}
 	end, _ := fw.end(h)
 	return Screen{
-		Showing: true, Message: h.Message, Form: h.form, Sender: h.Sender, Title: h.Title, Text: h.Text,
+		Showing: true, Message: h.Message, Form: h.form, Sender: h.Sender, Title: h.Title, Text: h.words(), Alt: h.alt(), Sound: fw.sound(h) != "",
 		Buttons: h.Responses, For: now.Sub(h.shown), Left: end.Sub(now), Queued: len(fw.held) - 1,
 	}
 }
@@ -53,6 +60,10 @@ func (s State) Picture(width int) string {
 	case s.Code != "":
 		row("Code " + s.Code[:3] + " " + s.Code[3:])
 		row(clip("Type it on a device of the home", inner))
+	case sc.Question != nil:
+		for _, l := range sc.Question.look(s.Class, inner).rows {
+			row(l)
+		}
 	case !sc.Showing:
 		row("")
 	default:
@@ -66,6 +77,11 @@ func (s State) Picture(width int) string {
 		}
 		for _, l := range wrap(sc.Text, inner) {
 			row(l)
+		}
+		if sc.Alt != "" && sc.Text != "["+sc.Alt+"]" {
+			for _, l := range wrap("["+sc.Alt+"]", inner) {
+				row(l)
+			}
 		}
 		var buttons []string
 		for _, r := range sc.Buttons {
@@ -188,7 +204,7 @@ func Print(t wire.Twin) string {
 	}
 	for _, q := range t.Doc.Quiet {
 		days := ""
-		for i, d := range []string{"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"} {
+		for i, d := range dayNames {
 			if q.Days&(1<<i) != 0 {
 				days += " " + d
 			}
@@ -196,14 +212,81 @@ func Print(t wire.Twin) string {
 		if days == "" {
 			days = " every day"
 		}
-		fmt.Fprintf(&b, "  quiet %02d:%02d to %02d:%02d%s\n", q.Start/60, q.Start%60, q.End/60, q.End%60, days)
+		fmt.Fprintf(&b, "  quiet %02d:%02d to %02d:%02d%s%s%s\n", q.Start/60, q.Start%60, q.End/60, q.End%60, days, before(" ", q.Zone), whose(t, q.Owner))
 	}
 	for _, m := range t.Doc.Mutes {
 		until := "until lifted"
 		if m.Until > 0 {
 			until = "until " + device.Instant(m.Until).Time().Format(time.RFC3339)
 		}
-		fmt.Fprintf(&b, "  muted: %s%s %s\n", m.Brand, m.Category, until)
+		of := ""
+		for _, c := range contentBits {
+			if m.Content&c.bit != 0 {
+				of += before(", ", c.name)
+			}
+		}
+		fmt.Fprintf(&b, "  muted: %s%s%s%s %s%s\n", selected(m.Brand, m.Category, m.Purpose, m.Class), before(" on ", string(m.Device)),
+			before(" in the ", roomName(t, m.Room)), before(", only its ", strings.TrimPrefix(of, ", ")), until, whose(t, m.Owner))
+	}
+	for _, c := range t.Doc.Caps {
+		window := "a day"
+		switch {
+		case c.Hours > 0:
+			window = fmt.Sprintf("in %d h", c.Hours)
+		case c.Minutes > 0:
+			window = fmt.Sprintf("in %d min", c.Minutes)
+		}
+		of := selected(c.Brand, c.Category, c.Purpose, c.Class)
+		if c.Each {
+			of += ", each brand by itself"
+		}
+		fmt.Fprintf(&b, "  at most %d %s of %s%s%s%s\n", c.Max, window, of, before(" on ", string(c.Device)), before(" in the ", roomName(t, c.Room)), whose(t, c.Owner))
+	}
+	if len(t.Doc.Moments) > 0 {
+		fmt.Fprintf(&b, "  nothing during: %s\n", strings.Join(t.Doc.Moments, ", "))
+	}
+	if len(t.Doc.Languages) > 0 {
+		fmt.Fprintf(&b, "  languages: %s\n", strings.Join(t.Doc.Languages, ", "))
+	}
+	if t.Doc.Frozen {
+		b.WriteString("  everything is frozen\n")
+	}
+	for i, l := range t.Doc.Learnt {
+		fmt.Fprintf(&b, "  learnt %d: %s\n", i, l)
 	}
 	return b.String()
+}
+
+// before is text behind what goes before it, or nothing.
+func before(what, text string) string {
+	if text == "" {
+		return ""
+	}
+	return what + text
+}
+
+// whose says to whom of the home something belongs.
+func whose(t wire.Twin, person uint32) string {
+	if person == 0 {
+		return ""
+	}
+	for _, p := range t.Doc.People {
+		if p.Person == person {
+			return ", for " + p.Name
+		}
+	}
+	return fmt.Sprintf(", for person %d", person)
+}
+
+// roomName is what a room is called.
+func roomName(t wire.Twin, room uint32) string {
+	if room == 0 {
+		return ""
+	}
+	for _, r := range t.Doc.Rooms {
+		if r.Room == room {
+			return r.Name
+		}
+	}
+	return fmt.Sprintf("room %d", room)
 }

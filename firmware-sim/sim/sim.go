@@ -70,6 +70,15 @@ const (
 	Changed   Kind = "changed"   // a person, or the world, did Why
 	Chosen    Kind = "chosen"    // a person made a choice on the device: Why
 	Told      Kind = "told"      // a new document of the home's choices has come
+
+	Asked     Kind = "asked"     // a question is on the screen, or has been said
+	Unasked   Kind = "unasked"   // a question is not put: Why
+	Answered  Kind = "answered"  // a question has gone: Why
+	Said      Kind = "said"      // the device speaks: Text, which is not played here
+	Explained Kind = "explained" // the answer to a question why: Why, a line each
+	Stopping  Kind = "stopping"  // what was taken back here is not released any more: Why
+	Stopped   Kind = "stopped"   // and is on no screen any more: Why
+
 	Conflict  Kind = "conflict"  // a choice met another one: Why says what became of it
 	Complaint Kind = "complaint" // the gateway found a frame bad: Why
 	Trouble   Kind = "trouble"   // something is broken: Why
@@ -87,13 +96,14 @@ type Event struct {
 	At      time.Time
 	Device  string // its name
 	Kind    Kind
-	Message device.MessageID // of Shown, Waiting, Removed, Refused
+	Message device.MessageID // of Shown, Waiting, Removed, Refused, Asked, Unasked, Answered, Explained
 	Form    device.Form      // of Shown
 	Sender  string
 	Title   string
 	Text    string
 	Why     string
-	Unseen  bool // of Removed: it never was on the screen
+	Unseen  bool   // of Removed: it never was on the screen
+	Sound   string // of Shown: "tone" or "voice", which are not played here; "": it is silent
 }
 
 // State is what a device looks like at one moment.
@@ -109,6 +119,9 @@ type State struct {
 	Twin      wire.Twin      // what the home has chosen, as last told
 	Fence     uint64
 	Owed      int // receipts and proposals that are not acknowledged yet
+
+	Because wire.Because // the last answer to a question why
+	Word    wire.Word    // the last about what was taken back here; zero: none
 
 	Code   string      // six digits that a person has to type on a device of the home; "": none
 	Window wire.Window // who asks to join, on a device whose window is open
@@ -250,7 +263,7 @@ func (d *Device) SetQuiet(times ...wire.QuietTime) error {
 // Mute proposes one more mute beside those that the device knows of.
 func (d *Device) Mute(m wire.Mute) error {
 	mutes := append(slices.Clone(d.State().Twin.Doc.Mutes), m)
-	return d.propose(fmt.Sprintf("mute %s%s", m.Brand, m.Category), wire.Proposal{Mutes: &mutes})
+	return d.propose("mute "+selected(m.Brand, m.Category, m.Purpose, m.Class), wire.Proposal{Mutes: &mutes})
 }
 
 // Unmute proposes to lift every mute of a brand.
@@ -353,7 +366,7 @@ func (d *Device) State() State {
 
 func (d *Device) state() State {
 	return State{
-		ID: d.fw.who().ID, Code: d.fw.code, Window: d.fw.window,
+		ID: d.fw.who().ID, Code: d.fw.code, Window: d.fw.window, Because: d.fw.because, Word: d.fw.word,
 		Name: d.cfg.Name, Class: d.cfg.Class, Connected: d.fw.send != nil, Ready: d.fw.beaconed,
 		Births: d.fw.births, Screen: d.fw.screen(d.cfg.Now()), Values: d.fw.machine.snapshot(),
 		Twin: d.fw.book.Twin, Fence: d.fw.book.Fence, Owed: len(d.fw.book.Outbox),

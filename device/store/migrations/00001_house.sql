@@ -9,7 +9,11 @@ CREATE TABLE journal (
   at   INTEGER NOT NULL,               -- ms since the Unix epoch, UTC
   actor TEXT   NOT NULL DEFAULT '',    -- who caused it, from where; '': the gateway itself
   kind TEXT    NOT NULL,
-  body BLOB    NOT NULL,               -- JSON
+  body BLOB    NOT NULL,               -- JSON; a home's is sealed, and empty once it is erased
+  subject INTEGER NOT NULL DEFAULT 0,  -- person whose key it is sealed with; 0: the home's
+  key  INTEGER NOT NULL DEFAULT 0,     -- that key's number in the keys file; 0: none, in home 0 or erased
+  salt BLOB,                           -- 16 bytes; NULL in home 0, and once it is erased
+  leaf BLOB,                           -- 32 bytes, in the home's log; NULL in home 0
   UNIQUE (home, pos)
 ) STRICT;
 
@@ -121,18 +125,59 @@ CREATE TABLE message (
 CREATE UNIQUE INDEX message_key ON message (brand, key);
 CREATE INDEX message_force ON message (not_after) WHERE withdrawn = 0;
 
+-- What brands say that they want, once each; the notices themselves are in the gateway's book.
+CREATE TABLE notice (
+  hash     BLOB PRIMARY KEY,            -- SHA-256 of the notice
+  brand    TEXT NOT NULL,
+  version  INTEGER NOT NULL,            -- one more for each notice of the brand
+  purposes INTEGER NOT NULL,            -- bit n is the purpose with the number n
+  classes  INTEGER NOT NULL,            -- the same of classes of devices; 0: every class
+  pos      INTEGER NOT NULL,            -- in the gateway's book
+  UNIQUE (brand, version)
+) STRICT, WITHOUT ROWID;
+
 -- The last choice of each subject about each brand and purpose; the choices before it are in the journal.
 CREATE TABLE consent (
   home    INTEGER NOT NULL REFERENCES home (id),
   subject INTEGER NOT NULL,             -- person, 0: the home as a whole
   brand   TEXT NOT NULL,
   purpose INTEGER NOT NULL,
-  choice  INTEGER NOT NULL,
-  at      INTEGER NOT NULL,
+  choice  INTEGER NOT NULL,             -- 0: a yes that has expired, or counts for nothing
+  state   TEXT NOT NULL,                -- last word of the kind of the event that made it so
+  at      INTEGER NOT NULL,             -- of the choice
   pos     INTEGER NOT NULL,             -- of the entry
+  said_by INTEGER NOT NULL DEFAULT 0,   -- person, 0: the subject, or it is not known who
+  device  TEXT NOT NULL DEFAULT '',     -- on which it was said; '': none of the home's
+  method  TEXT NOT NULL DEFAULT '',
+  notice  BLOB NOT NULL DEFAULT x'',    -- what it was said to; empty: none
+  served  BLOB NOT NULL DEFAULT x'',    -- the ask that it answers; empty: none
+  until   INTEGER NOT NULL DEFAULT 0,   -- ms: the yes is over from then on; 0: no end
+  classes INTEGER NOT NULL DEFAULT 0,   -- bit n is the class of devices with the number n; 0: every class
   PRIMARY KEY (home, subject, brand, purpose)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX consent_given ON consent (brand, purpose, home) WHERE choice = 1;
+CREATE INDEX consent_until ON consent (until) WHERE choice = 1 AND until > 0;
+
+-- Every question that was put to somebody.
+CREATE TABLE consent_ask (
+  home    INTEGER NOT NULL REFERENCES home (id),
+  id      BLOB NOT NULL,                -- 16 bytes
+  subject INTEGER NOT NULL,             -- person, 0: the home as a whole
+  brand   TEXT NOT NULL,
+  purpose INTEGER NOT NULL,
+  notice  BLOB NOT NULL,
+  device  TEXT NOT NULL,                -- on which it is, or was last
+  asked   INTEGER NOT NULL,             -- ms
+  until   INTEGER NOT NULL,             -- ms: without an answer by then it is deferred
+  state   TEXT NOT NULL,                -- requested: open; else what became of it, as in consent
+  why     TEXT NOT NULL DEFAULT '',     -- of deferred and invalidated
+  drawn   INTEGER NOT NULL DEFAULT 0,   -- ms: first on that screen; 0: not that we know
+  broken  TEXT NOT NULL DEFAULT '',     -- what made no harder than yes there; '': nothing
+  served  BLOB NOT NULL DEFAULT x'',    -- SHA-256 of what was last told of the drawing
+  servings INTEGER NOT NULL DEFAULT 0,  -- how often that was
+  pos     INTEGER NOT NULL,             -- of the request
+  PRIMARY KEY (home, id)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE preference (
   home INTEGER NOT NULL REFERENCES home (id),
@@ -152,6 +197,7 @@ CREATE TABLE delivery (
   category  TEXT NOT NULL,
   who       TEXT NOT NULL DEFAULT '[]', -- JSON array: people in front of it when it was claimed
   others    INTEGER NOT NULL DEFAULT 1, -- 1: perhaps somebody else, too
+  epoch     INTEGER NOT NULL DEFAULT 0, -- version of the home's choices and preferences at the claim
   claimed   INTEGER NOT NULL,           -- ms: the reservation counts from here
   presented INTEGER NOT NULL DEFAULT 0, -- ms, 0: no receipt yet
   settled   INTEGER NOT NULL DEFAULT 0, -- ms, 0: open
@@ -162,3 +208,30 @@ CREATE TABLE delivery (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX delivery_open ON delivery (home) WHERE settled = 0;
 CREATE INDEX delivery_message ON delivery (message);
+
+-- Each no that somebody said, until nothing that it forbids is on any screen.
+CREATE TABLE withdrawal (
+  home    INTEGER NOT NULL REFERENCES home (id),
+  epoch   INTEGER NOT NULL,             -- position of the choice
+  subject INTEGER NOT NULL,
+  brand   TEXT NOT NULL,
+  purpose INTEGER NOT NULL,
+  device  TEXT NOT NULL,                -- on which it was said; '': none of the home's
+  at      INTEGER NOT NULL,             -- ms: stopping since then
+  stopped INTEGER NOT NULL DEFAULT 0,   -- ms, 0: not yet
+  PRIMARY KEY (home, epoch)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX withdrawal_open ON withdrawal (home) WHERE stopped = 0;
+
+-- What somebody here had agreed to and was not shown, with the last decision about it.
+CREATE TABLE held (
+  home     INTEGER NOT NULL REFERENCES home (id),
+  message  BLOB NOT NULL,
+  device   TEXT NOT NULL,               -- the screen that came nearest to showing it
+  brand    TEXT NOT NULL,
+  purpose  INTEGER NOT NULL,
+  at       INTEGER NOT NULL,            -- ms: when it was over
+  decision TEXT NOT NULL,               -- JSON
+  PRIMARY KEY (home, message)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX held_at ON held (home, at);

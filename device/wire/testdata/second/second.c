@@ -237,6 +237,75 @@ static void make(void) {
   put(join, u8(8), cbor_build_bool(false));
   save("join", join);
 
+  /* A question that was drawn: two controls and a later version's word about them. */
+  cbor_item_t *ans = cbor_new_indefinite_map(), *drawn = cbor_new_indefinite_array();
+  for (unsigned c = 1; c <= 2; c++) {
+    cbor_item_t *control = cbor_new_indefinite_map();
+    put(control, u8(0), cbor_build_uint32(c));
+    put(control, u8(1), u64(1));
+    put(control, u8(2), cbor_build_uint32(14400));
+    put(control, u8(3), cbor_build_uint16(400));
+    put(control, u8(8), text("of a later version"));
+    push(drawn, control);
+  }
+  put(ans, u64(0), u64(13));
+  put(ans, u64(1), id(true));
+  put(ans, u64(2), u64(1));
+  put(ans, u64(5), drawn);
+  put(ans, u64(6), bytes(0x40, 32, 5));
+  put(ans, u64(7), u64(1));
+  save("ans", ans);
+
+  /* Put off, backwards. */
+  ans = cbor_new_definite_map(7);
+  put(ans, u8(9), u64(40));
+  put(ans, u8(8), cbor_build_uint32(2500));
+  put(ans, u8(4), cbor_build_uint32(2));
+  put(ans, u8(3), cbor_build_uint16(4));
+  put(ans, u8(2), cbor_build_uint32(4));
+  put(ans, u8(1), id(false));
+  put(ans, u8(0), u64(14));
+  save("ans-backwards", ans);
+
+  /* A slip: yes as a boolean. */
+  ans = cbor_new_definite_map(3);
+  put(ans, u8(0), u8(15));
+  put(ans, u8(1), id(false));
+  put(ans, u8(2), cbor_build_bool(true));
+  save("ans-bool", ans);
+
+  cbor_item_t *why = cbor_new_indefinite_map();
+  put(why, u8(3), u64(2));
+  put(why, u8(2), pieces("de", "-AT"));
+  put(why, u8(1), id(true));
+  put(why, u8(0), u64(16));
+  save("why", why);
+
+  cbor_item_t *sig = cbor_new_indefinite_map();
+  put(sig, u8(0), u64(17));
+  put(sig, u8(1), u64(1));
+  put(sig, u8(2), pieces("CPXxRfAPXxRfAAfKABENB-", "CgAAAAAAAAAAYgAAAAAAAA"));
+  save("sig", sig);
+
+  /* The new parts of a proposal. */
+  twin = cbor_new_indefinite_map();
+  cbor_item_t *caps2 = cbor_new_indefinite_array(), *cap = cbor_new_indefinite_map();
+  put(cap, u8(10), u64(1));
+  put(cap, u8(3), cbor_build_uint16(24));
+  put(cap, u8(2), cbor_build_uint32(2));
+  put(cap, u8(1), cbor_build_bool(true));
+  push(caps2, cap);
+  put(twin, u8(0), u64(18));
+  put(twin, u8(1), u64(13));
+  put(twin, u8(6), caps2);
+  put(twin, u8(7), list(cbor_new_indefinite_array(), (const char *[]){"film", "sleep", 0}));
+  put(twin, u8(8), cbor_new_indefinite_array());
+  put(twin, u8(9), cbor_build_bool(false));
+  cbor_item_t *forget = cbor_new_definite_array(1);
+  push(forget, u64(3));
+  put(twin, u8(10), forget);
+  save("twin-more", twin);
+
   /* What a gateway with this library would answer. */
   cbor_item_t *admitted = cbor_new_indefinite_map(), *cas = cbor_new_indefinite_array();
   push(cas, bytes(2, 452, 200)); push(cas, bytes(3, 452, 0));

@@ -1,0 +1,91 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"porchlight/broker/delivery"
+	"porchlight/device"
+	"porchlight/device/registry"
+	"porchlight/policy"
+	"porchlight/policy/consent"
+)
+
+// What the verbs about choices take and answer, beside the Desk's own types.
+type (
+	// Choice is a choice that somebody in a home made.
+	Choice struct {
+		Home    string         `json:"home"`
+		Person  string         `json:"person,omitempty"` // "": the home as a whole
+		Brand   device.BrandID `json:"brand"`
+		Purpose policy.Purpose `json:"purpose"`
+		Choice  policy.Choice  `json:"choice"`
+	}
+	// Giving is a yes that somebody in a home said.
+	Giving struct {
+		Home string `json:"home"`
+		delivery.Yes
+	}
+	// WithdrawalState is a no with its word, and whose it is.
+	WithdrawalState struct {
+		delivery.Withdrawal
+		State  string `json:"state"`            // stopping, stopped
+		Person string `json:"person,omitempty"` // by name; "": the home as a whole
+	}
+	// Forgetting is what was learnt and is not to be used any more.
+	Forgetting struct {
+		Home  string         `json:"home"`
+		Brand device.BrandID `json:"brand,omitempty"` // "": all brands
+	}
+)
+
+func (o *Operators) consentVerbs(mux *http.ServeMux) {
+	verb(o, mux, "consent/choose", func(ctx context.Context, d *delivery.Desk, in Choice) (None, error) {
+		return None{}, d.Choose(ctx, in.Home, in.Person, in.Brand, in.Purpose, in.Choice)
+	})
+	verb(o, mux, "consent/give", func(ctx context.Context, d *delivery.Desk, in Giving) (None, error) {
+		return None{}, d.Give(ctx, in.Home, in.Yes)
+	})
+	verb(o, mux, "consent/withdrawal", func(ctx context.Context, d *delivery.Desk, in Choice) (WithdrawalState, error) {
+		w, err := d.Withdrawal(ctx, in.Home, in.Person, in.Brand, in.Purpose)
+		return WithdrawalState{w, w.State(), in.Person}, err
+	})
+	verb(o, mux, "consent/withdrawals", func(ctx context.Context, d *delivery.Desk, in Named) ([]WithdrawalState, error) {
+		people, err := d.People(ctx, in.Name)
+		if err != nil {
+			return nil, err
+		}
+		all, err := d.Withdrawals(ctx, in.Name)
+		var states []WithdrawalState
+		for _, w := range all {
+			states = append(states, WithdrawalState{w, w.State(), nameOf(people, w.Subject)})
+		}
+		return states, err
+	})
+	verb(o, mux, "consent/list", func(ctx context.Context, d *delivery.Desk, in InHome) ([]delivery.ConsentEvent, error) {
+		return d.InForce(ctx, in.Home)
+	})
+	verb(o, mux, "consent/history", func(ctx context.Context, d *delivery.Desk, in InHome) ([]delivery.ConsentEvent, error) {
+		return d.History(ctx, in.Home)
+	})
+	verb(o, mux, "notice/add", func(ctx context.Context, d *delivery.Desk, in consent.Notice) (delivery.NoticeState, error) {
+		n, err := d.IssueNotice(ctx, in)
+		return delivery.NoticeState{Notice: n, Hash: n.Hash(), Issued: n.Issued, Newest: true}, err
+	})
+	verb(o, mux, "notice/list", func(ctx context.Context, d *delivery.Desk, in BrandRef) ([]delivery.NoticeState, error) {
+		return d.Notices(ctx, in.ID)
+	})
+	verb(o, mux, "forget", func(ctx context.Context, d *delivery.Desk, in Forgetting) (None, error) {
+		return None{}, d.Forget(ctx, in.Home, in.Brand)
+	})
+}
+
+// nameOf is somebody's name; "" for the home as a whole.
+func nameOf(people []registry.Person, id device.PersonID) string {
+	for _, p := range people {
+		if p.ID == id {
+			return p.Name
+		}
+	}
+	return ""
+}

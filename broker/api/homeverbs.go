@@ -1,0 +1,125 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"porchlight/broker/delivery"
+	"porchlight/device"
+	"porchlight/device/registry"
+	"porchlight/policy"
+)
+
+// What the verbs about homes, people and devices take and answer, beside the Desk's own types.
+type (
+	// HomeAdded is a new home with its devices and their tokens.
+	HomeAdded struct {
+		Home    registry.Home       `json:"home"`
+		Devices []delivery.Enrolled `json:"devices"`
+	}
+	// HomeSet replaces preferences of a home, with people and things by their numbers. What is nil
+	// stays as it is.
+	HomeSet struct {
+		Name  string             `json:"name"`
+		Quiet *[]policy.Quiet    `json:"quiet,omitempty"`
+		Mutes *[]policy.MuteRule `json:"mutes,omitempty"`
+		Caps  *[]policy.Cap      `json:"caps,omitempty"` // a list of none: no cap at all
+	}
+	// PreferencesSet replaces preferences of a home, by names. What is nil stays as it is.
+	PreferencesSet struct {
+		Home string `json:"home"`
+		delivery.Preferences
+	}
+	// Snooze silences a home, or what is shown where somebody is.
+	Snooze struct {
+		Home   string `json:"home"`
+		Person string `json:"person,omitempty"` // by name; "": everybody
+		Until  string `json:"until,omitempty"`  // as delivery.ParseUntil reads it; "": not any more
+	}
+	// Snoozed says until when.
+	Snoozed struct {
+		Until device.Instant `json:"until"` // 0: not any more
+	}
+	// PersonAdd adds somebody to a home.
+	PersonAdd struct {
+		Home   string              `json:"home"`
+		Person delivery.PersonSpec `json:"person"`
+	}
+	// PersonSet changes what is known of somebody.
+	PersonSet struct {
+		Home   string                `json:"home"`
+		Person string                `json:"person"` // by the name that they have
+		Change delivery.PersonChange `json:"change"`
+	}
+	// DeviceAdd adds a device to a home.
+	DeviceAdd struct {
+		Home   string              `json:"home"`
+		Device delivery.DeviceSpec `json:"device"`
+	}
+	// DeviceSet changes what is known of a device.
+	DeviceSet struct {
+		ID     device.ID             `json:"id"`
+		Change delivery.DeviceChange `json:"change"`
+	}
+)
+
+func (o *Operators) homeVerbs(mux *http.ServeMux) {
+	verb(o, mux, "home/add", func(ctx context.Context, d *delivery.Desk, in delivery.HomeSpec) (HomeAdded, error) {
+		h, devices, err := d.AddHome(ctx, in)
+		return HomeAdded{h, devices}, err
+	})
+	verb(o, mux, "home/list", func(ctx context.Context, d *delivery.Desk, _ None) ([]registry.Home, error) { return d.Homes(ctx) })
+	verb(o, mux, "home/remove", func(ctx context.Context, d *delivery.Desk, in Named) (None, error) {
+		return None{}, d.RemoveHome(ctx, in.Name)
+	})
+	verb(o, mux, "home/show", func(ctx context.Context, d *delivery.Desk, in Named) (delivery.HomeState, error) {
+		return d.Home(ctx, in.Name)
+	})
+	verb(o, mux, "home/set", setHome)
+	verb(o, mux, "preferences/set", func(ctx context.Context, d *delivery.Desk, in PreferencesSet) (None, error) {
+		return None{}, d.SetPreferences(ctx, in.Home, in.Preferences)
+	})
+	verb(o, mux, "preferences/show", func(ctx context.Context, d *delivery.Desk, in Named) (delivery.Preferences, error) {
+		return d.Preferences(ctx, in.Name)
+	})
+	verb(o, mux, "home/snooze", func(ctx context.Context, d *delivery.Desk, in Snooze) (Snoozed, error) {
+		until, err := d.Snooze(ctx, in.Home, in.Person, in.Until)
+		return Snoozed{until}, err
+	})
+	verb(o, mux, "person/add", func(ctx context.Context, d *delivery.Desk, in PersonAdd) (registry.Person, error) {
+		return d.AddPerson(ctx, in.Home, in.Person)
+	})
+	verb(o, mux, "person/set", func(ctx context.Context, d *delivery.Desk, in PersonSet) (registry.Person, error) {
+		return d.ChangePerson(ctx, in.Home, in.Person, in.Change)
+	})
+	verb(o, mux, "person/list", func(ctx context.Context, d *delivery.Desk, in InHome) ([]registry.Person, error) {
+		return d.People(ctx, in.Home)
+	})
+	verb(o, mux, "person/remove", func(ctx context.Context, d *delivery.Desk, in InHome) (None, error) {
+		return None{}, d.RemovePerson(ctx, in.Home, in.Name)
+	})
+	verb(o, mux, "device/add", func(ctx context.Context, d *delivery.Desk, in DeviceAdd) (delivery.Enrolled, error) {
+		return d.AddDevice(ctx, in.Home, in.Device)
+	})
+	verb(o, mux, "device/set", func(ctx context.Context, d *delivery.Desk, in DeviceSet) (device.Device, error) {
+		return d.ChangeDevice(ctx, in.ID, in.Change)
+	})
+	verb(o, mux, "device/list", func(ctx context.Context, d *delivery.Desk, in InHome) ([]delivery.DeviceState, error) {
+		return d.Devices(ctx, in.Home)
+	})
+}
+
+func setHome(ctx context.Context, d *delivery.Desk, in HomeSet) (None, error) {
+	var err error
+	if in.Quiet != nil {
+		err = errors.Join(err, d.SetQuiet(ctx, in.Name, *in.Quiet))
+	}
+	if in.Mutes != nil {
+		err = errors.Join(err, d.SetMutes(ctx, in.Name, *in.Mutes))
+	}
+	if in.Caps != nil {
+		err = errors.Join(err, d.SetCaps(ctx, in.Name, *in.Caps))
+	}
+	return None{}, err
+}

@@ -1,0 +1,65 @@
+package policy
+
+import "porchlight/device"
+
+// Causes is everything that stands against showing q's message, in the order of the rules: nothing
+// if d shows it. A decision of another moment is explained by what of its reasons still holds.
+func Causes(q Request, d Decision) []Cause {
+	if d.Verdict == Show {
+		return nil
+	}
+	var all []Cause
+	if parts(q) == 0 {
+		q.there, q.notes = Present(q.Home, q.Screen, q.Now), &all
+		for _, r := range d.Reasons.Rules() {
+			if book[r] != nil {
+				book[r](q)
+			}
+		}
+	}
+	if len(all) == 0 {
+		all = []Cause{{Code: NothingYet}}
+	}
+	return all
+}
+
+// Grounds is what speaks for showing q's message: whose yes it rests on, and what of its own
+// condition has happened; nothing if d does not show it.
+func Grounds(q Request, d Decision) []Cause {
+	if d.Verdict != Show || parts(q) != 0 {
+		return nil
+	}
+	q.there = Present(q.Home, q.Screen, q.Now)
+	var all []Cause
+	yes := func(who device.PersonID) {
+		if s := q.stance(who); s.choice == Given {
+			all = append(all, s.cause())
+		}
+	}
+	if q.Screen.Owner != device.Household {
+		yes(q.Screen.Owner)
+	} else {
+		yes(device.Household)
+		for i := range q.Home.People {
+			if i < 64 && q.there.Known&(1<<i) != 0 {
+				yes(q.Home.People[i].ID)
+			}
+		}
+	}
+	for i := range q.Message.When {
+		if p := &q.Message.When[i]; p.judge(&q).verdict == Show {
+			all = append(all, p.cause(p.judge(&q)))
+		}
+	}
+	return all
+}
+
+// WhatIf is what would have to be otherwise for q's message to be shown: sets of rules, each of
+// which would do. As every rule can say no by itself, that is one rule where one alone fails, and
+// all that fail where there are several. Nil if it is shown, or cannot be judged.
+func WhatIf(q Request) [][]Rule {
+	if d := Decide(q); d.Verdict != Show && parts(q) == 0 {
+		return [][]Rule{d.Reasons.Rules()}
+	}
+	return nil
+}

@@ -1,0 +1,57 @@
+package policy
+
+import "porchlight/device"
+
+var (
+	playing = is(device.PlayerState, "playing")
+	whole   = is(device.Fullscreen, true)
+	calling = is(device.CallActive, true)
+	asleep  = is(device.Sleeping, true)
+)
+
+// moments holds while something goes on that the home does not want to be disturbed in. It ends
+// when the device says so, or has not said it for so long that it cannot be relied on.
+func (q *Request) moments() finding {
+	f := pass
+	for _, m := range q.Home.Moments {
+		f = f.and(q.moment(m, q.Screen))
+		for _, s := range q.Home.Screens {
+			if s != nil && s != q.Screen && s.ID != q.Screen.ID {
+				f = f.and(q.moment(m, s))
+			}
+		}
+	}
+	return f
+}
+
+// moment asks one device about one moment.
+func (q *Request) moment(m Moment, s *Screen) finding {
+	if s.Context == nil {
+		return pass
+	}
+	here := s.ID == q.Screen.ID || s.Room != 0 && s.Room == q.Screen.Room
+	on := wait
+	switch m {
+	case Film:
+		if here && (s.Class == device.TV || s.Class == device.Console || s.Class == device.Display) {
+			on = playing.free(s, q.Now).and(whole.free(s, q.Now))
+		}
+	case Call:
+		if here {
+			on = calling.free(s, q.Now)
+		}
+	case Sleep:
+		i := q.Home.place(s.Owner)
+		if here || s.Class == device.Companion && s.Room == 0 || i >= 0 && (q.there.Known|q.there.Past)&(1<<i) != 0 {
+			on = asleep.free(s, q.Now)
+		}
+	}
+	switch {
+	case on.verdict == Show:
+		return q.not(holdTo(sooner(on.until, q.there.soon)), Cause{Rule: QuietTime, Code: MomentNow, Moment: m, Device: s.ID, Until: on.until})
+	case on.until != 0: // from a reading of the future
+		return showTo(on.until)
+	default:
+		return pass
+	}
+}
