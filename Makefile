@@ -2,7 +2,7 @@
 
 GO ?= go
 
-.PHONY: build check test setup demo bench fuzz clean
+.PHONY: build check check-long test setup demo bench fuzz clean
 
 build: ## build/porchlight
 	$(GO) build -o build/porchlight ./cmd/porchlight
@@ -12,6 +12,10 @@ check: ## format, vet, staticcheck, all tests with the race detector
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	$(GO) test -race -timeout 30m ./...
+
+check-long: ## the promises on a million decisions, and a hundred thousand withdrawals under fire; half an hour
+	PORCHLIGHT_LONG=1 $(GO) test -timeout 60m -run 'Promise|Reference|Agrees' ./policy ./policy/consent
+	PORCHLIGHT_LONG=1 $(GO) test -race -timeout 90m -run 'TestPromises|TestNoReleaseAfterStopping' ./broker/delivery
 
 test: setup check build ## everything that decides what lands
 	$(GO) test -run '^$$' -fuzz FuzzLetThrough -fuzztime 60s ./broker
@@ -43,6 +47,7 @@ fuzz: ## each fuzzer for half a minute
 	$(GO) test -run '^$$' -fuzz FuzzParseRequest -fuzztime 30s ./device/authority
 	$(GO) test -run '^$$' -fuzz FuzzParseSigned -fuzztime 30s ./broker/delivery
 	$(GO) test -run '^$$' -fuzz FuzzLetThrough -fuzztime 30s ./broker
+	$(GO) test -run '^$$' -fuzz FuzzDenied -fuzztime 30s ./policy/consent/signals
 	$(GO) test -run '^$$' -fuzz FuzzDiscoveryHears -fuzztime 30s ./broker
 
 clean:

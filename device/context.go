@@ -72,7 +72,7 @@ var infos = [attributes]AttributeInfo{
 	PowerState:       {Name: "power.state", Kind: Enum, Values: []string{"on", "standby", "off"}},
 	RoomOccupancy:    {Name: "room.occupancy", Kind: Bool},
 	PresenceCount:    {Name: "presence.count", Kind: Number, Unit: "people"},
-	PresenceWho:      {Name: "presence.who", Kind: Text}, // numbers of people, each with what it is sure of: "1 2@0.7"; see ParseWho
+	PresenceWho:      {Name: "presence.who", Kind: Text}, // numbers of people, each with what it is sure of: "1 2@0.7"
 	Sleeping:         {Name: "sleeping", Kind: Bool},
 	DND:              {Name: "dnd", Kind: Bool},
 	BatteryLevel:     {Name: "battery.level", Kind: Number, Unit: "%"},

@@ -12,11 +12,13 @@ import (
 	"sync/atomic"
 	"testing"
 
+	mqtt "github.com/eclipse/paho.mqtt.golang"
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"porchlight/device"
+	"porchlight/device/wire"
 	"porchlight/firmware-sim/sim"
 )
 
@@ -136,11 +138,77 @@ func TestKeyboard(t *testing.T) {
 	}()
 	for _, step := range []struct{ keys, want string }{
 		{"B", "> B Car"}, {"a", "Car        » drive"}, {"c", "stop first"}, {"1", "nothing is on the screen"},
-		{"=", "moving"}, {"~", "does nothing"}, {"Z", "no device Z"}, {"#", "cable"}, {"#", "is connected"},
+		{"=", "moving"}, {"~", "does nothing"}, {"Z", "no device Z"},
+		{"_", "nothing is asked"}, {"/", "ask for what was held back"}, {";", "mute on Car"}, {",", "» chooses nothing for 1h0m0s"},
+		{":caps: [{max: 2000}]\n", "at most 1000"}, {":caps: [{max: 3}]\n", "» chooses caps: 1"}, {":peop\x1b", ":peop\n"}, {":people: 2\n", "give it occupancy"},
+		{"A", "> A TV"}, {":peopel\b\ble: 2\n", "» people there: 2"}, {":comes: Anna@0.5\n", `named no "Anna"`}, {"B", "> B Car"}, {"#", "cable"}, {"#", "is connected"},
 	} {
 		io.WriteString(typing, step.keys)
 		out.await(t, step.want)
 	}
+	io.WriteString(typing, ".")
+	if err := <-over; err != nil {
+		t.Error(err)
+	}
+}
+
+// A question, on the keyboard, and what the gateway says afterwards.
+func TestQuestionOnTheKeyboard(t *testing.T) {
+	url := broker(t)
+	path := credentials(t, url)
+	creds, err := sim.ReadCredentials(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, typing := io.Pipe()
+	var out lines
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	over := make(chan error, 1)
+	go func() { over <- run(ctx, []string{"--home", family, "--credentials", path, "--keyboard"}, keys, &out) }()
+	out.await(t, "TV         is connected")
+
+	gateway := mqtt.NewClient(mqtt.NewClientOptions().AddBroker(url).SetClientID("gateway").SetAutoReconnect(false))
+	if tok := gateway.Connect(); tok.Wait() && tok.Error() != nil {
+		t.Fatal(tok.Error())
+	}
+	defer gateway.Disconnect(250)
+	send := func(leaf wire.Leaf, frame any) {
+		t.Helper()
+		b, err := wire.Encode(frame)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tok := gateway.Publish(wire.Topic(creds.Devices["TV"].ID, leaf), 1, false, b); tok.Wait() && tok.Error() != nil {
+			t.Fatal(tok.Error())
+		}
+	}
+	ask := wire.Ask{
+		ID: device.MessageID{1}, Live: 600_000, Who: "Corner Shop", Text: "May Corner Shop show offers here?", More: "Corner Shop, High Street 1.", Language: "en", Notice: make([]byte, 32),
+		Controls: []wire.Control{{ID: wire.ControlYes, Label: "Yes"}, {ID: wire.ControlNo, Label: "No"}, {ID: wire.ControlMore, Label: "More"}},
+	}
+	send(wire.DnTime, wire.Time{Clock: 1})
+	send(wire.DnAsk, ask)
+	for _, step := range []struct{ keys, want string }{
+		{"", `asks "May Corner Shop show offers here?" from Corner Shop`}, {"", "[ 1 Yes  ] [ 2 No   ] [›3 More ]"}, {"3", "» looks at more"}, {"4", "no such control"},
+		{"2", `» answers "May Corner Shop show offers here?" from Corner Shop: no`},
+	} {
+		if step.keys != "" {
+			io.WriteString(typing, step.keys)
+		}
+		out.await(t, step.want)
+	}
+	ask.ID[0] = 2
+	send(wire.DnAsk, ask)
+	out.awaitTimes(t, "asks", 2)
+	io.WriteString(typing, "-")
+	out.await(t, "no answer: back")
+	send(wire.DnWord, wire.Word{Epoch: 3, State: wire.WordStopping, Open: []wire.OpenScreen{{Name: "Fridge", By: 1}}})
+	out.await(t, "stopping: nothing more of it is shown; still to be cleared: Fridge, in ")
+	send(wire.DnWord, wire.Word{Epoch: 3, State: wire.WordStopped})
+	out.await(t, "stopped: it is on no screen any more")
+	io.WriteString(typing, "\\")
+	out.await(t, "» asks what was held back")
 	io.WriteString(typing, ".")
 	if err := <-over; err != nil {
 		t.Error(err)
@@ -166,6 +234,11 @@ func (l *lines) Write(b []byte) (int, error) {
 
 func (l *lines) await(t *testing.T, want string) {
 	t.Helper()
+	l.awaitTimes(t, want, 1)
+}
+
+func (l *lines) awaitTimes(t *testing.T, want string, times int) {
+	t.Helper()
 	for {
 		l.mu.Lock()
 		text := l.text.String()
@@ -174,7 +247,7 @@ func (l *lines) await(t *testing.T, want string) {
 		}
 		wake := l.wake
 		l.mu.Unlock()
-		if strings.Contains(text, want) {
+		if strings.Count(text, want) >= times {
 			return
 		}
 		select {

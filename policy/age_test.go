@@ -96,7 +96,10 @@ func TestWhoIsThere(t *testing.T) {
 		"child and stranger":     {func(q *Request) { q.seen("4 1@0.5") }, nothing, Hold},
 		"child, was there":       {func(q *Request) { q.tell(device.PresenceWho, "4", hours(3)) }, nothing, Hold},
 		"child, adult was there": {func(q *Request) { q.seen("4"); q.nextAgo("1", hours(1)) }, nothing, Hold},
-		"child, has left":        {func(q *Request) { q.tell(device.PresenceWho, "4", 2*time.Millisecond); q.tell(device.RoomOccupancy, false, time.Millisecond) }, withGuests, Hold},
+		"child, has left": {func(q *Request) {
+			q.tell(device.PresenceWho, "4", 2*time.Millisecond)
+			q.tell(device.RoomOccupancy, false, time.Millisecond)
+		}, withGuests, Hold},
 		"child, left long ago": {func(q *Request) {
 			q.tell(device.PresenceWho, "4", hours(3))
 			q.tell(device.PresenceCount, 0.0, hours(2))

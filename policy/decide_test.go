@@ -620,8 +620,8 @@ func TestDecide(t *testing.T) {
 			if d.Verdict == Hold && !d.Reasons.Has(d.Watch) {
 				t.Errorf("watches %s, which is not among the reasons %q", d.Watch, d.Reasons)
 			}
-			if words := Explain(*q, d); len(words) < len(d.Reasons.Rules()) {
-				t.Errorf("%q is explained by %q only", d.Reasons, words)
+			if causes := Causes(*q, d); len(causes) < len(d.Reasons.Rules()) {
+				t.Errorf("%q is explained by %+v only", d.Reasons, causes)
 			}
 		})
 	}
@@ -693,8 +693,8 @@ func TestDecideIsTotal(t *testing.T) {
 			q := good(device.TV)
 			edit(q)
 			d := Decide(*q)
-			if d.Verdict != Refuse || d.Reasons == 0 || len(Explain(*q, d)) == 0 {
-				t.Errorf("got %+v, explained by %q", d, Explain(*q, d))
+			if d.Verdict != Refuse || d.Reasons == 0 || len(Causes(*q, d)) == 0 {
+				t.Errorf("got %+v, explained by %+v", d, Causes(*q, d))
 			}
 		})
 	}
@@ -730,6 +730,18 @@ func TestDecideAllocatesNothing(t *testing.T) {
 		q.Home.Quiet = []Quiet{{Start: 1320, End: 420}}
 		q.Home.Mutes = []MuteRule{{Selector: Selector{Brand: baker}}}
 		q.Message.When = []Predicate{{device.Fridge, device.DoorOpen, NE, val(device.DoorOpen, false)}}
+		q.seen("1 2@0.9 x 9@0.5")
+		q.next("2")
+		q.tell(device.PresenceCount, 3.0, 0)
+		q.Home.Caps = append(q.Home.Caps, Cap{Max: 1, Minutes: 45, Owner: ben}, Cap{Selector: Selector{Class: c, Room: 1}, Max: 9, Hours: 24})
+		q.Home.Mutes = append(q.Home.Mutes, MuteRule{Content: Sound}, MuteRule{Content: Picture, Until: noon + 5, Owner: ben})
+		q.Home.Quiet = append(q.Home.Quiet, Quiet{Start: 1320, End: 420, Zone: "Asia/Kathmandu", Clock: zone("Asia/Kathmandu"), Owner: ada})
+		q.Home.Moments = []Moment{Film, Call, Sleep}
+		q.Home.Signals = []Signal{{"fridge-1", 1 << Service}}
+		q.Home.Languages = []string{"fr", "de"}
+		q.choose(ada, Given)
+		q.choose(ben, Given)
+		q.Message.Category = "health-insurance"
 		for name, now := range map[string]device.Instant{"show": noon, "hold": noon.Add(hours(12)), "refuse": q.Message.NotAfter} {
 			q.Now = now
 			if n := testing.AllocsPerRun(100, func() { Decide(*q) }); n != 0 {

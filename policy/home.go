@@ -113,7 +113,7 @@ func terms(q Request) finding {
 	f := pass
 	for i := range q.Home.Signals {
 		g := &q.Home.Signals[i]
-		if g.Denied&(1<<q.Message.Purpose) == 0 {
+		if !q.Message.Purpose.Known() || g.Denied&(1<<q.Message.Purpose) == 0 {
 			continue
 		}
 		own := g.Device == q.Screen.ID
@@ -179,8 +179,8 @@ func mute(q Request) finding {
 	if q.notes != nil {
 		for i := range q.Home.Mutes {
 			if r := &q.Home.Mutes[i]; r.Content&(Words|Picture) != 0 {
-				if g := r.stands(&q); g.verdict != Show {
-					q.not(g, r.cause(&q))
+				if r.stands(&q).verdict != Show {
+					q.not(finding{verdict: left.verdict}, r.cause(&q))
 				}
 			}
 		}
@@ -216,9 +216,7 @@ func (r *MuteRule) cause(q *Request) Cause {
 // sound only where it is asked for, possible, and everybody who hears it is known.
 func (q *Request) content(f device.Form) Content {
 	c := Words | Picture
-	p := &q.there
-	told := q.Screen.Owner != device.Household || p.Told && p.Known != 0
-	if q.Message.Sound && q.Screen.Can.Sound != 0 && f != device.Voice && told && p.Unknown == 0 {
+	if q.Message.Sound && q.Screen.Can.Sound != 0 && f != device.Voice && !q.anybody() {
 		c |= Sound
 	}
 	for i := range q.Home.Mutes {

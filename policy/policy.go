@@ -122,7 +122,7 @@ type Decision struct {
 	Verdict Verdict
 	Reasons Reasons        // every rule that did not pass; empty for Show, except that the zero Decision has none either
 	Watch   Rule           // of a Hold: the failing rule that is expected to stand longest; judging again before it changes is in vain
-	Until   device.Instant // Show: the answer stands until then unless a fact changes. Hold: the clock alone cannot change it before; of a Hold that waits for a fact, Message.NotAfter. Refuse: 0, the clock alone never changes it
+	Until   device.Instant // Show: the answer stands until then unless a fact changes. Hold: the clock alone cannot show it before; of a Hold that waits for a fact, Message.NotAfter. Refuse: 0, the clock alone never changes it
 	Form    device.Form    // of a Show: how to present it
 	Text    int            // of a Show: which of Message.Texts
 	Content Content        // of a Show: what of it may be used
@@ -312,8 +312,13 @@ const (
 
 var momentNames = [...]string{"", "film", "call", "sleep"}
 
-// String names the moment.
-func (m Moment) String() string { return momentNames[int(m)%len(momentNames)] }
+// String names the moment; "" for none.
+func (m Moment) String() string {
+	if int(m) < len(momentNames) {
+		return momentNames[m]
+	}
+	return ""
+}
 
 // ParseMoment reads a moment's name.
 func ParseMoment(s string) (Moment, error) {

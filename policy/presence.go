@@ -12,7 +12,7 @@ import (
 // A reading that has grown old names nobody any more, but it does not say that they left either:
 // whom it named may still be there, and counts for what they refused and not for what they allowed.
 type Presence struct {
-	Known   uint64         // who is there: bit i is Home.People[i]
+	Known   uint64         // who is there, told by somebody and fresh, or the owner: bit i is Home.People[i]
 	Past    uint64         // who else was there when it was last told, and may still be
 	Unknown int            // how many others are there, or may be; at least 1 where there is a Past
 	Told    bool           // somebody or something has said who or how many are there, and it is fresh
@@ -201,7 +201,7 @@ func digits(s string, from int) (n, end int) {
 // alone is the one person who is there, if it is certain that nobody else is; nil otherwise.
 func (q *Request) alone() *Person {
 	p := &q.there
-	if p.Unknown != 0 || bits.OnesCount64(p.Known) != 1 || q.Screen.Owner == device.Household && !p.Told {
+	if p.Unknown != 0 || bits.OnesCount64(p.Known) != 1 {
 		return nil
 	}
 	one := &q.Home.People[bits.TrailingZeros64(p.Known)]
@@ -211,10 +211,10 @@ func (q *Request) alone() *Person {
 	return one
 }
 
-// anybody reports whether any of the home's people may be there, for all that is known.
+// anybody reports whether any of the home's people may be there, for all that is known: there is
+// somebody whom nobody knows, or nobody has said that anybody is before a shared screen.
 func (q *Request) anybody() bool {
-	p := &q.there
-	return p.Unknown > 0 || q.Screen.Owner == device.Household && (!p.Told || p.Known == 0)
+	return q.there.Unknown > 0 || q.Screen.Owner == device.Household && q.there.Known == 0
 }
 
 // near reports whether what somebody wants for themselves counts: where they are or may be, on

@@ -54,12 +54,16 @@ func showIf(ok bool) Verdict {
 
 // refWord is a fresh reading as people read it; "" if there is none.
 func refWord(s *Screen, a device.Attribute, now device.Instant) string {
-	r, ok := s.Context.Get(a)
-	ttl := device.Instant(a.TTL(s.Class) / time.Millisecond)
-	if !ok || now < r.At-ttl || now >= r.At+ttl {
+	if !refFresh(s, a, now) {
 		return ""
 	}
-	return a.Show(r.Value)
+	return refTold(s, a)
+}
+
+func refFresh(s *Screen, a device.Attribute, now device.Instant) bool {
+	r, ok := s.Context.Get(a)
+	ttl := device.Instant(a.TTL(s.Class) / time.Millisecond)
+	return ok && r.At-ttl <= now && now < r.At+ttl
 }
 
 // refTold is the last reading of any age.
@@ -195,7 +199,7 @@ func refThere(q Request) (s refScene) {
 					c, err2 := strconv.ParseFloat(certainty, 64)
 					p := device.PersonID(n)
 					switch {
-					case err != nil || err2 != nil || c < 0.8 || refKind(q, p) == "":
+					case err != nil || err2 != nil || c < 0.8 || c > 1 || refKind(q, p) == "":
 						s.strangers = true
 					case fresh && !slices.Contains(s.here, p):
 						s.here = append(s.here, p)
@@ -220,14 +224,13 @@ func refKind(q Request, id device.PersonID) string {
 		if p.ID != id {
 			continue
 		}
-		switch age := p.Age.String(); {
-		case p.Guest && age == "unknown":
-			return "guest"
-		case p.Guest && age == "adult":
+		age := map[device.Age]string{device.Child: "child", device.Teen: "teen", device.Adult: "adult"}[p.Age]
+		switch {
+		case p.Guest && (age == "" || age == "adult"):
 			return "guest"
 		case p.Guest:
 			return age + " guest"
-		case age == "unknown":
+		case age == "":
 			return "child"
 		default:
 			return age
@@ -624,7 +627,7 @@ func refCondition(q Request) Verdict {
 		}
 		held := false
 		for _, s := range screens {
-			if have := refWord(s, p.Attribute, q.Now); have != "" {
+			if have := refWord(s, p.Attribute, q.Now); refFresh(s, p.Attribute, q.Now) {
 				r, _ := s.Context.Get(p.Attribute)
 				want := p.Attribute.Show(p.Value)
 				a, b := r.Value.Num, p.Value.Num

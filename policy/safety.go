@@ -14,12 +14,10 @@ import (
 // other than Park) stands until the device tells otherwise, however old it is: losing touch with
 // a device never opens what the device had closed.
 type safetyRow struct {
-	name  string        // what people call it
 	forms []device.Form // what may appear on it
 	chars int           // how many characters at most, title and body together; 0: no limit
 	free  [][]fact      // one of these must hold in full; none: nothing need be known
 	calm  []fact        // each must hold of what was told, fresh or not
-	why   string        // says to people what free waits for
 }
 
 // fact is an attribute and the values that are good.
@@ -63,29 +61,26 @@ var (
 
 var safetyTable = [...]*safetyRow{
 	device.TV: {
-		name: "television", forms: wallForms,
+		forms: wallForms,
 		free: [][]fact{
 			{is(device.PlayerState, "on", "idle", "paused")},
 			{is(device.PlayerState, "playing"), is(device.Fullscreen, false)},
 		},
-		why: "the television is off, or showing something in full screen, or has not said",
 	},
 	device.Speaker: {
-		name: "speaker", forms: cardForms,
-		free: [][]fact{{is(device.CallActive, false)}},
-		calm: []fact{is(device.VolumeMuted, false)},
-		why:  "the speaker is in a call or muted, or has not said",
+		forms: cardForms,
+		free:  [][]fact{{is(device.CallActive, false)}},
+		calm:  []fact{is(device.VolumeMuted, false)},
 	},
 	device.Console: {
-		name: "console", forms: wallForms,
-		free: [][]fact{{is(device.GameState, "none")}},
-		why:  "somebody is playing on the console, or it has not said",
+		forms: wallForms,
+		free:  [][]fact{{is(device.GameState, "none")}},
 	},
 	// Parked is what ux.driving says, because only the firmware knows. Where it has never been
 	// told, gear in Park will do, or standing still with the parking brake on. A stale or
 	// unknown ux.driving is not "never told", and no other fact outweighs a sign of movement.
 	device.Car: {
-		name: "car", forms: quietForms, chars: 80,
+		forms: quietForms, chars: 80,
 		free: [][]fact{
 			{is(device.Driving, "parked")},
 			{untold(device.Driving), is(device.SelectedGear, gearPark)},
@@ -96,22 +91,19 @@ var safetyTable = [...]*safetyRow{
 			is(device.VehicleSpeed, 0.0),
 			is(device.SelectedGear, gearPark, gearNeutral),
 		},
-		why: "the car is moving, or has not said that it is parked",
 	},
-	device.Fridge:     {name: "fridge", forms: cardForms, calm: []fact{powered}, why: "the fridge is off"},
-	device.Washer:     {name: "washer", forms: cardForms, free: appliance, why: "the washer is running or in trouble, or has not said"},
-	device.Dryer:      {name: "dryer", forms: cardForms, free: appliance, why: "the dryer is running or in trouble, or has not said"},
-	device.Dishwasher: {name: "dishwasher", forms: cardForms, free: appliance, why: "the dishwasher is running or in trouble, or has not said"},
+	device.Fridge:     {forms: cardForms, calm: []fact{powered}},
+	device.Washer:     {forms: cardForms, free: appliance},
+	device.Dryer:      {forms: cardForms, free: appliance},
+	device.Dishwasher: {forms: cardForms, free: appliance},
 	device.Oven: {
-		name: "oven", forms: cardForms,
-		free: [][]fact{{is(device.OperationalState, "Stopped"), is(device.Alarm, false)}},
-		why:  "the oven is on, or has not said that it is off and that all is well",
+		forms: cardForms,
+		free:  [][]fact{{is(device.OperationalState, "Stopped"), is(device.Alarm, false)}},
 	},
-	device.Display: {name: "display", forms: wallForms, calm: []fact{powered}, why: "the display is off"},
+	device.Display: {forms: wallForms, calm: []fact{powered}},
 	device.Companion: {
-		name: "phone", forms: wallForms,
-		calm: []fact{powered, is(device.CallActive, false)},
-		why:  "the phone is off or in a call",
+		forms: wallForms,
+		calm:  []fact{powered, is(device.CallActive, false)},
 	},
 }
 

@@ -216,3 +216,70 @@ func TestQuietWhenADateComesTwice(t *testing.T) {
 		}
 	}
 }
+
+// Dates of every kind that a clock on a wall can have: how long a day is, which times of day there
+// are not, and which there are twice.
+func TestWall(t *testing.T) {
+	local := func(s string) int64 {
+		t, err := time.Parse("2006-01-02 15:04", s)
+		if err != nil {
+			panic(err)
+		}
+		return t.Unix()
+	}
+	show := func(unix int64) string { return time.Unix(unix, 0).UTC().Format("2006-01-02 15:04") }
+	days := []struct {
+		zone, day string
+		want      time.Duration
+	}{
+		{"Europe/Zurich", "2026-06-10", hours(24)}, {"Europe/Zurich", "2026-03-29", hours(23)}, {"Europe/Zurich", "2026-10-25", hours(25)},
+		{"Australia/Lord_Howe", "2026-04-05", hours(24.5)}, {"Australia/Lord_Howe", "2026-10-04", hours(23.5)}, {"Pacific/Apia", "2011-12-30", 0},
+		{"Pacific/Apia", "2011-12-29", hours(24)}, {"Pacific/Apia", "2011-12-31", hours(24)}, {"Antarctica/Troll", "2026-03-29", hours(22)},
+		{"Asia/Kathmandu", "2026-03-29", hours(24)}, {"Pacific/Kiritimati", "2026-03-29", hours(24)},
+	}
+	for _, tt := range days {
+		from := local(tt.day + " 00:00")
+		w := wallAt(zone(tt.zone), from)
+		if got := time.Duration(w.first(from+day)-w.first(from)) * time.Second; got != tt.want {
+			t.Errorf("%s in %s lasts %s, want %s", tt.day, tt.zone, got, tt.want)
+		}
+	}
+	gaps := []struct{ zone, local, change string }{ // the change, in UTC, is when what is not there begins and ends
+		{"Europe/Zurich", "2026-03-29 02:30", "2026-03-29 01:00"}, {"America/New_York", "2026-03-08 02:30", "2026-03-08 07:00"},
+		{"America/Sao_Paulo", "2018-11-04 00:00", "2018-11-04 03:00"}, {"Asia/Beirut", "2022-03-27 00:00", "2022-03-26 22:00"},
+		{"Africa/Cairo", "2024-04-26 00:00", "2024-04-25 22:00"}, {"America/Havana", "2026-03-08 00:30", "2026-03-08 05:00"},
+		{"Australia/Lord_Howe", "2026-10-04 02:15", "2026-10-03 15:30"}, {"Europe/Dublin", "2026-03-29 01:30", "2026-03-29 01:00"},
+		{"Antarctica/Troll", "2026-03-29 01:30", "2026-03-29 01:00"}, {"Antarctica/Troll", "2026-03-29 02:30", "2026-03-29 01:00"},
+		{"Pacific/Apia", "2011-12-30 12:00", "2011-12-30 10:00"},
+	}
+	for _, tt := range gaps {
+		at := local(tt.local)
+		w := wallAt(zone(tt.zone), at)
+		first, last := w.first(at), w.last(at)
+		if show(first) != tt.change || last != first {
+			t.Errorf("%s in %s is from %s to %s, want the change at %s", tt.local, tt.zone, show(first), show(last), tt.change)
+		}
+		if w.local(first) <= at || w.local(first-1) >= at {
+			t.Errorf("%s in %s exists: the wall goes from %s to %s", tt.local, tt.zone, show(w.local(first-1)), show(w.local(first)))
+		}
+	}
+	overlaps := []struct{ zone, local, first, last string }{
+		{"Europe/Zurich", "2026-10-25 02:30", "2026-10-25 00:30", "2026-10-25 01:30"},
+		{"Africa/Casablanca", "2026-02-15 02:30", "2026-02-15 01:30", "2026-02-15 02:30"},
+		{"Australia/Lord_Howe", "2026-04-05 01:45", "2026-04-04 14:45", "2026-04-04 15:15"},
+	}
+	for _, tt := range overlaps {
+		at := local(tt.local)
+		w := wallAt(zone(tt.zone), at)
+		first, last := w.first(at), w.last(at)
+		if show(first) != tt.first || show(last) != tt.last || w.local(first) != at || w.local(last) != at {
+			t.Errorf("%s in %s is first at %s and last at %s, want %s and %s", tt.local, tt.zone, show(first), show(last), tt.first, tt.last)
+		}
+	}
+	for name, offset := range map[string]time.Duration{"Asia/Kathmandu": 5*time.Hour + 45*time.Minute, "Pacific/Kiritimati": 14 * time.Hour} {
+		at := local("2026-03-28 12:00")
+		if w := wallAt(zone(name), at); w.local(at)-at != int64(offset.Seconds()) {
+			t.Errorf("%s is %d s from UTC, want %s", name, w.local(at)-at, offset)
+		}
+	}
+}

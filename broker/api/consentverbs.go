@@ -26,6 +26,14 @@ type (
 		Home string `json:"home"`
 		delivery.Yes
 	}
+	// Asking is a question to be put to somebody in a home.
+	Asking struct {
+		Home    string         `json:"home"`
+		Person  string         `json:"person,omitempty"` // by name; "": whoever is there
+		Brand   device.BrandID `json:"brand"`
+		Purpose policy.Purpose `json:"purpose"`
+		Device  device.ID      `json:"device,omitempty"` // "": the best screen
+	}
 	// WithdrawalState is a no with its word, and whose it is.
 	WithdrawalState struct {
 		delivery.Withdrawal
@@ -45,6 +53,12 @@ func (o *Operators) consentVerbs(mux *http.ServeMux) {
 	})
 	verb(o, mux, "consent/give", func(ctx context.Context, d *delivery.Desk, in Giving) (None, error) {
 		return None{}, d.Give(ctx, in.Home, in.Yes)
+	})
+	verb(o, mux, "consent/ask", func(ctx context.Context, d *delivery.Desk, in Asking) (delivery.AskState, error) {
+		return d.Ask(ctx, in.Home, in.Brand, in.Purpose, delivery.AskWhere{Device: in.Device, Person: in.Person})
+	})
+	verb(o, mux, "consent/asks", func(ctx context.Context, d *delivery.Desk, in Named) ([]delivery.AskState, error) {
+		return d.Asks(ctx, in.Name)
 	})
 	verb(o, mux, "consent/withdrawal", func(ctx context.Context, d *delivery.Desk, in Choice) (WithdrawalState, error) {
 		w, err := d.Withdrawal(ctx, in.Home, in.Person, in.Brand, in.Purpose)

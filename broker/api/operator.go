@@ -48,6 +48,12 @@ type (
 	WhyAsked struct {
 		ID   device.MessageID `json:"id"`
 		Home string           `json:"home,omitempty"`
+		delivery.WhyOptions
+	}
+	// HeldAsked asks what a home was not shown today, or what was learnt there.
+	HeldAsked struct {
+		Home string `json:"home"`
+		delivery.WhyOptions
 	}
 	// Status is how the gateway is.
 	Status struct {
@@ -232,7 +238,13 @@ func (o *Operators) verbs(gateway Gateway) http.Handler {
 	o.brandVerbs(mux)
 	o.consentVerbs(mux)
 	verb(o, mux, "why", func(ctx context.Context, d *delivery.Desk, in WhyAsked) (delivery.Why, error) {
-		return d.Why(ctx, in.ID, in.Home, delivery.WhyOptions{})
+		return d.Why(ctx, in.ID, in.Home, in.WhyOptions)
+	})
+	verb(o, mux, "learnt", func(ctx context.Context, d *delivery.Desk, in HeldAsked) ([]delivery.LearntState, error) {
+		return d.Learnt(ctx, in.Home, in.WhyOptions)
+	})
+	verb(o, mux, "held", func(ctx context.Context, d *delivery.Desk, in HeldAsked) ([]delivery.HeldBack, error) {
+		return d.Held(ctx, in.Home, in.WhyOptions)
 	})
 	verb(o, mux, "status", func(ctx context.Context, d *delivery.Desk, _ None) (Status, error) {
 		st, err := d.Status(ctx)
@@ -277,6 +289,10 @@ func verb[In, Out any](o *Operators, mux *http.ServeMux, name string, f func(con
 		if err == nil {
 			out, err = f(r.Context(), o.desk.As(caller(r)), in)
 		}
+		var raw []byte
+		if err == nil {
+			raw, err = json.Marshal(out)
+		}
 		if err != nil {
 			p := operatorProblem(err)
 			if p.cause != nil {
@@ -286,7 +302,7 @@ func verb[In, Out any](o *Operators, mux *http.ServeMux, name string, f func(con
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(out) // nobody is left to tell
+		_, _ = w.Write(append(raw, '\n')) // nobody is left to tell
 	})
 }
 

@@ -139,9 +139,13 @@ func operatorProblem(err error) *Problem {
 	p := &Problem{Type: "about:blank", Status: http.StatusInternalServerError, Detail: err.Error(), cause: err}
 	var known *Problem
 	var invalid delivery.Invalid
+	var soon *consent.TooSoonError
 	switch {
 	case errors.As(err, &known):
 		return known
+	case errors.As(err, &soon), errors.Is(err, consent.ErrNotAsked), errors.Is(err, consent.ErrAnswered),
+		errors.Is(err, delivery.ErrAsking), errors.Is(err, delivery.ErrNotNow):
+		p.Status, p.cause = http.StatusConflict, nil
 	case errors.As(err, &invalid):
 		p.Status, p.Errors, p.cause = http.StatusUnprocessableEntity, invalid, nil
 		var all []string

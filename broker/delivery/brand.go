@@ -10,6 +10,7 @@ import (
 	"porchlight/device/registry"
 	"porchlight/device/store"
 	"porchlight/policy"
+	"porchlight/policy/consent"
 )
 
 // AddBrand registers a brand and returns its API key: the only time that anybody sees it.
@@ -82,6 +83,18 @@ func (d *Desk) ChangeBrand(_ context.Context, id device.BrandID, edit func(*regi
 		if b, err = registry.ChangeBrand(tx, id, edit); err == nil {
 			err = checkPurposes(b)
 		}
+		if err != nil {
+			return nil, err
+		}
+		// A purpose that is dropped and taken up again does not revive a yes: the card that was said yes to is
+		// followed by one without it.
+		was, err := consent.Notices(tx, id)
+		if err == nil && len(was) > 0 {
+			var card consent.Notice
+			if card, err = consent.Newest(tx, id); err == nil && card.Card {
+				_, err = consent.Issue(tx, card)
+			}
+		}
 		return b.Purposes, err
 	})
 	if err != nil {
@@ -89,8 +102,22 @@ func (d *Desk) ChangeBrand(_ context.Context, id device.BrandID, edit func(*regi
 	}
 	d.know(b)
 	d.rename(b)
+	d.reread()
 	d.showBrands()
 	return b, nil
+}
+
+// reread has the choices of every home in memory read again.
+func (d *Desk) reread() {
+	d.mu.Lock()
+	homes := slices.Collect(maps.Values(d.homes))
+	d.mu.Unlock()
+	for _, h := range homes {
+		h.mu.Lock()
+		h.loaded = false
+		h.mu.Unlock()
+		d.queue.put(h)
+	}
 }
 
 // rename puts the messages of a brand in force under its name as it is now. What is on a screen

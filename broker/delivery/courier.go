@@ -67,6 +67,7 @@ func (d *Desk) watch(ctx context.Context) error {
 		}
 		d.expire(now)
 		d.dismiss(now)
+		d.runOut(now)
 		d.entrance.sweep()
 		wait := d.queue.fire(time.Now())
 		timer.Reset(min(wait, time.Second))
@@ -182,6 +183,7 @@ func (d *Desk) converge(h *home) {
 			soon(d.pump(h, s, now, mono))
 		}
 	}
+	soon(d.askDue(h))
 	wall := func(at device.Instant) {
 		if at > 0 {
 			soon(mono.Add(time.Duration(at-now) * time.Millisecond))
@@ -228,10 +230,12 @@ func (d *Desk) judge(h *home, dl *delivery) {
 		return
 	}
 	dl.decision = d.decide(policy.Request{Home: &h.view, Screen: &s.view, Message: m, Now: d.o.Now(), Own: true})
-	switch dl.decision.Verdict {
-	case policy.Show:
+	switch {
+	case dl.end != nil:
+		dl.want = WantGone
+	case dl.decision.Verdict == policy.Show:
 		dl.want = WantShown
-	case policy.Hold:
+	case dl.decision.Verdict == policy.Hold:
 		dl.want = WantHeld
 	default:
 		dl.want = WantGone
@@ -251,13 +255,18 @@ func (d *Desk) settleAll(h *home) error {
 	mono := time.Now()
 	for _, dl := range h.open {
 		d.judge(h, dl)
-		s := h.screens[dl.device]
-		if s == nil {
-			over = append(over, settledFact{Message: dl.id, Device: dl.device, Outcome: Removal, Counts: true})
+		lapsed := dl.lapses() && !mono.Before(dl.kept.Add(d.o.Lease+d.o.Allowance))
+		if h.screens[dl.device] == nil {
+			if lapsed || !dl.lapses() { // until then it may be on the screen of what was removed
+				over = append(over, settledFact{Message: dl.id, Device: dl.device, Outcome: Removal, Counts: true})
+			}
 			continue
 		}
-		lapsed := dl.lapses() && !mono.Before(dl.kept.Add(d.o.Lease+d.o.Allowance))
-		switch {
+		switch s := h.screens[dl.device]; {
+		case lapsed && dl.have == HaveSent && s.session != nil:
+			// Not acknowledged in all that time: it may still be on its way, and its lease is yet to begin.
+			s.session.link.Close(Silent)
+			d.away(h, s)
 		case next(dl.want, dl.have) == Settle:
 			outcome, counts := Vanished, true
 			switch dl.have {
@@ -320,6 +329,9 @@ func (d *Desk) claimAll(h *home) error {
 	busy := map[device.ID]bool{}
 	for _, dl := range h.open {
 		busy[dl.device] = busy[dl.device] || dl.have != HaveMissing
+	}
+	if h.asks.open != nil {
+		busy[h.asks.open.device] = true // nothing comes over a question
 	}
 	waits := map[device.MessageID]bool{}
 	var claims []claimedFact
@@ -504,6 +516,9 @@ func (d *Desk) launch(h *home, s *screen, now device.Instant, mono time.Time) {
 		}
 		return
 	}
+	if ask, ok := d.askNext(h, s, now); ok && d.send(s, wire.DnAsk, ask, 1, time.Duration(ask.Live)*time.Millisecond) {
+		se.flight = &flight{since: mono, ask: true}
+	}
 }
 
 // present is the frame that asks a device to show a message. It carries all that the device
@@ -563,9 +578,13 @@ func (d *Desk) away(h *home, s *screen) {
 	s.context.Stale() // it permits nothing any more; what it restrained stays restrained until it says otherwise
 	for _, dl := range h.open {
 		if dl.device == s.ID && dl.have != HaveNone && dl.have != HaveGone {
+			if dl.have == HaveSent {
+				dl.kept = time.Now() // it may have arrived as late as now: its lease has not begun earlier than that is known
+			}
 			dl.have = HaveUnsure
 		}
 	}
+	d.askAway(h, s)
 	h.all = true
 	h.stale.Store(true)
 	d.queue.put(h)

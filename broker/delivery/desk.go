@@ -89,6 +89,7 @@ type hall struct {
 
 	entrance entrance                    // devices that ask to be let in
 	due      atomic.Int64                // a device.Instant: when the next device's time is over; 0: look it up
+	ends     atomic.Int64                // likewise of choices
 	wiping   map[device.ID]chan struct{} // devices that are told to forget everything
 
 	queue  queue          // homes with something to do

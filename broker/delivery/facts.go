@@ -159,11 +159,24 @@ func Project(tx *store.Apply, e store.Event) error {
 	if err != nil {
 		return err
 	}
-	switch noun {
-	case "consent", "preference", "person":
+	if noun == "preference" || noun == "person" || consent.Binds(e.Kind) {
 		return tx.Exec(`UPDATE home SET wishes = ? WHERE id = ?`, e.Pos, e.Home)
 	}
 	return nil
+}
+
+// Clear deletes every row that Project has made of a home's book, so that what is left of that book can
+// be projected again.
+func Clear(tx *store.Apply, home device.HomeID) error {
+	for _, stmt := range []string{
+		`DELETE FROM held WHERE home = ?`, `DELETE FROM withdrawal WHERE home = ?`, `DELETE FROM delivery WHERE home = ?`, `DELETE FROM preference WHERE home = ?`,
+		`DELETE FROM consent_ask WHERE home = ?`, `DELETE FROM consent WHERE home = ?`,
+	} {
+		if err := tx.Exec(stmt, home); err != nil {
+			return err
+		}
+	}
+	return registry.Clear(tx, home)
 }
 
 func applyMessage(tx *store.Apply, e store.Event) (bool, error) {

@@ -45,6 +45,7 @@ type home struct {
 	pairs     []*pair            // what may be shown where, in the order of acceptance
 	offers    []offer            // to which somebody here has said yes
 	jumps     int64              // clock jumps seen
+	asks      asks               // what its people are being asked
 	heldBack  []heldFact         // what was not shown and is over, to be written down
 	stopping  []*withdrawal      // what somebody said no to, and is not off every screen yet
 
@@ -99,6 +100,7 @@ type flight struct {
 	since    time.Time
 	delivery *delivery // nil: a twin document
 	cancel   bool
+	ask      bool // a question
 	twin     int64
 }
 
@@ -117,7 +119,8 @@ type delivery struct {
 	have      Have
 	want      Want
 	decision  policy.Decision
-	kept      time.Time // when the device was last told that it may keep it
+	kept      time.Time    // when the device was last told that it may keep it
+	end       *settledFact // what the device has said of its end, if that may be an old word; nil: nothing
 }
 
 // pair is a message that somebody here agreed to, and a screen that is ready.
@@ -268,6 +271,13 @@ func (d *Desk) read(tx *store.Tx, id device.HomeID) (t tables, err error) {
 			t.delivery = append(t.delivery, &dl)
 		}
 	}
+	did, err := habits(tx, id, &t.view, t.devices, d.o.Now())
+	if err != nil {
+		return t, err
+	}
+	pauses := policy.Pauses(did, d.o.Now(), t.forgotten)
+	t.learnt = lessons(did, pauses, d.o.Now(), t.forgotten)
+	t.view.Mutes = append(t.view.Mutes, pauses...)
 	t.stopping, err = withdrawals(tx, id, `stopped = 0`, 0)
 	return t, err
 }
@@ -344,7 +354,7 @@ func (d *Desk) install(h *home, t tables) {
 	for _, dl := range h.open {
 		for _, old := range was {
 			if old.id == dl.id && old.device == dl.device {
-				dl.have, dl.kept, dl.want, dl.decision = old.have, old.kept, old.want, old.decision
+				dl.have, dl.kept, dl.want, dl.decision, dl.end = old.have, old.kept, old.want, old.decision, old.end
 				for _, s := range h.screens {
 					if s.session != nil && s.session.flight != nil && s.session.flight.delivery == old {
 						s.session.flight.delivery = dl
@@ -397,6 +407,7 @@ func (d *Desk) record(h *home, f func(tx *store.Tx) error) error {
 	if err != nil {
 		return err
 	}
+	d.ends.Store(0) // perhaps a choice ends soon
 	if gone {
 		t = tables{view: policy.Home{ID: h.id}}
 	}

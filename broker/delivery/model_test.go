@@ -19,9 +19,10 @@ package delivery
 //	restart                        read: what was claimed is HaveUnsure, and is kept for one lease from then
 //	hears, takeOff, owes           sections 5 and 6 of the device contract; fence, ledger and outbox outlive a power cut
 //
-// Its connections keep the order, lose nothing but their end, and end for both sides at different
-// times. A lease is counted from receipt. Three of its parts are more than the code has today,
-// and what comes of that stands beside each in wiring: prompt, doubt, crossing.
+// Its connections keep the order, lose nothing but their end, end for both sides at different
+// times, and have at most two frames on their way in each direction. A lease is counted from
+// receipt. Three of its parts are more than the code has today, and what comes of that stands
+// beside each in wiring: prompt, doubt, crossing.
 
 import (
 	"cmp"
@@ -354,7 +355,8 @@ func (p *protocolParts) late(s protocol) string {
 	return ""
 }
 
-// Every part of the protocol is needed, and together they are enough.
+// The protocol keeps its word. Without any one part it does not, but for two: recall makes it
+// faster only, and a device that waits for a beacon needs no fence that survives, nor the reverse.
 func TestWithdrawalProtocol(t *testing.T) {
 	full := protocolParts{recheck: true, atomic: true, recall: true, confirm: true, lease: true, allowance: true, fence: true, beacon: true}
 	with := func(edit func(p *protocolParts)) protocolParts { p := full; edit(&p); return p }
@@ -412,7 +414,7 @@ type wiring struct {
 	// crossing: a birth that comes again on a connection says nothing of a present that is on its way.
 	// Desk.Birth takes such a message for missing.
 	crossing bool
-	// grace, claims, term: as in the protocol.
+	// claims: what is claimed is on disk before it is sent. grace, allowance: as in the protocol.
 	grace, claims, allowance bool
 }
 
@@ -660,9 +662,8 @@ func (s *wired) takeOff(i int) {
 
 // steps are all that can happen next.
 func (w *wiring) steps(s wired, emit func(move, wired)) {
-	shows := s.d[0].there == isShown || s.d[1].there == isShown
-	if s.fence && !shows {
-		return // the device knows of the no and shows nothing: it never will
+	if s.stopped && s.nothingComes() {
+		return // and nothing is ever sent again
 	}
 	do := func(what string, i int, f func(s *wired)) {
 		t := s
@@ -800,6 +801,21 @@ func (w *wiring) steps(s wired, emit func(move, wired)) {
 	if f := s.down[0]; !w.prompt || f.kind == noFrame || f.old < wiredLag {
 		do("tick", -1, w.tick)
 	}
+}
+
+// nothingComes reports whether nothing is on the device, or can come onto it, that was sent already.
+func (s *wired) nothingComes() bool {
+	for _, d := range s.d {
+		if d.there == isShown || d.there == isWaiting && !s.fence {
+			return false
+		}
+	}
+	for _, f := range s.down {
+		if f.kind == presentFrame && !s.fence {
+			return false
+		}
+	}
+	return true
 }
 
 // tick lets time pass.

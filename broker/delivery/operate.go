@@ -65,9 +65,14 @@ func (d *Desk) AddHome(_ context.Context, spec HomeSpec) (h registry.Home, devic
 		if h, err = registry.AddHome(tx, spec.Name, spec.Zone); err != nil {
 			return err
 		}
-		for _, p := range spec.People {
-			if _, err := addPerson(tx, h.ID, p); err != nil {
-				return err
+		for _, guarded := range []bool{false, true} { // guardians first
+			for _, p := range spec.People {
+				if len(p.Guardians) > 0 != guarded {
+					continue
+				}
+				if _, err := addPerson(tx, h.ID, p); err != nil {
+					return err
+				}
 			}
 		}
 		for _, name := range spec.Rooms {
@@ -364,6 +369,33 @@ func (d *Desk) dismiss(now device.Instant) {
 	if err != nil {
 		d.due.Store(0)
 		d.log.Error("devices whose time is over could not be removed", "err", err)
+	}
+}
+
+// runOut writes down that choices have come to their end.
+func (d *Desk) runOut(now device.Instant) {
+	due := device.Instant(d.ends.Load())
+	if due != 0 && now < due {
+		return
+	}
+	var homes []device.HomeID
+	var next device.Instant
+	err := d.db.View(context.Background(), func(tx *store.Tx) (err error) { homes, next, err = consent.Due(tx, now); return err })
+	if next == 0 {
+		next = now.Add(time.Hour)
+	}
+	d.ends.CompareAndSwap(int64(due), int64(min(next, now.Add(time.Hour))))
+	for _, id := range homes {
+		e := d.in(id, func(h *home) error {
+			return d.record(h, func(tx *store.Tx) error { _, err := consent.Expire(tx, h.id, now); return err })
+		})
+		if e != nil && !errors.Is(e, registry.ErrUnknown) {
+			err = e
+		}
+	}
+	if err != nil {
+		d.ends.Store(0)
+		d.log.Error("choices that have come to their end could not be written down", "err", err)
 	}
 }
 

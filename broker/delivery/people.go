@@ -188,6 +188,7 @@ func (d *Desk) ChangeDevice(ctx context.Context, id device.ID, c DeviceChange) (
 // their names. What is nil stays as it is when they are set.
 type Preferences struct {
 	Frozen    *bool               `json:"frozen,omitempty"`
+	Asking    *bool               `json:"asking,omitempty"`   // it asks by itself, on a screen, when a message waits for nothing but a yes
 	Languages []string            `json:"languages,omitzero"` // BCP 47, the preferred first; none: as each device prefers
 	Moments   []policy.Moment     `json:"moments,omitzero"`
 	Quiet     []NamedQuiet        `json:"quiet,omitzero"`
@@ -265,6 +266,7 @@ func (d *Desk) Preferences(ctx context.Context, homeName string) (p Preferences,
 // wants are the preferences of a home as its tables have them.
 type wants struct {
 	frozen    bool
+	asking    bool
 	languages []string
 	moments   []policy.Moment
 	quiet     []policy.Quiet
@@ -277,7 +279,7 @@ func readWants(tx *store.Tx, home device.HomeID) (w wants, err error) {
 	if err != nil {
 		return w, err
 	}
-	for name, into := range map[string]any{twin.Frozen: &w.frozen, twin.Languages: &w.languages, twin.Moments: &w.moments, twin.Quiet: &w.quiet, twin.Caps: &w.caps, twin.Mutes: &w.mutes} {
+	for name, into := range map[string]any{twin.Frozen: &w.frozen, twin.Asking: &w.asking, twin.Languages: &w.languages, twin.Moments: &w.moments, twin.Quiet: &w.quiet, twin.Caps: &w.caps, twin.Mutes: &w.mutes} {
 		if p, ok := prefs[name]; ok {
 			if err := json.Unmarshal(p.Body, into); err != nil {
 				return w, fmt.Errorf("preference %s: %w", name, err)
@@ -307,6 +309,15 @@ func (d *Desk) SetPreferences(ctx context.Context, homeName string, p Preference
 		set := map[string]any{}
 		if p.Frozen != nil {
 			set[twin.Frozen] = *p.Frozen
+		}
+		if p.Asking != nil {
+			w, err := readWants(tx, h.id)
+			if err != nil {
+				return err
+			}
+			if h.asks.read = false; *p.Asking != w.asking { // the tables say, whether or not this succeeds
+				set[twin.Asking] = *p.Asking
+			}
 		}
 		if p.Languages != nil {
 			bad = append(bad, checkTags("languages", p.Languages)...)
@@ -382,7 +393,7 @@ func (d *Desk) SetPreferences(ctx context.Context, homeName string, p Preference
 		if len(bad) > 0 {
 			return bad
 		}
-		for _, name := range []string{twin.Frozen, twin.Languages, twin.Moments, twin.Quiet, twin.Caps, twin.Mutes} {
+		for _, name := range []string{twin.Frozen, twin.Asking, twin.Languages, twin.Moments, twin.Quiet, twin.Caps, twin.Mutes} {
 			if body, ok := set[name]; ok {
 				if err := setPreference(tx, h.id, name, body, ""); err != nil {
 					return err
@@ -545,6 +556,7 @@ func (d *Desk) InForce(ctx context.Context, homeName string) ([]ConsentEvent, er
 
 func (d *Desk) consentEvents(ctx context.Context, homeName string, list func(*store.Tx, device.HomeID) ([]consent.Entry, error)) (all []ConsentEvent, err error) {
 	err = d.db.View(ctx, func(tx *store.Tx) error {
+		all = []ConsentEvent{} // a unit may be run twice
 		h, err := registry.HomeByName(tx, homeName)
 		if err != nil {
 			return err
@@ -694,7 +706,7 @@ func (d *Desk) Home(ctx context.Context, homeName string) (st HomeState, err err
 			return err
 		}
 		n, err := readNames(tx, st.ID)
-		st.People = n.people
+		st.People, st.Rooms = append([]registry.Person{}, n.people...), []string{}
 		for _, r := range n.rooms {
 			st.Rooms = append(st.Rooms, r.Name)
 		}
@@ -739,8 +751,10 @@ func find[T, ID any](text, what string, all []T, is func(T) (string, ID)) (id ID
 		names = append(names, name)
 	}
 	fix := "it has none"
-	if len(names) > 0 {
-		fix = "use one of " + strings.Join(names, ", ")
+	if near := device.Nearest(text, names); near != "" {
+		fix = fmt.Sprintf("did you mean %q?", near)
+	} else if len(names) > 0 {
+		fix = "use one of " + strings.Join(names[:min(len(names), 20)], ", ")
 	}
 	bad.add("", "unknown", fix, "is %.40q, and this home has no such %s", text, what)
 	return id, bad
@@ -863,7 +877,7 @@ next:
 
 // spell is w by names.
 func (n names) spell(w wants, now device.Instant) Preferences {
-	p := Preferences{Frozen: &w.frozen, Languages: append([]string{}, w.languages...), Moments: append([]policy.Moment{}, w.moments...),
+	p := Preferences{Frozen: &w.frozen, Asking: &w.asking, Languages: append([]string{}, w.languages...), Moments: append([]policy.Moment{}, w.moments...),
 		Quiet: []NamedQuiet{}, Caps: []NamedCap{}, Mutes: []NamedMute{}, People: []PersonPreferences{}}
 	for _, q := range w.quiet {
 		s := NamedQuiet{From: clock(q.Start), To: clock(q.End), Zone: q.Zone}

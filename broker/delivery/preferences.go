@@ -328,7 +328,9 @@ func (c *change) record(tx *store.Tx, home device.HomeID, base int64, dev device
 		return err
 	}
 	for _, e := range c.entries {
-		if _, err := consent.Record(tx, e); err != nil {
+		if _, err := consent.Record(tx, e); errors.Is(err, consent.ErrNotTheirs) {
+			return fmt.Errorf("%w: %w", ErrForbidden, err)
+		} else if err != nil {
 			return err
 		}
 	}

@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -128,6 +129,8 @@ func (d *Desk) Birth(dev device.ID, link Link, b wire.Birth) error {
 			switch held := slices.Contains(b.Held, dl.id); {
 			case !held && dl.presented != 0:
 				dl.have = HaveGone
+			case !held && dl.have == HaveSent && s.session.born:
+				// said again on the same connection, and crossed by what is on its way
 			case !held && dl.have != HaveNone:
 				dl.have = HaveMissing // sending it again is safe: a device knows the messages it has shown
 			case !held:
@@ -277,7 +280,7 @@ func (d *Desk) Event(dev device.ID, link Link, e wire.Event) error {
 		dl := h.find(e.Message, dev)
 		switch e.Kind {
 		case wire.Queued:
-			if dl != nil && dl.presented == 0 && dl.have != HaveRecalled {
+			if dl != nil && dl.presented == 0 && (dl.have == HaveSent || dl.have == HaveUnsure) {
 				dl.have = HaveQueued
 			}
 			return nil
@@ -290,6 +293,20 @@ func (d *Desk) Event(dev device.ID, link Link, e wire.Event) error {
 		counts := dl.presented != 0 || e.Kind == wire.Responded || e.Kind == wire.Dismissed || e.Kind == wire.TimedOut ||
 			e.Kind == wire.Cancelled && dl.want == WantShown // we did not ask: it was taken off at another time, and its receipt was lost
 		over := settledFact{Message: e.Message, Device: dev, Outcome: Outcome(e.Kind), Counts: counts, Response: e.Response, Reason: e.Reason}
+		switch e.Kind {
+		case wire.Declined, wire.Expired, wire.Cancelled, wire.Failed:
+			// Perhaps an old word, from before the message was sent again: the device may be about to show it. It
+			// is taken off, and what it says to that is its last word.
+			if dl.have != HaveRecalled && dl.have != HaveMissing && dl.have != HaveGone && dl.have != HaveNone {
+				dl.end = &over
+				d.queue.put(h)
+				return nil
+			}
+			if dl.end != nil {
+				over.Outcome, over.Reason, over.Counts = dl.end.Outcome, dl.end.Reason, over.Counts || dl.end.Counts
+				e.Kind, e.Reason = wire.EventKind(dl.end.Outcome), dl.end.Reason
+			}
+		}
 		if e.Wish != nil {
 			err := d.record(h, func(tx *store.Tx) error {
 				if _, err := tx.Add(h.id, deliverySettled, over); err != nil {
@@ -298,6 +315,14 @@ func (d *Desk) Event(dev device.ID, link Link, e wire.Event) error {
 				return d.wish(tx, h, s, e)
 			})
 			return err
+		}
+		if e.Kind == wire.Dismissed {
+			return d.record(h, func(tx *store.Tx) error {
+				if _, err := tx.Add(h.id, deliverySettled, over); err != nil {
+					return err
+				}
+				return d.notice(tx, h, dl.brand)
+			})
 		}
 		if err := d.settle(h, over); err != nil {
 			return err
@@ -308,6 +333,21 @@ func (d *Desk) Event(dev device.ID, link Link, e wire.Event) error {
 		d.queue.put(h)
 		return nil
 	})
+}
+
+// notice writes down that a brand's messages are paused from now on, if that follows from what was
+// just dismissed: every device then shows it, with the way to undo it.
+func (d *Desk) notice(tx *store.Tx, h *home, brand device.BrandID) error {
+	t, err := d.read(tx, h.id)
+	if err != nil {
+		return err
+	}
+	for _, l := range t.learnt {
+		if l.Brand == brand && l.Until != 0 && !slices.ContainsFunc(h.learnt, func(was learnt) bool { return was.Person == l.Person && was.Brand == brand && was.Until >= l.Until }) {
+			return twin.Notice(tx, h.id, brand)
+		}
+	}
+	return nil
 }
 
 // presented writes down that a message was on the screen.
@@ -403,6 +443,9 @@ func (d *Desk) wish(tx *store.Tx, h *home, s *screen, e wire.Event) error {
 	}
 	choose := func(p policy.Purpose, c policy.Choice) error {
 		_, err := consent.Record(tx, consent.Entry{Home: h.id, Subject: s.Owner, Brand: o.brand, Purpose: p, Choice: c, Device: s.ID, Method: "wish"})
+		if errors.Is(err, consent.ErrNotTheirs) {
+			return nil // a yes that is not theirs to give is not given, and the rest of what they said stands
+		}
 		return err
 	}
 	switch *e.Wish {
@@ -479,6 +522,8 @@ func (d *Desk) Acked(dev device.ID, link Link) {
 			return nil
 		}
 		switch {
+		case f.ask:
+			d.askAcked(h, s)
 		case f.delivery == nil:
 			s.session.twin = f.twin
 		case f.cancel:

@@ -219,11 +219,11 @@ func (d *Desk) Withdrawal(ctx context.Context, homeName, person string, b device
 	return Withdrawal{}, fmt.Errorf("withdrawal from %s: %w", b, registry.ErrUnknown)
 }
 
-// stopLeft loads the homes in which something was still stopping when the gateway ended.
+// stopLeft loads the homes in which something was still stopping, or being asked, when the gateway ended.
 func (d *Desk) stopLeft() error {
 	return d.db.View(context.Background(), func(tx *store.Tx) error {
 		homes, err := store.List(tx, func(scan func(...any) error) (id device.HomeID, err error) { err = scan(&id); return },
-			`SELECT DISTINCT home FROM withdrawal WHERE stopped = 0`)
+			`SELECT home FROM withdrawal WHERE stopped = 0 UNION SELECT home FROM consent_ask WHERE state = 'requested'`)
 		for _, id := range homes {
 			d.queue.put(d.home(id))
 		}

@@ -142,3 +142,77 @@ func TestStoppedEachByItself(t *testing.T) {
 		w.mustBe("[stopped 0 stopped 0 stopped 0]")
 	})
 }
+
+// An end that a device said of a message before it was sent again is not the end of what is on the
+// screen now: that is taken off, and only then is it over.
+func TestOldEndIsNotTheLast(t *testing.T) {
+	inWorld(t, func(w *world) {
+		tv := w.home(device.TV)[device.TV]
+		w.choose(policy.Given)
+		tv.mute = true // what it has to say comes when we let it
+		id := w.push(nil)
+		tv.disconnect()
+		tv.on, tv.owed = nil, nil
+		delete(tv.ledger, id) // it declined, without showing it, and the link broke
+		tv.connect()
+		tv.mustShow(id) // sent again, and this time it shows it
+		p := tv.up
+		w.must(w.desk.Event(tv.id, p, wire.Event{Message: id, Kind: wire.Declined, Reason: wire.Busy}))
+		w.wait()
+		if got := tv.screen(); len(got) > 0 {
+			t.Errorf("the old word is taken for the last, and the TV shows %v", got)
+		}
+		w.choose(policy.Withdrawn)
+		w.mustBe("[stopping 1]")
+		tv.mute = false
+		tv.pay(p)
+		w.wait()
+		w.mustBe("[stopped 0]")
+		w.memory()
+	})
+}
+
+// A birth that is said again on a connection does not make a message missing that it has crossed.
+func TestBirthCrossesAPresent(t *testing.T) {
+	inWorld(t, func(w *world) {
+		tv := w.home(device.TV)[device.TV]
+		w.choose(policy.Given)
+		tv.deaf = true
+		tv.mustShow(w.push(nil))
+		w.must(w.desk.Birth(tv.id, tv.up, wire.Birth{Class: device.TV, Can: wire.Capabilities{Inputs: device.Remote, Forms: []device.Form{device.Toast}}}))
+		w.choose(policy.Withdrawn)
+		w.mustBe("[stopping 1]")
+	})
+}
+
+// What a device that was removed may still show is waited for, too.
+func TestStoppedRemoved(t *testing.T) {
+	inWorld(t, func(w *world) {
+		tv := w.home(device.TV)[device.TV]
+		w.choose(policy.Given)
+		tv.mustShow(w.push(nil))
+		w.must(w.desk.RemoveDevice(w.t.Context(), tv.id))
+		w.choose(policy.Withdrawn)
+		w.mustBe("[stopping 1]")
+		w.pass(13 * time.Second)
+		w.mustBe("[stopped 0]")
+		w.memory()
+	})
+}
+
+// A message that was handed over and never acknowledged may arrive late: its lease is counted from when
+// the connection has ended.
+func TestStoppedUnacknowledged(t *testing.T) {
+	inWorld(t, func(w *world) {
+		tv := w.home(device.TV)[device.TV]
+		w.choose(policy.Given)
+		tv.deaf = true
+		tv.mustShow(w.push(nil))
+		w.choose(policy.Withdrawn)
+		w.pass(13 * time.Second)
+		w.mustBe("[stopping 1]")
+		w.pass(12 * time.Second)
+		w.mustBe("[stopped 0]")
+		w.memory()
+	})
+}

@@ -70,7 +70,7 @@ func (w *world) now() device.Instant { return device.At(time.Now()) + device.Ins
 
 func (w *world) start() {
 	w.t.Helper()
-	db, err := store.Open(context.Background(), w.path, store.Options{Project: Project, Now: w.now})
+	db, err := store.Open(context.Background(), w.path, store.Options{Project: Project, Clear: Clear, Now: w.now})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -203,14 +203,15 @@ type hand struct {
 	log     []show                              // as they were shown
 	fence   uint64
 	twin    wire.Twin
-	owed    []wire.Event // receipts that were not taken in yet; they are sent until they are
-	said    []wire.Event // receipts that were
-	mute    bool         // it takes frames and answers nothing
-	deaf    bool         // it does not even acknowledge
-	wipes   bool         // it forgets everything when it is told to
-	window  wire.Window  // what dn/join last said
-	words   []wire.Word  // all that dn/word said
-	because wire.Because // what dn/why last said
+	owed    []wire.Event   // receipts that were not taken in yet; they are sent until they are
+	said    []wire.Event   // receipts that were
+	mute    bool           // it takes frames and answers nothing
+	deaf    bool           // it does not even acknowledge
+	wipes   bool           // it forgets everything when it is told to
+	window  wire.Window    // what dn/join last said
+	frames  []wire.Present // all that it was asked to show
+	words   []wire.Word    // all that dn/word said
+	because wire.Because   // what dn/why last said
 
 	handed atomic.Int64 // messages that were handed over to it
 }
@@ -251,10 +252,12 @@ func (w *world) hand(d device.Device) *hand {
 
 // context that permits, by class.
 var calm = map[device.Class]map[string]any{
-	device.TV:     {"state": "idle", "power.state": "on"},
-	device.Car:    {"ux.driving": "parked"},
-	device.Fridge: {"door.open": false, "power.state": "on"},
-	device.Oven:   {"OperationalState": "Stopped", "alarm": false},
+	device.TV:        {"state": "idle", "power.state": "on"},
+	device.Car:       {"ux.driving": "parked"},
+	device.Fridge:    {"door.open": false, "power.state": "on"},
+	device.Oven:      {"OperationalState": "Stopped", "alarm": false},
+	device.Display:   {"power.state": "on"},
+	device.Companion: {"power.state": "on"},
 }
 
 // connect logs in, subscribes, is born and says that all is calm.
@@ -272,7 +275,7 @@ func (h *hand) connect() {
 	h.w.must(d.Connected(h.id, dev.Home, p))
 	h.w.must(d.Subscribed(h.id, p))
 	h.w.must(d.Birth(h.id, p, wire.Birth{Class: h.class, Model: wire.Model{Maker: "Hand", Name: "made"}, Held: held, Twin: version, Attributes: []string{"power.state"},
-		Can: wire.Capabilities{Inputs: device.Remote, Forms: []device.Form{device.Toast, device.List, device.Badge}, MaxButtons: 3, Languages: []string{"en"}}}))
+		Can: wire.Capabilities{Inputs: device.Remote, Sound: 1, Forms: []device.Form{device.Toast, device.List, device.Badge}, MaxButtons: 3, Languages: []string{"en"}}}))
 	if !h.mute {
 		h.pay(p)
 	}
@@ -338,6 +341,7 @@ func (h *hand) take(d *Desk, p *plug, f Frame) {
 			off(cancel.Message)
 		default:
 			h.got = append(h.got, "present")
+			h.frames = append(h.frames, *present)
 			last, known := h.ledger[present.Message]
 			switch {
 			case known:

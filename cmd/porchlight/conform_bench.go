@@ -208,6 +208,21 @@ func (b *bench) Propose(_ device.ID, link delivery.Link, f wire.Proposal) error 
 	return b.of(link, func() error { b.put(fact{act: didPropose, seq: f.Seq, proposal: f}); return nil })
 }
 
+// Answer is part of broker.Desk: nothing is asked here, and what comes all the same is passed over.
+func (b *bench) Answer(_ device.ID, link delivery.Link, _ wire.Answer) error {
+	return b.of(link, func() error { return nil })
+}
+
+// WhyAsked is part of broker.Desk: a person may ask at any time, and there is nobody to answer.
+func (b *bench) WhyAsked(_ device.ID, link delivery.Link, _ wire.WhyAsked) error {
+	return b.of(link, func() error { return nil })
+}
+
+// Signal is part of broker.Desk.
+func (b *bench) Signal(_ device.ID, link delivery.Link, _ wire.Signal) error {
+	return b.of(link, func() error { return nil })
+}
+
 // Bye is part of broker.Desk.
 func (b *bench) Bye(_ device.ID, link delivery.Link, f wire.Bye) error {
 	return b.of(link, func() error { b.ready = false; b.put(fact{act: didBye, seq: f.Seq, bye: f}); return nil })

@@ -19,6 +19,8 @@ type consentCmd struct {
 	Give     consentGiveCmd     `cmd:"" help:"Record a yes."`
 	Withdraw consentWithdrawCmd `cmd:"" help:"Take a yes back: what it let onto screens leaves them."`
 	Refuse   consentRefuseCmd   `cmd:"" help:"Record a no."`
+	Ask      consentAskCmd      `cmd:"" help:"Ask, on a screen, whether a brand may: whoever is there says yes or no."`
+	Asks     consentAsksCmd     `cmd:"" help:"List what was asked, and what became of it."`
 	List     consentListCmd     `cmd:"" help:"List the choices in force."`
 	History  consentHistoryCmd  `cmd:"" help:"List every event of a home's ledger of choices."`
 	Status   consentStatusCmd   `cmd:"" help:"How far the noes of a home have come: stopping, or stopped."`
@@ -112,6 +114,58 @@ func openScreens(out io.Writer, w api.WithdrawalState) {
 		}
 		fmt.Fprintf(out, "  %s is cleared by %s at the latest\n", name, s.By)
 	}
+}
+
+type consentAskCmd struct {
+	Home    string         `required:"" help:"The home's name." placeholder:"HOME"`
+	Person  string         `help:"Whom to ask: on a screen of theirs, or one that they are known to be in front of; default whoever is there." placeholder:"PERSON"`
+	Brand   string         `required:"" help:"The brand's ID." placeholder:"ID"`
+	Purpose policy.Purpose `required:"" help:"For what." placeholder:"PURPOSE"`
+	Device  string         `help:"On which screen, by its ID; default the best." placeholder:"ID"`
+	Wait    bool           `help:"Wait for what becomes of it."`
+	JSON    bool           `help:"Print JSON."`
+}
+
+// Run asks.
+func (c *consentAskCmd) Run(e *env) error {
+	a, err := ask[delivery.AskState](e, "consent/ask", api.Asking{Home: c.Home, Person: c.Person, Brand: device.BrandID(c.Brand), Purpose: c.Purpose, Device: device.ID(c.Device)})
+	for c.Wait && err == nil && a.State == consent.Requested {
+		select {
+		case <-e.ctx.Done():
+			return e.ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+		var all []delivery.AskState
+		if all, err = ask[[]delivery.AskState](e, "consent/asks", api.Named{Name: c.Home}); err == nil {
+			if i := slices.IndexFunc(all, func(o delivery.AskState) bool { return o.ID == a.ID }); i >= 0 {
+				a = all[i]
+			}
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(e.out, a)
+	}
+	if a.State == consent.Requested {
+		fmt.Fprintf(e.out, "asked on %s until %s\n", a.Device, a.Until)
+		return nil
+	}
+	fmt.Fprintln(e.out, a.State)
+	return nil
+}
+
+type consentAsksCmd struct {
+	Home string `required:"" help:"The home's name." placeholder:"HOME"`
+	JSON bool   `help:"Print JSON."`
+}
+
+// Run lists asks.
+func (c *consentAsksCmd) Run(e *env) error {
+	return list(e, c.JSON, "consent/asks", api.Named{Name: c.Home}, "ASKED\tWHO\tBRAND\tPURPOSE\tON\tON THE SCREEN\tUNTIL\tSTATE", func(a delivery.AskState) string {
+		return strings.Join([]string{a.Asked.String(), orHome(a.Person), string(a.Brand), a.Purpose.String(), string(a.Device), orDash(a.Drawn), a.Until.String(), string(a.State)}, "\t")
+	})
 }
 
 type consentStatusCmd struct {
@@ -366,4 +420,15 @@ func days(n int) string {
 		return "not at all"
 	}
 	return count(n, "day")
+}
+
+type forgetCmd struct {
+	Home  string `required:"" help:"The home's name." placeholder:"HOME"`
+	Brand string `help:"Only about this brand." placeholder:"ID"`
+}
+
+// Run has what was learnt forgotten.
+func (c *forgetCmd) Run(e *env) error {
+	_, err := ask[api.None](e, "forget", api.Forgetting{Home: c.Home, Brand: device.BrandID(c.Brand)})
+	return err
 }

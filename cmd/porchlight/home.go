@@ -88,7 +88,7 @@ func (c *homeAddCmd) Run(e *env) error {
 func homeSpec(h sim.Home) delivery.HomeSpec {
 	s := delivery.HomeSpec{Name: h.Name, Zone: h.Zone, Rooms: h.Rooms}
 	for _, p := range h.People {
-		s.People = append(s.People, delivery.PersonSpec{Name: p.Name, Age: p.Age})
+		s.People = append(s.People, delivery.PersonSpec{Name: p.Name, Age: p.Age, Guardians: p.Guardians})
 	}
 	for _, t := range h.Devices {
 		s.Devices = append(s.Devices, delivery.DeviceSpec{Class: t.Class, Name: t.Name, Room: t.Room, Owner: t.Owner, Controller: t.Controller})

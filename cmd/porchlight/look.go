@@ -18,22 +18,34 @@ import (
 type whyCmd struct {
 	ID   device.MessageID `arg:"" name:"id" help:"The message's ID."`
 	Home string           `help:"Only this home." placeholder:"HOME"`
-	JSON bool             `help:"Print JSON."`
+	readerFlags
+	Codes bool `help:"Codes and fields, for you, in place of sentences for people."`
+	JSON  bool `help:"Print JSON."`
+}
+
+// readerFlags say for whom sentences are.
+type readerFlags struct {
+	Language string `help:"In this language: en, de, fr, es; default what the person or the home prefers." placeholder:"TAG"`
+	Person   string `help:"For this person, who is then you; nobody else is named." placeholder:"PERSON"`
+}
+
+func (r readerFlags) options() delivery.WhyOptions {
+	return delivery.WhyOptions{Language: r.Language, Reader: r.Person}
 }
 
 // Run explains a message.
 func (c *whyCmd) Run(e *env) error {
-	w, err := ask[delivery.Why](e, "why", api.WhyAsked{ID: c.ID, Home: c.Home})
+	w, err := ask[delivery.Why](e, "why", api.WhyAsked{ID: c.ID, Home: c.Home, WhyOptions: c.options()})
 	if err != nil {
 		return err
 	}
 	if c.JSON {
 		return printJSON(e.out, w)
 	}
-	return printWhy(e.out, w)
+	return printWhy(e.out, w, c.Codes)
 }
 
-func printWhy(out io.Writer, w delivery.Why) error {
+func printWhy(out io.Writer, w delivery.Why, codes bool) error {
 	fmt.Fprintf(out, "message %s from %s, for %s: %s\n", w.ID, w.Brand, w.Purpose, w.State)
 	if len(w.Homes) == 0 {
 		fmt.Fprintln(out, "no home has to do with it")
@@ -56,8 +68,15 @@ func printWhy(out io.Writer, w delivery.Why) error {
 				fmt.Fprintf(out, " until %s", s.Until)
 			}
 			fmt.Fprintln(out)
-			for _, words := range s.Words {
-				fmt.Fprintf(out, "    %s\n", words)
+			lines := s.Words
+			if codes {
+				lines = s.Causes
+			}
+			for _, line := range lines {
+				fmt.Fprintf(out, "    %s\n", line)
+			}
+			if len(s.Differ) > 0 && !codes {
+				fmt.Fprintf(out, "    %s\n", strings.Join(s.Differ, "; "))
 			}
 			if d := s.Delivery; d != nil {
 				fmt.Fprintf(out, "    sent %s", d.Claimed)
@@ -70,10 +89,81 @@ func printWhy(out io.Writer, w delivery.Why) error {
 					fmt.Fprint(out, ", not over yet")
 				}
 				fmt.Fprintln(out)
+				if d.Because != "" && !codes {
+					fmt.Fprintf(out, "    %s\n", d.Because)
+				}
 			}
 		}
 	}
 	return nil
+}
+
+type heldCmd struct {
+	Home string `required:"" help:"The home's name." placeholder:"HOME"`
+	readerFlags
+	Codes bool `help:"Codes and fields, for you, in place of sentences for people."`
+	JSON  bool `help:"Print JSON."`
+}
+
+// Run lists what was held back.
+func (c *heldCmd) Run(e *env) error {
+	all, err := ask[[]delivery.HeldBack](e, "held", api.HeldAsked{Home: c.Home, WhyOptions: c.options()})
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(e.out, all)
+	}
+	if len(all) == 0 {
+		fmt.Fprintln(e.out, "nothing was held back today")
+	}
+	for _, h := range all {
+		fmt.Fprintf(e.out, "%s from %s, for %s", h.ID, h.Name, h.Purpose)
+		if h.Category != "" {
+			fmt.Fprintf(e.out, ", about %s", h.Category)
+		}
+		if h.Over != 0 {
+			fmt.Fprintf(e.out, ": over since %s", h.Over)
+		}
+		fmt.Fprintln(e.out)
+		lines := h.Words
+		if c.Codes {
+			lines = h.Causes
+		} else if len(h.Differ) > 0 {
+			lines = append(lines, strings.Join(h.Differ, "; "))
+		}
+		for _, line := range lines {
+			fmt.Fprintf(e.out, "  %s\n", line)
+		}
+	}
+	return nil
+}
+
+type learnedCmd struct {
+	Home string `required:"" help:"The home's name." placeholder:"HOME"`
+	readerFlags
+	JSON bool `help:"Print JSON."`
+}
+
+// Run lists what was learnt.
+func (c *learnedCmd) Run(e *env) error {
+	all, err := ask[[]delivery.LearntState](e, "learnt", api.HeldAsked{Home: c.Home, WhyOptions: c.options()})
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(e.out, all)
+	}
+	if len(all) == 0 {
+		fmt.Fprintln(e.out, "nothing was learnt")
+		return nil
+	}
+	t := table(e.out)
+	fmt.Fprintln(t, "BRAND\tOF\tWEIGHT\tPAUSED UNTIL\tIN WORDS")
+	for _, l := range all {
+		fmt.Fprintf(t, "%s\t%s\t%.2f\t%s\t%s\n", l.Brand, orHome(l.Person), l.Lever, orDash(l.Until), l.Words)
+	}
+	return t.Flush()
 }
 
 type statusCmd struct {

@@ -43,6 +43,11 @@ type cli struct {
 	Notice  noticeCmd  `cmd:"" help:"What a brand says that it wants, which is what a yes is a yes to."`
 	Message messageCmd `cmd:"" help:"Messages that were accepted."`
 	Why     whyCmd     `cmd:"" help:"Explain what becomes of a message, screen by screen."`
+	Held    heldCmd    `cmd:"" help:"What a home was not shown today, and why."`
+	Learned learnedCmd `cmd:"" help:"What was learnt of the people of a home from what they did with messages."`
+	Forget  forgetCmd  `cmd:"" help:"Do not use any more what was learnt."`
+	Ledger  ledgerCmd  `cmd:"" help:"A home's log: its head, an export, and whether an export is whole."`
+	Receipt receiptCmd `cmd:"" help:"Proofs that something is in a home's log."`
 	Audit   auditCmd   `cmd:"" help:"Who did what, when and from where."`
 	Ca      caCmd      `cmd:"" name:"ca" help:"The gateway's certificate authority."`
 	Status  statusCmd  `cmd:"" help:"The gateway at a glance."`

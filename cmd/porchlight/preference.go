@@ -35,6 +35,8 @@ type homeSetCmd struct {
 	NoMoment    bool            `help:"No moment holds messages back." xor:"moment"`
 	Language    []string        `help:"In which languages messages come, as de,en: the preferred first." placeholder:"TAG" xor:"language"`
 	NoLanguage  bool            `help:"In the language that each device prefers." xor:"language"`
+	Asking      bool            `help:"Ask by itself, on a screen, when a message waits for nothing but a yes." xor:"asking"`
+	NoAsking    bool            `help:"Ask only when somebody has it asked, as a new home does." xor:"asking"`
 	Freeze      bool            `help:"Show nothing, ask nothing and learn nothing, until --unfreeze." xor:"frozen"`
 	Unfreeze    bool            `help:"Go on." xor:"frozen"`
 }
@@ -93,6 +95,9 @@ func (c *homeSetCmd) preferences() (p delivery.Preferences) {
 	}
 	if len(c.Language) > 0 || c.NoLanguage {
 		p.Languages = append([]string{}, c.Language...)
+	}
+	if c.Asking || c.NoAsking {
+		p.Asking = &c.Asking
 	}
 	if c.Freeze || c.Unfreeze {
 		p.Frozen = &c.Freeze

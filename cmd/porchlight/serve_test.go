@@ -39,11 +39,14 @@ func (l *lines) String() string {
 }
 
 // start runs a gateway on ports of the system's choice until stop is called.
-func start(t *testing.T, data string, log io.Writer) (g Gateway, stop func()) {
+func start(t *testing.T, data string, log io.Writer, edits ...func(*Config)) (g Gateway, stop func()) {
 	t.Helper()
 	cfg := DefaultConfig()
 	cfg.Data, cfg.MQTT.Plain, cfg.MQTT.TLS, cfg.MQTT.WebSocket = data, "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	cfg.HTTP.Plain, cfg.HTTP.TLS, cfg.HTTP.Metrics = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	for _, edit := range edits {
+		edit(&cfg)
+	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ready, ended := make(chan Gateway, 1), make(chan error, 1)
 	go func() {

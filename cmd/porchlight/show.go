@@ -133,6 +133,11 @@ func wanted(p delivery.Preferences) (lines []string) {
 	} else {
 		say("Messages come in the language that each person or device prefers")
 	}
+	if p.Asking != nil && *p.Asking {
+		say("When a message waits for nothing but a yes, it is asked for on a screen")
+	} else {
+		say("Nobody is asked for a yes but when somebody has it asked")
+	}
 	for _, who := range p.People {
 		if who.Frozen != nil && *who.Frozen {
 			say("%s is frozen: nothing is shown to them, asked of them or learnt about them", who.Name)

@@ -31,8 +31,6 @@ func unhex(t testing.TB, s string) []byte {
 	return b
 }
 
-func hash(t testing.TB, s string) Hash { return Hash(unhex(t, s)) }
-
 // leafOf is the leaf hash of RFC 6962, 2.1, of any bytes.
 func leafOf(b []byte) Hash { return sha256.Sum256(append([]byte{0}, b...)) }
 

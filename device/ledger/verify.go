@@ -56,6 +56,9 @@ func (d *DamageError) Error() string {
 // must be in its place and fit its leaf, the leaves must be those of each head, and the last head must cover them
 // all. It fails with a [*DamageError]: an entry that was altered together with its leaf is found by
 // the first head after it, so the more heads, the narrower the range. At least one head is needed.
+//
+// Of an erased entry only place and leaf are vouched for, not its time and kind: who hands out a log can blank an entry
+// of it, but cannot have it say something else.
 func Verify(x Export, heads ...Head) error {
 	if len(heads) == 0 {
 		return errors.New("verify: no head to verify against")

@@ -395,7 +395,7 @@ func Apply(tx *store.Apply, e store.Event) (mine bool, err error) {
 		})
 	case homeRemoved:
 		for _, stmt := range []string{
-			`DELETE FROM held WHERE home = ?`, `DELETE FROM withdrawal WHERE home = ?`, `DELETE FROM delivery WHERE home = ?`, `DELETE FROM preference WHERE home = ?`, `DELETE FROM consent WHERE home = ?`,
+			`DELETE FROM held WHERE home = ?`, `DELETE FROM withdrawal WHERE home = ?`, `DELETE FROM delivery WHERE home = ?`, `DELETE FROM preference WHERE home = ?`, `DELETE FROM consent_ask WHERE home = ?`, `DELETE FROM consent WHERE home = ?`,
 			`DELETE FROM credential WHERE device IN (SELECT id FROM device WHERE home = ?)`,
 			`UPDATE device SET removed = 1, name = '', owner = 0, room = 0, model = '{}', can = '{}', alarm = 0 WHERE home = ?`,
 			`DELETE FROM room WHERE home = ?`, `DELETE FROM person WHERE home = ?`,
@@ -417,8 +417,10 @@ func Apply(tx *store.Apply, e store.Event) (mine bool, err error) {
 		return true, store.With(e, func(p Person) error { return putPerson(tx, e.Home, p) })
 	case personRemoved:
 		return true, store.With(e, func(f idFact[device.PersonID]) error {
-			if err := tx.Exec(`DELETE FROM consent WHERE home = ? AND subject = ?`, e.Home, f.ID); err != nil {
-				return err
+			for _, stmt := range []string{`DELETE FROM consent_ask WHERE home = ? AND subject = ?`, `DELETE FROM consent WHERE home = ? AND subject = ?`} {
+				if err := tx.Exec(stmt, e.Home, f.ID); err != nil {
+					return err
+				}
 			}
 			return tx.Exec(`DELETE FROM person WHERE home = ? AND id = ?`, e.Home, f.ID)
 		})
@@ -487,4 +489,17 @@ func putPerson(tx *store.Apply, home device.HomeID, p Person) error {
 	return tx.Exec(`INSERT INTO person (home, id, name, guest, age, guardians, languages, frozen) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (home, id) DO UPDATE SET name = excluded.name, guest = excluded.guest, age = excluded.age, guardians = excluded.guardians, languages = excluded.languages, frozen = excluded.frozen`,
 		home, p.ID, p.Name, p.Guest, p.Age, list(p.Guardians), list(p.Languages), p.Frozen)
+}
+
+// Clear deletes every row that Apply has made of a home's book.
+func Clear(tx *store.Apply, home device.HomeID) error {
+	for _, stmt := range []string{
+		`DELETE FROM credential WHERE device IN (SELECT id FROM device WHERE home = ?)`, `DELETE FROM device WHERE home = ?`,
+		`DELETE FROM room WHERE home = ?`, `DELETE FROM person WHERE home = ?`, `DELETE FROM home WHERE id = ?`,
+	} {
+		if err := tx.Exec(stmt, home); err != nil {
+			return err
+		}
+	}
+	return nil
 }

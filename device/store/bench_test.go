@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"porchlight/device"
+	"porchlight/device/ledger"
 )
 
 // push is a unit like a brand's push: one event in the gateway's book, whose projection is a look-up by
@@ -100,4 +101,60 @@ func BenchmarkGroupCommit(b *testing.B) {
 	b.ReportMetric(rate1, "units/s-1")
 	b.ReportMetric(rate64, "units/s-64")
 	b.ReportMetric(rate64/rate1, "x")
+}
+
+// BenchmarkUpdateHome64 is what a unit costs whose event is a home's: sealed, and with a leaf.
+func BenchmarkUpdateHome64(b *testing.B) {
+	db := open(b, file(b), Options{Project: projectHouse})
+	const homes = 100
+	for home := device.HomeID(1); home <= homes; home++ {
+		furnish(b, db, home)
+	}
+	var next atomic.Int64
+	b.ReportAllocs()
+	b.ResetTimer()
+	var wg sync.WaitGroup
+	for range 64 {
+		wg.Go(func() {
+			for {
+				n := next.Add(1)
+				if n > int64(b.N) {
+					return
+				}
+				err := db.Update(func(tx *Tx) error {
+					_, err := tx.Add(device.HomeID(n%homes+1), "note.written", note{Person: device.PersonID(n % 3), Name: fmt.Sprint("n", n%7), Text: "a note"})
+					return err
+				})
+				if err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "units/s")
+}
+
+// BenchmarkHead is the head of a log of 10,000 entries, and its signature.
+func BenchmarkHead(b *testing.B) {
+	db := open(b, file(b), Options{Project: func(*Apply, Event) error { return nil }})
+	for range 20 {
+		var facts []any
+		for i := range 500 {
+			facts = append(facts, note{Name: "n", Text: fmt.Sprint(i)})
+		}
+		write(b, db, 1, "", facts...)
+	}
+	b.ResetTimer()
+	for range b.N {
+		head, err := db.Head(b.Context(), 1)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := db.Sign(1, ledger.HeadType, head.Payload()); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

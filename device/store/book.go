@@ -107,12 +107,13 @@ func (tx *Tx) Events(home device.HomeID, after int64, n int) ([]Event, error) {
 
 // Filter says which events Journal lists; the zero Filter lists all.
 type Filter struct {
-	Home  *device.HomeID         // whose book alone; nil: every book, the gateway's too
-	Since device.Instant         // none that was taken in earlier; 0: from the beginning
-	Kind  func(kind string) bool // asked before an event is opened; nil: every kind
+	Home   *device.HomeID         // whose book alone; nil: every book, the gateway's too
+	Since  device.Instant         // none that was taken in earlier; 0: from the beginning
+	Kind   func(kind string) bool // asked before an event is opened; nil: every kind
+	Oldest bool                   // the oldest first, not the newest
 }
 
-// Journal lists events, the newest first, until its caller has had enough. An error ends it.
+// Journal lists events, the newest first, until its caller has had enough. The erased are among them. An error ends it.
 //
 //	for e, err := range tx.Journal(store.Filter{Since: since}) {
 //		if err != nil {
@@ -127,9 +128,12 @@ type Filter struct {
 //	}
 func (tx *Tx) Journal(f Filter) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		query, args := "SELECT "+eventColumns+" FROM journal WHERE at >= ? ORDER BY seq DESC", []any{f.Since}
+		query, args := "SELECT "+eventColumns+" FROM journal WHERE at >= ? ORDER BY seq", []any{f.Since}
 		if f.Home != nil {
-			query, args = "SELECT "+eventColumns+" FROM journal WHERE home = ? + 0 AND at >= ? ORDER BY pos DESC", []any{*f.Home, f.Since}
+			query, args = "SELECT "+eventColumns+" FROM journal WHERE home = ? + 0 AND at >= ? ORDER BY pos", []any{*f.Home, f.Since}
+		}
+		if !f.Oldest {
+			query += " DESC"
 		}
 		rows, err := tx.Query(query, args...)
 		if err != nil {
@@ -187,7 +191,7 @@ func (tx *Tx) Export(home device.HomeID) (x ledger.Export, err error) {
 	if home == device.Gateway {
 		return x, ErrNoBook
 	}
-	events, err := tx.Events(home, 0, math.MaxInt64)
+	events, err := tx.Events(home, 0, math.MaxInt)
 	if err != nil {
 		return x, err
 	}

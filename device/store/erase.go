@@ -17,7 +17,8 @@ import (
 //
 // When Erase returns nil, nothing of what was erased is left in the files. If ctx ends before that, or the disk is
 // full, it says so; what is erased is then erased for every reader, and the next Erase or Open cleans the files. To
-// clean them, the whole database is written anew: its size must be free on the disk, and units wait meanwhile.
+// clean them, the whole database is written anew: twice its size must be free on the disk, and units wait meanwhile. It
+// waits for the views that began before, so none may call it.
 func (db *DB) Erase(ctx context.Context, by device.Actor, home device.HomeID, match func(Event) bool, people []device.PersonID, why string) (n int, err error) {
 	if n, err = db.erase(ctx, by, home, match, people, why); err != nil {
 		return n, fmt.Errorf("erase from the book of home %d: %w", home, err)

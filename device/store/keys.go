@@ -29,6 +29,7 @@ type keys struct {
 
 	closed bool
 
+	most    int            // remembered
 	sealing map[whose]*key // those that seal
 	known   map[int64]*key // those that open, by number
 	all     map[int64]key  // if not nil: every key there is, instead of the file
@@ -156,7 +157,7 @@ func openKeys(path string, w *conn, busyFor time.Duration) (_ *keys, err error) 
 // There may be none if no home was written yet.
 func readKeys(path string) (*keys, error) {
 	path = keysPath(path)
-	k := &keys{path: path, sealing: map[whose]*key{}, known: map[int64]*key{}, all: map[int64]key{}}
+	k := &keys{path: path, most: maxKeys, sealing: map[whose]*key{}, known: map[int64]*key{}, all: map[int64]key{}}
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return k, nil
 	}
@@ -193,7 +194,7 @@ func openKeysFile(path string, s settings) (*keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &keys{path: path, c: c, sealing: make(map[whose]*key), known: make(map[int64]*key)}, nil
+	return &keys{path: path, c: c, most: maxKeys, sealing: make(map[whose]*key), known: make(map[int64]*key)}, nil
 }
 
 // made reports whether the file has its tables. It refuses one that is not ours.
@@ -253,7 +254,7 @@ func (k *keys) belong(w *conn) error {
 
 // remember keeps k in memory, without its secret if it has a cipher of it.
 func (k *keys) remember(one key) *key {
-	if len(k.known) >= maxKeys {
+	if len(k.known) >= k.most {
 		clear(k.known)
 		clear(k.sealing)
 	}

@@ -227,6 +227,43 @@ func TestAUnitThatEndsItsGoroutineIsAnswered(t *testing.T) {
 	}
 }
 
+// TestWhatRunsAloneKeepsItsPlace has it behind units, one of which ends the writer's goroutine, and before another.
+func TestWhatRunsAloneKeepsItsPlace(t *testing.T) {
+	db := open(t, file(t), Options{})
+	release := hold(t, db)
+	var order []string // the writer's
+	var wg sync.WaitGroup
+	for i, f := range []func() error{
+		func() error { return db.Update(func(*Tx) error { order = append(order, "first"); return nil }) },
+		func() error {
+			return db.Update(func(*Tx) error { order = append(order, "bad"); runtime.Goexit(); return nil })
+		},
+		func() error {
+			return db.alone(func() error {
+				if !db.w.c.AutoCommit() {
+					t.Error("a transaction is open")
+				}
+				order = append(order, "alone")
+				return errTaken
+			})
+		},
+		func() error { return db.Update(func(*Tx) error { order = append(order, "last"); return nil }) },
+	} {
+		wg.Go(func() {
+			if err := f(); i == 2 && !errors.Is(err, errTaken) {
+				t.Errorf("alone = %v, want its own error", err)
+			}
+		})
+		queued(db, i+1)
+	}
+	release()
+	wg.Wait()
+	// Units that shared a transaction with the bad one are run again.
+	if got := fmt.Sprint(order); got != "[first bad first alone last]" {
+		t.Errorf("order = %s", got)
+	}
+}
+
 func TestAppend(t *testing.T) {
 	db := open(t, file(t), Options{Now: func() device.Instant { return 1234 }})
 	if err := add(db, 7); err != nil {

@@ -58,13 +58,28 @@ const (
 	Languages = "languages" // BCP 47, the preferred first
 	Signals   = "signals"   // of choices made elsewhere, by device
 	Frozen    = "frozen"    // true: nothing is shown, asked or learnt
+	Asking    = "asking"    // true: the home asks by itself when a message waits for nothing but a yes
 	Forgotten = "forgotten" // what was learnt before is not to be used: an instant by brand
 )
 
 // Names are all of them, in the order in which several are set at once.
-var Names = []string{Mutes, Quiet, Caps, Moments, Languages, Signals, Frozen, Forgotten}
+var Names = []string{Mutes, Quiet, Caps, Moments, Languages, Signals, Frozen, Asking, Forgotten}
 
-const preferenceSet = "preference.set"
+const (
+	preferenceSet     = "preference.set"
+	preferenceNoticed = "preference.noticed" // something was learnt: what devices show has changed
+)
+
+type noticedFact struct {
+	Brand device.BrandID `json:"brand"`
+}
+
+// Notice records that something was learnt about a brand from what people did, so that every device
+// shows it.
+func Notice(tx *store.Tx, home device.HomeID, brand device.BrandID) error {
+	_, err := tx.Add(home, preferenceNoticed, noticedFact{brand})
+	return err
+}
 
 type preferenceFact struct {
 	Name   string    `json:"name"`
@@ -120,7 +135,11 @@ type Preference struct {
 
 // Apply projects this noun's facts; mine is false for those of others.
 func Apply(tx *store.Apply, e store.Event) (mine bool, err error) {
-	if e.Kind != preferenceSet {
+	switch e.Kind {
+	case preferenceSet:
+	case preferenceNoticed:
+		return true, nil
+	default:
 		return false, nil
 	}
 	return true, store.With(e, func(f preferenceFact) error {

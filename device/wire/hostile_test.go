@@ -551,6 +551,8 @@ func TestEncodeRefuses(t *testing.T) {
 		"a cap of 1001":     {Twin{Doc: Document{Caps: []Cap{{Max: 1001}}}}, "bad frame: dn/twin: doc: caps[0]: max is 1001, at most 1000"},
 		"a picture outside": {present(func(p *Present) { p.Picture = &Picture{Path: "/x", SHA256: make([]byte, 32), Bytes: 1} }),
 			`bad frame: dn/msg: picture: path is "/x", it must begin with /p/ and have only letters, digits and - _ . /`},
+		"quiet of nobody":   {Twin{Doc: Document{Quiet: []QuietTime{{Owner: 1 << 31}}}}, "bad frame: dn/twin: doc: quiet[0]: owner is 2147483648, at most 2147483647"},
+		"a mute nowhere":    {Twin{Doc: Document{Mutes: []Mute{{Room: 1 << 31}}}}, "bad frame: dn/twin: doc: mutes[0]: room is 2147483648, at most 2147483647"},
 		"asked for nothing": {Ask{Live: 1, Who: "x", Text: "x", Language: "en", Notice: make([]byte, 32)}, "bad frame: dn/ask: controls: yes and no are both needed"},
 		"answered nothing":  {Answer{}, "bad frame: up/ans: answer 0 is unknown: 1 drawn, 2 yes, 3 no, 4 deferred"},
 		"why in what":       {WhyAsked{Language: strings.Repeat("x", 36)}, "bad frame: up/why: language is 36 bytes long, at most 35"},

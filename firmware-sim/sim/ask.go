@@ -17,7 +17,7 @@ import (
 type Question struct {
 	wire.Ask
 	Spoken bool          // it is said, not drawn
-	More   bool          // the second layer is open
+	Layer  uint          // the deepest that was opened: 1 the text, 2 more, 3 all that a phone has
 	Left   time.Duration // then it is deferred
 }
 
@@ -78,16 +78,21 @@ func (fw *firmware) ask(now time.Time, a wire.Ask) {
 		fw.note(Event{Kind: Unasked, Message: a.ID, Sender: a.Who, Text: a.Text, Why: why})
 		return
 	}
-	fw.asking = &asking{Ask: a, came: now, layer: 1}
-	if fw.cfg.Class == device.Companion && a.More != "" {
-		fw.asking.layer = 2 // a phone has room for both
-	}
+	fw.asking = &asking{Ask: a, came: now, layer: firstLayer(fw.cfg.Class)}
 	look := fw.look()
 	fw.answerAsk(now, wire.Answer{Ask: a.ID, Kind: wire.AnswerDrawn, Drawn: look.controls, Picture: look.hash(), Layer: fw.asking.layer})
 	if fw.spoken() {
 		fw.note(Event{Kind: Said, Text: look.words})
 	}
 	fw.note(Event{Kind: Asked, Message: a.ID, Sender: a.Who, Text: a.Text})
+}
+
+// firstLayer is the deepest layer that is there from the start: a phone has room for two.
+func firstLayer(c device.Class) uint {
+	if c == device.Companion {
+		return 2
+	}
+	return 1
 }
 
 // unasked says why a question may not be put just now; 0 if it may.
@@ -164,7 +169,7 @@ func (fw *firmware) reply(now time.Time, how, by string) error {
 	chosen := a.Controls[at]
 	switch chosen.ID {
 	case wire.ControlMore:
-		a.layer = max(a.layer, 2)
+		a.layer = firstLayer(fw.cfg.Class) + 1
 		fw.note(Event{Kind: Changed, Why: "looks at more"})
 		if fw.spoken() {
 			fw.note(Event{Kind: Said, Text: a.More})
@@ -267,7 +272,7 @@ const askWidth = 40
 
 // look is how the question that is there is drawn, or said.
 func (fw *firmware) look() look {
-	q := Question{Ask: fw.asking.Ask, Spoken: fw.spoken(), More: fw.asking.layer > 1}
+	q := Question{Ask: fw.asking.Ask, Spoken: fw.spoken(), Layer: fw.asking.layer}
 	l := q.look(fw.cfg.Class, askWidth)
 	cell := uint(8) // px of one letter, at least
 	if w := fw.cfg.Can.Width; w > 0 {
@@ -283,7 +288,7 @@ func (fw *firmware) look() look {
 // control is a field of the same size with a key of its own, its number; where there is a focus it
 // is on more.
 func (q Question) look(class device.Class, width int) (l look) {
-	controls := slices.DeleteFunc(slices.Clone(q.Controls), func(c wire.Control) bool { return c.ID == wire.ControlMore && q.More })
+	controls := slices.DeleteFunc(slices.Clone(q.Controls), func(c wire.Control) bool { return c.ID == wire.ControlMore && q.Layer > firstLayer(class) })
 	if q.Spoken {
 		if l.words = q.Say; l.words == "" {
 			var labels []string
@@ -302,8 +307,8 @@ func (q Question) look(class device.Class, width int) (l look) {
 	}
 	l.rows = append(l.rows, clip(q.Who, width))
 	l.rows = append(l.rows, wrap(q.Text, width)...)
-	if q.More {
-		l.rows = append(l.rows, wrap(q.Ask.More, width)...)
+	if q.Layer > 1 {
+		l.rows = append(l.rows, wrap(q.More, width)...)
 	}
 	focus := class == device.TV || class == device.Console
 	longest := 0

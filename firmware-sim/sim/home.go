@@ -22,19 +22,19 @@ import (
 
 // Home is a home file: who lives there, what stands where, and what a person does with it.
 type Home struct {
-	Name    string   `yaml:"name"`
-	Zone    string   `yaml:"zone"` // IANA
-	People  []Person `yaml:"people"`
-	Rooms   []string `yaml:"rooms"`
-	Devices []Thing  `yaml:"devices"`
-	Script  []Step   `yaml:"script"`
+	Name    string
+	Zone    string // IANA
+	People  []Person
+	Rooms   []string
+	Devices []Thing
+	Script  []Step
 }
 
 // Person is somebody who lives there.
 type Person struct {
-	Name      string     `yaml:"name"`
-	Age       device.Age `yaml:"age"`       // left out: adult
-	Guardians []string   `yaml:"guardians"` // of a child or teen: adults of the home who may say yes for them
+	Name      string
+	Age       device.Age // in a home file, left out: adult
+	Guardians []string   // of a child or teen: adults of the home who may say yes for them
 }
 
 // Thing is one device of the home. Name is unique in the home; Room and Owner are "" or listed.
@@ -99,12 +99,18 @@ type Credential struct {
 
 // homeFile is a Home as it is written, before it is checked.
 type homeFile struct {
-	Name    string      `yaml:"name"`
-	Zone    string      `yaml:"zone"`
-	People  []Person    `yaml:"people"`
-	Rooms   []string    `yaml:"rooms"`
-	Devices []thingFile `yaml:"devices"`
-	Script  []Step      `yaml:"script"`
+	Name    string       `yaml:"name"`
+	Zone    string       `yaml:"zone"`
+	People  []personFile `yaml:"people"`
+	Rooms   []string     `yaml:"rooms"`
+	Devices []thingFile  `yaml:"devices"`
+	Script  []Step       `yaml:"script"`
+}
+
+type personFile struct {
+	Name      string   `yaml:"name"`
+	Age       string   `yaml:"age"`
+	Guardians []string `yaml:"guardians"`
 }
 
 type thingFile struct {
@@ -208,7 +214,7 @@ func (c *checker) line(where string) int {
 }
 
 func (c *checker) home(f homeFile) Home {
-	h := Home{Name: f.Name, Zone: f.Zone, People: f.People, Rooms: f.Rooms, Script: f.Script}
+	h := Home{Name: f.Name, Zone: f.Zone, Rooms: f.Rooms, Script: f.Script}
 	if f.Name == "" {
 		c.fault("$", "the home has no name: add name")
 	}
@@ -223,10 +229,16 @@ func (c *checker) home(f homeFile) Home {
 	}
 	people := make(map[string]bool)
 	for i, p := range f.People {
-		if p.Age == device.AgeUnknown {
-			h.People[i].Age = device.Adult
+		at := fmt.Sprintf("$.people[%d]", i)
+		c.unique(people, p.Name, "person", at, "name")
+		age := device.Adult
+		if p.Age != "" {
+			var err error
+			if age, err = device.ParseAge(p.Age); err != nil {
+				c.fault(at+".age", "%s: %v", p.Name, err)
+			}
 		}
-		c.unique(people, p.Name, "person", fmt.Sprintf("$.people[%d]", i), "name")
+		h.People = append(h.People, Person{p.Name, age, p.Guardians})
 	}
 	for i, p := range h.People {
 		c.guardians(fmt.Sprintf("$.people[%d]", i), p, h.People)

@@ -22,6 +22,9 @@ func TestFamily(t *testing.T) {
 	if tv.Class != device.TV || !tv.Controller || tv.Can.Width != 1920 || tv.Can.Inputs != device.Remote || !tv.Can.CanShow(device.Panel) {
 		t.Errorf("television: got %+v", tv)
 	}
+	if c := h.People[2]; h.People[0].Age != device.Adult || c.Age != device.Child || len(c.Guardians) != 2 {
+		t.Errorf("people: got %+v", h.People)
+	}
 	if h.Devices[1].Owner != "Anna" || h.Script[0].After != 5*time.Second {
 		t.Errorf("owner %q, first step %+v", h.Devices[1].Owner, h.Script[0])
 	}
@@ -29,7 +32,7 @@ func TestFamily(t *testing.T) {
 
 const goodHome = `name: oak
 zone: Europe/Zurich
-people: [{name: Anna}]
+people: [{name: Anna}, {name: Carla, age: child, guardians: [Anna]}]
 rooms: [kitchen]
 devices:
   - name: TV
@@ -58,7 +61,12 @@ func TestHomeMistakes(t *testing.T) {
 		"unknown room":       {"room: kitchen", "room: kitchn", []string{"h.yaml:8:", "TV", `"kitchn"`, "did you mean kitchen"}},
 		"unknown owner":      {"owner: Anna", "owner: Ben", []string{"h.yaml:9:", "TV", `"Ben"`, "Anna"}},
 		"same name twice":    {"script:", "  - {name: TV, class: car}\nscript:", []string{"h.yaml:12:", `"TV"`, "twice"}},
-		"same person twice":  {"[{name: Anna}]", "[{name: Anna}, {name: Anna}]", []string{"h.yaml:3:", `"Anna"`, "twice"}},
+		"same person twice":  {"[{name: Anna}", "[{name: Anna}, {name: Anna}", []string{"h.yaml:3:", `"Anna"`, "twice"}},
+		"unknown age":        {"age: child", "age: baby", []string{"h.yaml:3:", `"baby"`, "child, teen, adult"}},
+		"adult's guardian":   {"age: child", "age: adult", []string{"h.yaml:3:", "Carla", "an adult has no guardians"}},
+		"unknown guardian":   {"[Anna]", "[Ana]", []string{"h.yaml:3:", "Carla", `"Ana"`, "did you mean Anna"}},
+		"guardian a child":   {"[Anna]", "[Carla]", []string{"h.yaml:3:", "Carla is no adult"}},
+		"guardian twice":     {"[Anna]", "[Anna, Anna]", []string{"h.yaml:3:", "twice"}},
 		"device unnamed":     {"  - name: TV\n    class", "  - class", []string{"h.yaml:6:", "no name"}},
 		"unknown form":       {"[toast]", "[toaster]", []string{"h.yaml:10:", `"toaster"`, "toast"}},
 		"unknown input":      {"[remote]", "[thoughts]", []string{"h.yaml:10:", `"thoughts"`, "remote"}},
@@ -66,7 +74,27 @@ func TestHomeMistakes(t *testing.T) {
 		"unknown device":     {"device: TV", "device: Radio", []string{"h.yaml:13:", `"Radio"`, "TV"}},
 		"step does nothing":  {", press: 1", "", []string{"h.yaml:13:", "exactly one"}},
 		"not a number":       {"press: 1", "press: one", []string{"h.yaml:13:"}},
-		"not YAML":           {"people: [{name: Anna}]", "people: [{name: Anna}", []string{"h.yaml:"}},
+		"two things":         {"press: 1", "press: 1, people: 2", []string{"h.yaml:13:", "2 things", "exactly one of do, press"}},
+		"unknown answer":     {"press: 1", "answer: maybe", []string{"h.yaml:13:", `"maybe"`, "yes, no, more, phone, back"}},
+		"unknown why":        {"press: 1", "why: not", []string{"h.yaml:13:", `"not"`, "message or held"}},
+		"unknown comer":      {"press: 1", "comes: Ana", []string{"h.yaml:13:", `"Ana"`, "did you mean Anna"}},
+		"too sure":           {"press: 1", "comes: Anna@7", []string{"h.yaml:13:", "0 to 1"}},
+		"unknown leaver":     {"press: 1", "leaves: Eve", []string{"h.yaml:13:", `"Eve"`}},
+		"many people":        {"press: 1", "people: 100", []string{"h.yaml:13:", "0 to 99"}},
+		"somebody else says": {"press: 1", "answer: yes, by: Eve", []string{"h.yaml:13:", `"Eve"`, "people"}},
+		"somebody presses":   {"press: 1", "press: 1, by: Anna", []string{"h.yaml:13:", "not with press"}},
+		"cap of 2000":        {"press: 1", "caps: [{max: 2000}]", []string{"h.yaml:13:", "max is 2000, at most 1000"}},
+		"cap of a telly":     {"press: 1", "caps: [{max: 2, class: telly}]", []string{"h.yaml:13:", `"telly"`}},
+		"cap of a key":       {"press: 1", "caps: [{maxx: 2}]", []string{"h.yaml:13:", `"maxx"`, "did you mean max"}},
+		"mute of a room":     {"press: 1", "mute: {room: attic}", []string{"h.yaml:13:", `"attic"`, "kitchen"}},
+		"mute of smells":     {"press: 1", "mute: {content: [smells]}", []string{"h.yaml:13:", `"smells"`, "words, picture, sound"}},
+		"mute, backwards":    {"press: 1", "mute: {for: -1h}", []string{"h.yaml:13:", "over before it begins"}},
+		"quiet at 25":        {"press: 1", `quiet: [{from: "25:00", to: "07:00"}]`, []string{"h.yaml:13:", `"25:00"`, "22:00"}},
+		"quiet on Moonday":   {"press: 1", `quiet: [{from: "22:00", to: "07:00", days: [Moon]}]`, []string{"h.yaml:13:", `"Moon"`, "Sun"}},
+		"unknown moment":     {"press: 1", "moments: [dinner]", []string{"h.yaml:13:", `"dinner"`, "film, call, sleep"}},
+		"language twice":     {"press: 1", "languages: [de, de]", []string{"h.yaml:13:", "twice"}},
+		"unknown signal":     {"press: 1", "signal: {kind: smoke}", []string{"h.yaml:13:", `"smoke"`, "tcf, gpp, gpc"}},
+		"not YAML":           {"people: [{name: Anna}, ", "people: [{name: Anna, ", []string{"h.yaml:"}},
 		"twice a key":        {"zone: Europe/Zurich", "zone: Europe/Zurich\nname: elm", []string{"h.yaml:3:", "name"}},
 	}
 	for name, tt := range tests {
@@ -82,6 +110,30 @@ func TestHomeMistakes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Steps as they are written, in a file and on the keyboard.
+func TestSteps(t *testing.T) {
+	for _, text := range []string{
+		"answer: yes", "answer: stranger, by: Anna", "why: held", "comes: Anna@0.7", "leaves: Carla", "people: 0", "snooze: 1h30m", "mute: {}", "mute: {brand: this}",
+		"mute: {category: games, for: 2h, content: [sound], room: kitchen, class: tv, owner: Carla}", `quiet: [{from: "22:00", to: "07:00"}]`, "quiet: []", "caps: []",
+		"caps: [{max: 3}, {max: 1, minutes: 30, each: true}]", "moments: []", "languages: [de-AT]", "freeze: false", "forget: []", `signal: {kind: gpc, value: "1"}`, "signal: {kind: tcf}",
+	} {
+		if _, err := ParseHome("h.yaml", []byte(strings.Replace(goodHome, "press: 1", text, 1))); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+		s, err := ParseStep(text, device.TV)
+		if err != nil || len(s.acts()) != 1 {
+			t.Errorf("%s: got %+v, %v", text, s, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"": "does 0 things", "answer: perhaps": "unknown", "people": "", "max: 3": `key "max" is unknown`, "do: fly": "no action", "caps: [{max: 2000}]": "at most 1000", "comes: Eve@2": "0 to 1",
+	} {
+		if _, err := ParseStep(text, device.TV); err == nil || !strings.Contains(err.Error(), want) || strings.HasPrefix(err.Error(), ":") {
+			t.Errorf("%q: got %v, want an error with %q", text, err, want)
+		}
 	}
 }
 

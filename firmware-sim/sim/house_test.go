@@ -60,6 +60,9 @@ type gateway struct {
 	applied []applied
 	keys    []wire.KeyRequest
 	joins   []wire.Join
+	answers []wire.Answer
+	whys    []wire.WhyAsked
+	signals []wire.Signal
 	bad     []error
 }
 
@@ -162,6 +165,18 @@ func (g *gateway) take(_ mqtt.Client, m mqtt.Message) {
 		var f wire.Join
 		f, err = wire.DecodeJoin(b)
 		g.joins = append(g.joins, f)
+	case wire.UpAns:
+		var f wire.Answer
+		f, err = wire.DecodeAnswer(b)
+		g.answers = append(g.answers, f)
+	case wire.UpWhy:
+		var f wire.WhyAsked
+		f, err = wire.DecodeWhyAsked(b)
+		g.whys = append(g.whys, f)
+	case wire.UpSig:
+		var f wire.Signal
+		f, err = wire.DecodeSignal(b)
+		g.signals = append(g.signals, f)
 	case wire.UpBirth:
 		var f wire.Birth
 		f, err = wire.DecodeBirth(b)

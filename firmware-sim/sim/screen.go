@@ -32,7 +32,7 @@ func (fw *firmware) screen(now time.Time) Screen {
 	s := Screen{Queued: len(fw.held)}
 	h := fw.onScreen()
 	if a := fw.asking; a != nil {
-		s.Question = &Question{Ask: a.Ask, Spoken: fw.spoken(), More: a.layer > 1, Left: a.end().Sub(now)}
+		s.Question = &Question{Ask: a.Ask, Spoken: fw.spoken(), Layer: a.layer, Left: a.end().Sub(now)}
 	}
 	if h == nil {
 		return s
@@ -125,6 +125,12 @@ func (s State) mood() string {
 		if s.Values[name] == true {
 			words = append(words, strings.TrimSuffix(name, ".active"))
 		}
+	}
+	if s.Twin.Doc.Frozen {
+		words = append(words, "frozen")
+	}
+	if s.Word.State == wire.WordStopping {
+		words = append(words, "stopping")
 	}
 	if s.ID == "" {
 		words = append(words, "not enrolled")

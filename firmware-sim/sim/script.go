@@ -44,10 +44,13 @@ const (
 )
 
 // ParseStep reads one step as a script has it, without when and where: "answer: yes", or
-// "caps: [{max: 3}]". It is checked like a step of a home file, but for names, which the gateway
+// "caps: [{max: 3}]", several keys with commas between them. It is checked like a step of a home file, but for names, which the gateway
 // knows.
 func ParseStep(text string, class device.Class) (Step, error) {
 	var s Step
+	if text = strings.TrimSpace(text); !strings.HasPrefix(text, "{") {
+		text = "{" + text + "}"
+	}
 	root, err := strict("", []byte(text), &s)
 	if err != nil {
 		return s, errors.New(strings.TrimLeft(err.Error(), ":0123456789 "))

@@ -246,7 +246,7 @@ func fit(tx *store.Tx, q Question, on device.ID, live time.Duration) error {
 	switch {
 	case d.Home != q.Home:
 		return fmt.Errorf("device %s: %w", on, registry.ErrUnknown)
-	case !d.Controller:
+	case !d.Controller: // what it says must not widen anything, whoever stands before it
 		return fmt.Errorf("it %w on a device that may only restrict", ErrNotAsked)
 	case d.Owner == device.Household:
 		return nil

@@ -2,7 +2,9 @@ package consent_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -518,12 +520,31 @@ func TestAskLives(t *testing.T) {
 	})
 }
 
-// A fact about a person says so: it is sealed with their key.
-func TestFactsSayWhoTheyAreAbout(t *testing.T) {
-	type about interface{ About() device.PersonID }
-	for name, fact := range map[string]any{"entry": Entry{Subject: anna}, "ask": Ask{Subject: anna}, "served": ServedFact(anna)} {
-		if a, ok := fact.(about); !ok || a.About() != anna {
-			t.Errorf("%s does not say whom it is about", name)
+// A fact about a person is sealed with their key, whatever it tells of them.
+func TestFactsAreSealedWithTheirPersonsKey(t *testing.T) {
+	h := lived(t)
+	home, kinds := device.HomeID(1), map[string]bool{}
+	h.see(func(tx *store.Tx) error {
+		for ev, err := range tx.Journal(store.Filter{Home: &home}) {
+			if err != nil {
+				return err
+			}
+			if noun, _, _ := strings.Cut(ev.Kind, "."); noun != "consent" {
+				continue
+			}
+			var body struct{ Subject *device.PersonID }
+			if err := json.Unmarshal(ev.Body, &body); err != nil || body.Subject == nil || *body.Subject != ev.Subject {
+				t.Errorf("%s: sealed for %d, and it is %s, %v", ev.Kind, ev.Subject, ev.Body, err)
+			}
+			if ev.Subject != device.Household {
+				kinds[ev.Kind] = true
+			}
+		}
+		return nil
+	})
+	for _, kind := range []string{"requested", "served", "given", "refused", "invalidated", "expired"} {
+		if !kinds["consent."+kind] {
+			t.Errorf("no event consent.%s about a person was looked at", kind)
 		}
 	}
 }

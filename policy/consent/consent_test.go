@@ -47,6 +47,7 @@ func project(tx *store.Apply, e store.Event) error {
 
 func openHouse(t *testing.T) *house {
 	t.Helper()
+	t.Parallel() // each house waits for its own disk
 	h := &house{t: t, path: filepath.Join(t.TempDir(), "p.db"), now: device.At(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))}
 	h.open()
 	t.Cleanup(func() {

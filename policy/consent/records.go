@@ -47,16 +47,23 @@ const (
 	receiptProfile = "https://w3id.org/dpv/schema/dpv-27560#receipt-eu-gdpr"
 )
 
-// History lists every event of a home's ledger, the oldest first.
-func History(tx *store.Tx, home device.HomeID) ([]Entry, error) {
-	return store.List(tx, func(scan func(...any) error) (Entry, error) {
-		var ev store.Event
-		if err := scan(&ev.Pos, &ev.At, &ev.Kind, &ev.Body); err != nil {
-			return Entry{}, err
+// History lists every event of a home's ledger that has not been erased, the oldest first.
+func History(tx *store.Tx, home device.HomeID) (all []Entry, err error) {
+	for ev, err := range tx.Journal(store.Filter{Home: &home, Kind: func(kind string) bool { return trim(kind) != "" }}) {
+		if err != nil {
+			return nil, err
 		}
-		ev.Home = home
-		return entry(ev)
-	}, `SELECT pos, at, kind, body FROM journal WHERE home = ? AND kind LIKE 'consent.%' ORDER BY pos`, home)
+		if ev.Erased {
+			continue
+		}
+		e, err := entry(ev)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, e)
+	}
+	slices.Reverse(all)
+	return all, nil
 }
 
 // entry reads an event of the ledger.

@@ -163,7 +163,7 @@ var english = language{
 	theDoor:    "the door",
 	purposes: map[policy.Purpose]aim{
 		policy.NoPurpose:       {"messages", "messages", "messages from {brand}"},
-		policy.Service:         {"news of what was asked for", "news of what was asked for", "news of what was asked for from {brand}"},
+		policy.Service:         {"news of what was asked for", "news of what was asked for", "news from {brand} of what was asked for"},
 		policy.Marketing:       {"offers", "offers", "offers from {brand}"},
 		policy.Personalised:    {"personal offers", "personal offers", "personal offers from {brand}"},
 		policy.Recommendations: {"recommendations", "recommendations", "recommendations from {brand}"},

@@ -232,7 +232,7 @@ var french = language{
 	onThis:       "sur cet écran",
 	onNamed:      "sur {device}",
 	onAnother:    "sur un autre écran",
-	only:         " (seulement\u00a0: {content})",
+	only:         " ({content} seulement)",
 	someCategory: "sans nom",
 	characters:   [2]string{"{n} caractère", "{n} caractères"},
 	messages:     [2]string{"{n} message", "{n} messages"},

@@ -159,13 +159,18 @@ func (l *language) category(s string, longest int) string {
 		return l.quote(all[l.nth])
 	}
 	s = clean(strings.ReplaceAll(s, "-", " "), longest)
-	if !strings.ContainsFunc(s, func(r rune) bool { return r > '9' }) {
+	if !named(s) {
 		s = l.someCategory
 	}
 	if l == &english {
 		return s
 	}
 	return l.quote(s)
+}
+
+// named reports whether a category has a name, and not a number only.
+func named(category string) bool {
+	return strings.ContainsFunc(category, func(r rune) bool { return r > '9' })
 }
 
 func (l *language) data(term string) string {

@@ -41,9 +41,9 @@ func (t *teller) local(i device.Instant) (w time.Time, suffix string) {
 func (t *teller) time(i device.Instant, s span) string {
 	k := &t.l.calendar
 	w, suffix := t.local(i)
-	words := with{
-		"clock": k.clock(w.Hour(), w.Minute()) + suffix,
-		"full":  fill(k.full, with{"weekday": k.weekdays[w.Weekday()], "date": k.day(w, true)}.get),
+	words := with{"clock": k.clock(w.Hour(), w.Minute()) + suffix, "full": w.Format(k.short)}
+	if !t.brief {
+		words["full"] = fill(k.full, with{"weekday": k.weekdays[w.Weekday()], "date": k.day(w, true)}.get)
 	}
 	if i > t.n.Now && i < t.n.Now.Add(24*time.Hour) {
 		return fill(s.near, words.get)

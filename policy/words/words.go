@@ -18,7 +18,8 @@ import (
 	"porchlight/policy"
 )
 
-// MaxSentence is the longest sentence of [Tell], in bytes. Long names are cut for it.
+// MaxSentence is the longest sentence of [Tell], in bytes. For it dates are put in digits and what
+// can be spared is left out, then long names are cut.
 const MaxSentence = 240
 
 // Names is what a sentence needs beside the facts: whom it speaks to, when, and what things are
@@ -76,8 +77,10 @@ func in(lang string) *language {
 func Tell(c policy.Cause, lang string, n Names) string {
 	t := teller{l: in(lang), n: n, c: c}
 	for _, t.longest = range [...]int{48, 24, 12} {
-		if s := t.sentence(); len(s) <= MaxSentence {
-			return s
+		for _, t.brief = range [...]bool{false, true} {
+			if s := t.sentence(); len(s) <= MaxSentence {
+				return s
+			}
 		}
 	}
 	return cutBytes(t.sentence(), MaxSentence)
@@ -182,14 +185,20 @@ type Lesson struct {
 	Until    device.Instant // not 0: they are paused until then, and Lever does not count
 }
 
+// A lesson is told as if it were a cause of one of these codes.
+const (
+	lessOf policy.Code = "learnt.less"
+	moreOf policy.Code = "learnt.more"
+)
+
 // Learnt says a lesson in one sentence without a final stop, for people to keep or to forget.
 func Learnt(x Lesson, lang string, n Names) string {
-	c := policy.Cause{Code: "learnt.less", Person: x.Person, Brand: x.Brand, Category: x.Category, Until: x.Until}
+	c := policy.Cause{Code: lessOf, Person: x.Person, Brand: x.Brand, Category: x.Category, Until: x.Until}
 	switch {
 	case x.Until != 0:
 		c.Code = policy.PausedByHabit
 	case x.Lever > 1:
-		c.Code = "learnt.more"
+		c.Code = moreOf
 	}
 	return Tell(c, lang, n)
 }
@@ -226,7 +235,8 @@ type teller struct {
 	l       *language
 	n       Names
 	c       policy.Cause
-	longest int // characters of a name
+	longest int  // characters of a name
+	brief   bool // dates in digits, no room beside a device, nothing of when the next may come
 }
 
 // sentence fills the most fitting of the language's sentences.
@@ -270,7 +280,7 @@ func (t *teller) detail() string {
 			return "/limit"
 		}
 	case policy.SensitiveHere:
-		if c.Category == "" {
+		if !named(c.Category) {
 			return "/none"
 		}
 	case policy.TooClose:
@@ -361,7 +371,7 @@ func (t *teller) word(name string) string {
 		switch capped := c.Code == policy.CapFull || c.Code == policy.CapNone; {
 		case c.Brand != "":
 			many := 0
-			if c.Code == policy.CapFull && l.plural(c.Max) {
+			if c.Code == policy.CapFull && l.plural(c.Max) || c.Code == lessOf || c.Code == moreOf {
 				many = 1
 			}
 			return fill(l.fromBrand[many], t.word)
@@ -378,7 +388,7 @@ func (t *teller) word(name string) string {
 		}
 		return ""
 	case "room":
-		if c.Room == 0 {
+		if c.Room == 0 || t.brief && (c.Device != "" || c.Class != 0) {
 			return ""
 		}
 		if t.n.Room != nil {
@@ -422,7 +432,7 @@ func (t *teller) word(name string) string {
 		}
 		return l.later + t.time(c.Until, l.calendar.from)
 	case "next":
-		if c.Until == 0 {
+		if c.Until == 0 || t.brief {
 			return ""
 		}
 		return fill(l.next, with{"at": t.time(c.Until, l.calendar.at)}.get)

@@ -112,7 +112,7 @@ func plausible(r *rand.Rand, code policy.Code) policy.Cause {
 // stop is words by which English gives itself away, none of which the other languages have.
 var stop = func() map[string]bool {
 	m := map[string]bool{}
-	for _, w := range strings.Fields(`the this that these is are was were has have had not and of with from for it its you your until which what who
+	for _, w := range strings.Fields(`the this that these is are were has have had not and of with from for it its you your until which what who
 		somebody nobody everything home house screen screens offer offers allow allowed brand brands here there only at to by be been shown show said
 		other others every device time quiet day yes when because would could never nothing asks asked used about room open closed
 		fridge washer dryer dishwasher oven speaker television phone running moving playing paused stopped parked`) {
@@ -126,7 +126,7 @@ func tokens(s string) []string {
 }
 
 // code is what only a machine writes.
-var code = regexp.MustCompile(`[a-z]\.[a-z]|[a-z]_[a-z]|[{}]|%!|\bclass\(|\bpd:|  |^ | $| ,|\(\)|NaN|<nil>`)
+var code = regexp.MustCompile(`[a-z]\.[a-z]|_|[{}]|%!|\bclass\(|\bpd:|  |^ | $| ,|\(\)|NaN|<nil>`)
 
 // flaws lists what is wrong with a sentence of a language.
 func flaws(lang, s string) (all []string) {
@@ -153,17 +153,17 @@ func flaws(lang, s string) (all []string) {
 
 func TestEveryCodeHasWords(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	for _, c := range append(codes(t), "learnt.less", "learnt.more", "not.yet-known", "") {
+	for _, c := range append(codes(t), lessOf, moreOf, "not.yet-known", "") {
 		for _, lang := range Languages() {
-			for range 300 {
+			for range 80 {
 				cause := plausible(r, c)
 				s := Tell(cause, lang, names())
 				bad := flaws(lang, s)
 				if c != "" && strings.Contains(string(c), ".") && strings.Contains(s, string(c)) {
 					bad = append(bad, "is a code")
 				}
-				if strings.HasSuffix(s, ".") && !strings.HasSuffix(s, "...") {
-					bad = append(bad, "ends with a full stop")
+				if strings.HasSuffix(s, ".") {
+					bad = append(bad, "ends with a full stop, or is cut short")
 				}
 				if len(s) > MaxSentence {
 					bad = append(bad, "is "+strconv.Itoa(len(s))+" bytes")
@@ -358,7 +358,7 @@ func TestGolden(t *testing.T) {
 		"much muted": {policy.Cause{Code: policy.Muted, Purpose: policy.Marketing, Category: "dairy", Device: "tele-2", Room: 1, Content: policy.Picture | policy.Sound}, [4]string{
 			`everything of the kind offers about dairy on "Salon" in the room "Studio" is muted here (only pictures and sound)`,
 			"alle Nachrichten der Art »Angebote« zum Thema »Milchprodukte« auf »Salon« im Raum »Studio« sind hier stummgeschaltet (nur Bilder und Ton)",
-			"tout message du type «\u00a0offres\u00a0» sur le thème «\u00a0produits laitiers\u00a0» sur «\u00a0Salon\u00a0» dans la pièce «\u00a0Studio\u00a0» est mis en sourdine ici (seulement\u00a0: images et son)",
+			"tout message du type «\u00a0offres\u00a0» sur le thème «\u00a0produits laitiers\u00a0» sur «\u00a0Salon\u00a0» dans la pièce «\u00a0Studio\u00a0» est mis en sourdine ici (images et son seulement)",
 			"todos los mensajes del tipo «ofertas» sobre el tema «productos lácteos» en «Salon» en la habitación «Studio» están silenciados aquí (solo imágenes y sonido)"}},
 		"quiet": {policy.Cause{Code: policy.QuietNow, Until: now.Add(17 * time.Hour)}, [4]string{
 			"quiet time until 07:00", "Ruhezeit bis 07:00 Uhr", "heures calmes jusqu'à 7\u00a0h", "horas de silencio hasta las 07:00"}},
@@ -616,7 +616,7 @@ func TestWordText(t *testing.T) {
 			t.Errorf("%s:\ngot  %q\nwant %q", lang, got, want[i])
 		}
 		stopping, stopped := WordText(false, nil, lang, names()), WordText(true, open, lang, names())
-		if bad := append(flaws(lang, stopping), flaws(lang, stopped)...); len(bad) > 0 || stopping == stopped {
+		if bad := append(flaws(lang, stopping), flaws(lang, stopped)...); len(bad) > 0 || stopping == stopped || stopped != WordText(true, nil, lang, names()) {
 			t.Errorf("%s: %q, %q: %q", lang, stopping, stopped, bad)
 		}
 	}

@@ -1,0 +1,146 @@
+package delivery
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"porchlight/device"
+	"porchlight/device/wire"
+	"porchlight/policy"
+)
+
+// What was held back today: what waits, what nobody has agreed to, and what was over before its moment came.
+func TestHeld(t *testing.T) {
+	inWorld(t, func(w *world) {
+		all := w.flat()
+		tv := all[device.TV]
+		tv.tell(map[string]any{"state": "playing", "full_screen": true})
+		waits := w.push(to(device.TV))
+		over := w.push(func(s *Submission) { to(device.TV)(s); s.NotAfter = w.now().Time().Add(time.Minute) })
+		shown := w.push(to(device.Fridge))
+		all[device.Fridge].mustShow(shown)
+		w.pass(2 * time.Minute)
+		w.must(w.desk.Choose(w.t.Context(), "oak", "Ben", "grocer", policy.Service, policy.Withdrawn))
+		refused := w.push(func(s *Submission) { to(device.TV)(s); s.Purpose = policy.Service })
+		for language, word := range map[string]string{"en": "television", "de": "Fernseh", "fr": "tél", "es": "televis"} {
+			list, err := w.desk.Held(w.t.Context(), "oak", WhyOptions{Language: language})
+			w.must(err)
+			got := map[device.MessageID]HeldBack{}
+			for _, h := range list {
+				got[h.ID] = h
+			}
+			if len(got) != 3 || got[shown].ID == shown {
+				t.Fatalf("held back: %v", list)
+			}
+			if len(got[refused].Words) == 0 || got[refused].Over != 0 || got[over].Over == 0 {
+				t.Errorf("refused is %+v, over is %+v", got[refused], got[over])
+			}
+			for _, id := range []device.MessageID{waits, over} {
+				if s := strings.Join(got[id].Words, "; "); !strings.Contains(s, word) {
+					t.Errorf("in %s it is said: %s; want something with %q", language, s, word)
+				}
+			}
+		}
+		w.pass(24 * time.Hour)
+		list, err := w.desk.Held(w.t.Context(), "oak", WhyOptions{})
+		w.must(err)
+		for _, h := range list {
+			if h.ID == over {
+				t.Error("what was over yesterday is among what was held back today")
+			}
+		}
+	})
+}
+
+// A person asks on the screen in front of them, and is answered there, in their language.
+func TestWhyOnADevice(t *testing.T) {
+	inWorld(t, func(w *world) {
+		all := w.flat()
+		phone := all[device.Companion]
+		w.must(phone.proposes(wire.Proposal{Languages: &[]string{"de"}}))
+		id := w.push(to(device.Companion))
+		phone.mustShow(id)
+		w.must(w.desk.WhyAsked(phone.id, phone.up, wire.WhyAsked{Seq: 7, Message: &id}))
+		w.wait()
+		if b := phone.because; b.Seq != 7 || b.Language != "de" || len(b.Lines) != 1 || !strings.Contains(b.Lines[0], "Grocer") || !strings.HasSuffix(b.Lines[0], ".") {
+			t.Errorf("why it is shown: %+v", b)
+		}
+		held := w.push(func(s *Submission) { to(device.Companion)(s); s.Personal = true; s.Purpose = policy.Service })
+		phone.tell(map[string]any{"call.active": true})
+		w.must(w.desk.WhyAsked(phone.id, phone.up, wire.WhyAsked{Seq: 8, Language: "fr"}))
+		w.wait()
+		if b := phone.because; b.Seq != 8 || b.Language != "fr" || len(b.Lines) != 1 || !strings.HasPrefix(b.Lines[0], "Grocer: ") {
+			t.Errorf("what was held back: %+v, want one line about %s", b, held)
+		}
+		never := device.NewMessageID(1)
+		w.must(w.desk.WhyAsked(phone.id, phone.up, wire.WhyAsked{Seq: 9, Message: &never}))
+		w.wait()
+		if b := phone.because; b.Seq != 9 || len(b.Lines) != 1 {
+			t.Errorf("about a message that never was: %+v", b)
+		}
+	})
+}
+
+// A signal takes away at once and gives nothing: what it allows, and its end, leave what the home says.
+func TestSignalsOnlyRestrict(t *testing.T) {
+	inWorld(t, func(w *world) {
+		all := w.flat()
+		tv, phone := all[device.TV], all[device.Companion]
+		id := w.push(to(device.TV))
+		tv.mustShow(id)
+		signal := func(h *hand, g wire.Signal) error {
+			err := w.desk.Signal(h.id, h.up, g)
+			w.wait()
+			return err
+		}
+		w.must(signal(phone, wire.Signal{Kind: wire.SignalGPC, Value: "1"}))
+		tv.mustShow(id) // somebody else's browser
+		w.must(signal(tv, wire.Signal{Kind: wire.SignalGPC, Value: "1"}))
+		tv.mustShow()
+		next := w.push(to(device.TV))
+		if got := w.why(next, tv); got != "refuse[terms]" {
+			t.Errorf("with GPC it is %s, want refuse[terms]", got)
+		}
+		if err := signal(tv, wire.Signal{Kind: wire.SignalTCF, Value: "nonsense"}); err == nil {
+			t.Error("nonsense is no error")
+		}
+		w.must(signal(tv, wire.Signal{Kind: wire.SignalGPC}))
+		tv.mustShow() // what could not be read denies all that it could have denied
+		w.must(signal(tv, wire.Signal{Kind: wire.SignalTCF}))
+		tv.mustShow(next)
+		w.choose(policy.Withdrawn)
+		tv.mustShow()
+		w.must(signal(tv, wire.Signal{Kind: wire.SignalGPC, Value: "1"}))
+		w.must(signal(tv, wire.Signal{Kind: wire.SignalGPC}))
+		tv.mustShow()
+		w.restart()
+		w.memory()
+	})
+}
+
+// Somebody comes in while a message is on the screen: it is judged anew at once.
+func TestPresenceChanges(t *testing.T) {
+	inWorld(t, func(w *world) {
+		all := w.flat()
+		tv := all[device.TV]
+		tv.tell(map[string]any{"presence.who": "1"})
+		id := w.push(func(s *Submission) { to(device.TV)(s); s.Personal = true })
+		tv.mustShow(id)
+		all[device.Display].tell(map[string]any{"presence.count": 2}) // in the same room
+		tv.mustShow()
+		all[device.Display].tell(map[string]any{"presence.count": 1})
+		if got := w.why(id, tv); !strings.HasPrefix(got, "refuse") {
+			t.Errorf("shown once, it is %s", got)
+		}
+		again := w.push(func(s *Submission) { to(device.TV)(s); s.Personal = true })
+		tv.mustShow(again)
+		w.must(w.desk.in(1, func(h *home) error {
+			if dl := h.find(again, tv.id); fmt.Sprint(dl.who) != "[1]" || dl.others {
+				t.Errorf("it counts for %v, others %t, want Anna alone", dl.who, dl.others)
+			}
+			return nil
+		}))
+	})
+}

@@ -1,0 +1,514 @@
+package delivery
+
+import (
+	"archive/zip"
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"porchlight/device"
+	"porchlight/device/ledger"
+	"porchlight/device/registry"
+	"porchlight/device/store"
+	"porchlight/policy"
+	"porchlight/policy/consent"
+)
+
+// What an import takes at most.
+const (
+	MaxImport = 256 << 20 // bytes of the file
+
+	maxImportFiles  = 100_000
+	maxImportLarge  = 1 << 30   // bytes of all files in it together
+	maxImportMemory = 256 << 20 // bytes of each of those that are kept in memory
+	maxImportEvents = 1_000_000
+	maxImportLine   = 1 << 20 // bytes of one event
+	maxImportBrands = 1000
+)
+
+// What Import fails with beside registry.ErrTaken, if a name or a device is there already.
+var (
+	ErrDamaged = errors.New("the export is damaged")                        // or was altered, or is none
+	ErrNewer   = errors.New("the export was written by a newer porchlight") // this one may not understand all of it
+)
+
+// Imported says what came in.
+type Imported struct {
+	Home     registry.Home    `json:"home"`
+	Events   int              `json:"events"`
+	Brands   []device.BrandID `json:"brands,omitempty"`   // registered with it: stopped, and without keys
+	Strange  []device.BrandID `json:"strange,omitempty"`  // another firm has that name here: no yes to them stands
+	Previous ledger.Head      `json:"previous,omitempty"` // the head of the home's log where it came from
+}
+
+type importedFact struct {
+	Head ledger.Head `json:"head"` // of the log where it came from
+	Key  []byte      `json:"key"`  // what that log's heads and receipts are verified with, as X.509 writes it
+}
+
+// Import takes in a home that another gateway has exported, under its name there or another: everything in its book is at
+// the same place, with its time, kind and author, and its devices log in with what they logged in with there. All of it
+// is verified first; it is taken in as a whole or not at all. It fails with ErrDamaged, ErrNewer, registry.ErrTaken or
+// registry.ErrInvalid.
+func (d *Desk) Import(ctx context.Context, file io.ReaderAt, size int64, name string) (done Imported, err error) {
+	in, err := readImport(ctx, file, size)
+	if err == nil {
+		done, err = d.takeIn(ctx, in, name)
+	}
+	if err != nil {
+		return Imported{}, fmt.Errorf("import: %w", err)
+	}
+	return done, nil
+}
+
+func damaged(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrDamaged}, args...)...)
+}
+
+// imported is an export that was verified.
+type imported struct {
+	manifest Manifest
+	events   []store.Event
+	brands   []exportedBrand
+	key      []byte // as X.509 writes it
+}
+
+// readImport reads and verifies an export.
+func readImport(ctx context.Context, file io.ReaderAt, size int64) (in imported, err error) {
+	if size > MaxImport {
+		return in, damaged("it has %d bytes, at most %d are taken", size, MaxImport)
+	}
+	z, err := zip.NewReader(file, size)
+	if err != nil {
+		return in, damaged("it is no zip: %v", err)
+	}
+	if len(z.File) > maxImportFiles {
+		return in, damaged("it has %d files, at most %d are taken", len(z.File), maxImportFiles)
+	}
+	files := map[string]*zip.File{}
+	for _, f := range z.File {
+		if !fs.ValidPath(f.Name) || strings.ContainsAny(f.Name, "\\:") || !f.Mode().IsRegular() || files[f.Name] != nil {
+			return in, damaged("it has a file that is called %.80q", f.Name)
+		}
+		files[f.Name] = f
+	}
+	left := int64(maxImportLarge)
+	read := func(name string, most int64) ([]byte, error) {
+		f := files[name]
+		if f == nil {
+			return nil, damaged("%s is missing", name)
+		}
+		r, err := f.Open()
+		if err != nil {
+			return nil, damaged("%s: %v", name, err)
+		}
+		defer r.Close()
+		most = min(most, left)
+		raw, err := io.ReadAll(io.LimitReader(r, most+1))
+		if left -= int64(len(raw)); err != nil {
+			return nil, damaged("%s: %v", name, err)
+		}
+		if int64(len(raw)) > most {
+			return nil, damaged("%s is too large", name)
+		}
+		return raw, nil
+	}
+	raw, err := read(manifestFile, 64<<20)
+	if err != nil {
+		return in, err
+	}
+	var kind struct {
+		Format  string
+		Version int
+	}
+	if err := json.Unmarshal(raw, &kind); err != nil || kind.Format != exportFormat {
+		return in, damaged("%s is not that of an export", manifestFile)
+	}
+	if kind.Version > exportVersion {
+		return in, fmt.Errorf("%w: its version is %d, this one reads %d", ErrNewer, kind.Version, exportVersion)
+	}
+	if err := strictly(raw, &in.manifest); err != nil {
+		return in, damaged("%s: %v", manifestFile, err)
+	}
+	if in.manifest.Person != "" {
+		return in, fmt.Errorf("%w: it is about one person alone, for them to keep; only a whole home can be taken in", registry.ErrInvalid)
+	}
+	if len(in.manifest.Files) != len(files)-1 {
+		return in, damaged("it has %d files, and its manifest tells of %d", len(files)-1, len(in.manifest.Files))
+	}
+	for _, f := range z.File {
+		if f.Name == manifestFile {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return in, err
+		}
+		want, ok := in.manifest.Files[f.Name]
+		if !ok {
+			return in, damaged("its manifest does not tell of %s", f.Name)
+		}
+		if got, err := hashFile(f, left); err != nil {
+			return in, damaged("%s: %v", f.Name, err)
+		} else if got != want {
+			return in, damaged("%s is not what the manifest says", f.Name)
+		}
+		left -= want.Size
+	}
+	left = maxImportLarge // what is read again
+	raw, err = read(keyFile, 4096)
+	if err != nil {
+		return in, err
+	}
+	block, _ := pem.Decode(raw)
+	if block == nil {
+		return in, damaged("%s is no key", keyFile)
+	}
+	in.key = block.Bytes
+	key, err := x509.ParsePKIXPublicKey(in.key)
+	if err != nil {
+		return in, damaged("%s is no key: %v", keyFile, err)
+	}
+	if raw, err = read(headFile, ledger.MaxSigned); err != nil {
+		return in, err
+	}
+	head, err := ledger.OpenHead(raw, key)
+	if err != nil {
+		return in, damaged("%s: %v", headFile, err)
+	}
+	if head != in.manifest.Head {
+		return in, damaged("%s is not the head that the manifest names", headFile)
+	}
+	if raw, err = read(ledgerFile, maxImportMemory); err != nil {
+		return in, err
+	}
+	log, err := ledger.ReadExport(bytes.NewReader(raw))
+	if err == nil {
+		err = ledger.Verify(log, head)
+	}
+	if err != nil {
+		return in, damaged("%s: %v", ledgerFile, err)
+	}
+	if raw, err = read(journalFile, maxImportMemory); err != nil {
+		return in, err
+	}
+	if in.events, err = readJournal(raw, log); err != nil {
+		return in, err
+	}
+	if raw, err = read(brandsFile, 64<<20); err != nil {
+		return in, err
+	}
+	if err := json.Unmarshal(raw, &in.brands); err != nil || len(in.brands) > maxImportBrands {
+		return in, damaged("%s: %d brands: %v", brandsFile, len(in.brands), err)
+	}
+	return in, nil
+}
+
+// hashFile reads a file of at most most bytes.
+func hashFile(f *zip.File, most int64) (m Manifold, err error) {
+	r, err := f.Open()
+	if err != nil {
+		return m, err
+	}
+	defer r.Close()
+	s := &sum{Hash: sha256.New()}
+	if _, err := io.Copy(s, io.LimitReader(r, most+1)); err != nil {
+		return m, err
+	}
+	if s.size > most {
+		return m, errors.New("all files together are too large")
+	}
+	return Manifold{hex.EncodeToString(s.Sum(nil)), s.size}, nil
+}
+
+// strictly decodes one JSON value with no field that is unknown.
+func strictly(raw []byte, into any) error {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(into); err != nil {
+		return err
+	}
+	if !atEnd(dec) {
+		return errors.New("more follows")
+	}
+	return nil
+}
+
+// readJournal reads the events in plain, and holds them against the log.
+func readJournal(raw []byte, log ledger.Export) (all []store.Event, err error) {
+	read := bufio.NewScanner(bytes.NewReader(raw))
+	read.Buffer(nil, maxImportLine)
+	for read.Scan() {
+		var l journalLine
+		if err := strictly(read.Bytes(), &l); err != nil {
+			return nil, damaged("%s, line %d: %v", journalFile, len(all)+1, err)
+		}
+		if len(all) == len(log.Entries) || len(all) == maxImportEvents {
+			return nil, damaged("%s has more than the %d events of the log", journalFile, len(all))
+		}
+		in := log.Entries[len(all)]
+		if l.Pos != in.Pos || l.At != in.At || l.Kind != in.Kind || l.Actor != in.Actor || l.Erased != in.Erased || l.Erased && (l.Leaf != in.Leaf || l.Body != nil || l.Subject != 0) {
+			return nil, damaged("%s, line %d: it is not the entry of the log", journalFile, len(all)+1)
+		}
+		e := store.Event{Pos: l.Pos, At: l.At, Actor: l.Actor, Kind: l.Kind, Subject: l.Subject, Body: l.Body, Erased: l.Erased}
+		e.Entry.Leaf = l.Leaf
+		all = append(all, e)
+	}
+	if err := read.Err(); err != nil {
+		return nil, damaged("%s, line %d: %v", journalFile, len(all)+1, err)
+	}
+	if len(all) != len(log.Entries) || len(all) == 0 {
+		return nil, damaged("%s has %d events, the log has %d", journalFile, len(all), len(log.Entries))
+	}
+	return all, nil
+}
+
+// importable are the nouns that a home's book tells of. No other fact may come in with a home: none about brands,
+// messages or the gateway.
+var importable = []string{"home", "person", "room", "device", "credential", "enrolment", "door", "consent", "preference", "delivery", "withdrawal"}
+
+// admit checks that events are those of one home and of nothing outside of it, and makes them those of the home with
+// that number and name ("": as it was called). It returns the name and the devices.
+func admit(events []store.Event, home device.HomeID, name string) (was registry.Home, devices []device.ID, err error) {
+	known := map[device.ID]bool{}
+	bad := func(e *store.Event, why string, args ...any) error {
+		return damaged("event %d, %.40s: %s", e.Pos, e.Kind, fmt.Sprintf(why, args...))
+	}
+	plain := func(s string, most int) bool {
+		return len(s) <= most && !strings.ContainsFunc(s, func(r rune) bool { return !device.Printable(r) })
+	}
+	for i := range events {
+		e := &events[i]
+		if !plain(e.Kind, 64) || !plain(string(e.Actor), 256) || e.At <= 0 || e.Subject < 0 {
+			return was, nil, bad(e, "it has no form that the gateway writes")
+		}
+		if e.Erased || e.Kind == store.KindErased {
+			continue
+		}
+		noun, _, _ := strings.Cut(e.Kind, ".")
+		if !slices.Contains(importable, noun) {
+			return was, nil, bad(e, "it is not one of a home")
+		}
+		m, err := mentions(*e)
+		if err != nil {
+			return was, nil, bad(e, "%v", err)
+		}
+		if noun == "consent" && m.key.Subject != e.Subject && m.group == (group{}) || noun != "consent" && e.Subject != device.Household {
+			return was, nil, bad(e, "it is not sealed as what it is")
+		}
+		switch e.Kind {
+		case "home.added":
+			if was.Name != "" {
+				return was, nil, bad(e, "the home was there already")
+			}
+			if err := store.With(*e, func(h registry.Home) error { was = h; return nil }); err != nil {
+				return was, nil, bad(e, "%v", err)
+			}
+			if name != "" {
+				was.Name = name
+			}
+			if was.ID = home; was.Name == "" || !plain(was.Name, 32) || strings.TrimSpace(was.Name) != was.Name {
+				return was, nil, fmt.Errorf("home name %.40q: %w: use 1 to 32 bytes of text without control characters or space at the ends", was.Name, registry.ErrInvalid)
+			}
+			if _, err := registry.LoadZone(was.Zone); err != nil {
+				return was, nil, err
+			}
+			if e.Body, err = json.Marshal(was); err != nil {
+				return was, nil, err
+			}
+			continue
+		case "home.removed", homeGone, homeExported:
+			return was, nil, bad(e, "such a home cannot be taken in")
+		case "device.added":
+			var f map[string]json.RawMessage
+			var dev device.Device
+			var of struct {
+				Credential struct {
+					Device device.ID `json:"device"`
+				} `json:"credential"`
+			}
+			if err := errors.Join(json.Unmarshal(e.Body, &f), json.Unmarshal(e.Body, &dev), json.Unmarshal(e.Body, &of)); err != nil {
+				return was, nil, bad(e, "%v", err)
+			}
+			if _, err := device.ParseID(string(dev.ID)); err != nil || device.IsApplicant(string(dev.ID)) || !dev.Class.Known() || known[dev.ID] || of.Credential.Device != dev.ID || !plain(dev.Name, 64) {
+				return was, nil, bad(e, "it is no device that could be added")
+			}
+			known[dev.ID] = true
+			devices = append(devices, dev.ID)
+			if f["home"], err = json.Marshal(home); err != nil {
+				return was, nil, err
+			}
+			if e.Body, err = json.Marshal(f); err != nil {
+				return was, nil, err
+			}
+		case "person.added", "person.changed":
+			err := store.With(*e, func(p registry.Person) error {
+				if p.ID <= device.Household || p.Name == "" || !plain(p.Name, 64) || p.Age > device.Adult {
+					return errors.New("it is nobody who could live in a home")
+				}
+				return nil
+			})
+			if err != nil {
+				return was, nil, bad(e, "%v", err)
+			}
+		}
+		if noun == "device" || noun == "credential" {
+			for _, id := range m.devices[:min(1, len(m.devices))] { // by whom comes behind
+				if !known[id] {
+					return was, nil, bad(e, "its device is not one of the home")
+				}
+			}
+		}
+		if was.Name == "" {
+			return was, nil, bad(e, "the home was not there yet")
+		}
+	}
+	if was.Name == "" {
+		return was, nil, damaged("no event says which home it is")
+	}
+	return was, devices, nil
+}
+
+// takeIn writes down what was verified.
+func (d *Desk) takeIn(ctx context.Context, in imported, name string) (done Imported, err error) {
+	d.changing.Lock()
+	defer d.changing.Unlock()
+	if err := ctx.Err(); err != nil {
+		return done, err
+	}
+	var brands []registry.Brand
+	events := slices.Clone(in.events)
+	err = d.update(func(tx *store.Tx) error {
+		done, brands = Imported{Events: len(events), Previous: in.manifest.Head}, nil // a unit may be run twice
+		copy(events, in.events)
+		var last int64
+		if err := tx.QueryRow(`SELECT max((SELECT coalesce(max(id), 0) FROM home), (SELECT coalesce(max(home), 0) FROM journal))`).Scan(&last); err != nil {
+			return err
+		}
+		h, devices, err := admit(events, device.HomeID(last+1), name)
+		if err != nil {
+			return err
+		}
+		done.Home = h
+		if _, err := registry.HomeByName(tx, h.Name); err == nil {
+			return fmt.Errorf("home %q: %w: give it another with --name", h.Name, registry.ErrTaken)
+		} else if !errors.Is(err, registry.ErrUnknown) {
+			return err
+		}
+		for _, id := range devices {
+			var taken int
+			if err := tx.QueryRow(`SELECT count(*) FROM device WHERE id = ?`, id).Scan(&taken); err != nil {
+				return err
+			}
+			if taken > 0 {
+				return fmt.Errorf("device %s: %w: is this home here already?", id, registry.ErrTaken)
+			}
+		}
+		if err := tx.Import(h.ID, events); err != nil {
+			return damaged("%v", err)
+		}
+		for _, b := range in.brands {
+			is, err := registry.BrandByID(tx, b.ID)
+			switch {
+			case err == nil && !sameFirm(is, b.Brand):
+				done.Strange = append(done.Strange, b.ID)
+			case errors.Is(err, registry.ErrUnknown) && len(b.Purposes) > 0:
+				if is, err = register(tx, b); err != nil && !errors.Is(err, registry.ErrTaken) { // it was here once, and has left
+					return damaged("%s: %v", brandsFile, err)
+				} else if err == nil {
+					done.Brands, brands = append(done.Brands, b.ID), append(brands, is)
+				}
+			case err != nil && !errors.Is(err, registry.ErrUnknown):
+				return err
+			}
+		}
+		if _, err := tx.Add(h.ID, homeImported, importedFact{in.manifest.Head, in.key}); err != nil {
+			return err
+		}
+		choices, err := consent.List(tx, h.ID)
+		if err != nil {
+			return err
+		}
+		for _, e := range choices {
+			if e.Choice == policy.Given && slices.Contains(done.Strange, e.Brand) {
+				if err := consent.Invalidate(tx, h.ID, e.Key(), "another firm has that name at this gateway"); err != nil {
+					return err
+				}
+			}
+		}
+		_, err = d.read(tx, h.ID)
+		if err != nil {
+			return damaged("%v", err)
+		}
+		return nil
+	})
+	if err != nil {
+		return Imported{}, err
+	}
+	for _, b := range brands {
+		d.know(b)
+	}
+	if len(brands) > 0 {
+		d.showBrands()
+	}
+	d.due.Store(0)
+	d.ends.Store(0)
+	d.queue.put(d.home(done.Home.ID))
+	return done, nil
+}
+
+// sameFirm reports whether two cards are those of one brand: its domain tells, else its firm, else its name.
+func sameFirm(a, b registry.Brand) bool {
+	switch {
+	case a.Domain != "" && b.Domain != "":
+		return a.Domain == b.Domain
+	case a.Legal != "" && b.Legal != "":
+		return a.Legal == b.Legal
+	}
+	return a.Name == b.Name
+}
+
+// register registers a brand that is known from elsewhere, with its notices, so that a yes to it means what it meant. It is
+// stopped, and nobody has its API key: whether it may send here is the operator's to say.
+func register(tx *store.Tx, from exportedBrand) (b registry.Brand, err error) {
+	b = from.Brand
+	b.Quota = 100
+	for _, n := range from.Notices { // what it declared when it issued them
+		for _, p := range n.Purposes {
+			if !slices.Contains(b.Purposes, p.String()) {
+				b.Purposes = append(b.Purposes, p.String())
+			}
+		}
+	}
+	if err := checkPurposes(b); err != nil {
+		return b, err
+	}
+	if err := registry.AddBrand(tx, b, registry.NewKey()); err != nil {
+		return b, err
+	}
+	for _, n := range from.Notices {
+		if n.Brand != b.ID {
+			return b, fmt.Errorf("notice of brand %s: it is another's", b.ID)
+		}
+		if _, err := consent.Issue(tx, n); err != nil {
+			return b, err
+		}
+	}
+	if _, err := registry.ChangeBrand(tx, b.ID, func(is *registry.Brand) { is.Purposes = from.Purposes }); err != nil {
+		return b, err
+	}
+	if err := registry.StopBrand(tx, b.ID, "it came with a home from another gateway"); err != nil {
+		return b, err
+	}
+	return registry.BrandByID(tx, b.ID)
+}
