@@ -40,6 +40,16 @@ type (
 		State  string `json:"state"`            // stopping, stopped
 		Person string `json:"person,omitempty"` // by name; "": the home as a whole
 	}
+	// ReceiptAsked asks for the receipt of a choice.
+	ReceiptAsked struct {
+		Home string `json:"home"`
+		Pos  int64  `json:"pos,omitempty"` // in the home's journal; 0: the newest choice
+	}
+	// Receipt is a receipt, and what verifies it.
+	Receipt struct {
+		Signed []byte `json:"signed"` // COSE_Sign1
+		Key    string `json:"key"`    // PEM
+	}
 	// Forgetting is what was learnt and is not to be used any more.
 	Forgetting struct {
 		Home  string         `json:"home"`
@@ -88,6 +98,24 @@ func (o *Operators) consentVerbs(mux *http.ServeMux) {
 	})
 	verb(o, mux, "notice/list", func(ctx context.Context, d *delivery.Desk, in BrandRef) ([]delivery.NoticeState, error) {
 		return d.Notices(ctx, in.ID)
+	})
+	verb(o, mux, "ledger/head", func(ctx context.Context, d *delivery.Desk, in Named) (delivery.SignedHead, error) {
+		return d.LedgerHead(ctx, in.Name)
+	})
+	verb(o, mux, "ledger/export", func(ctx context.Context, d *delivery.Desk, in Named) ([]byte, error) {
+		return d.LedgerExport(ctx, in.Name)
+	})
+	verb(o, mux, "ledger/key", func(ctx context.Context, d *delivery.Desk, in Named) (Exported, error) {
+		key, err := d.LedgerKey(ctx, in.Name)
+		return Exported{key}, err
+	})
+	verb(o, mux, "receipt", func(ctx context.Context, d *delivery.Desk, in ReceiptAsked) (Receipt, error) {
+		signed, err := d.Receipt(ctx, in.Home, in.Pos)
+		if err != nil {
+			return Receipt{}, err
+		}
+		key, err := d.LedgerKey(ctx, in.Home)
+		return Receipt{signed, key}, err
 	})
 	verb(o, mux, "forget", func(ctx context.Context, d *delivery.Desk, in Forgetting) (None, error) {
 		return None{}, d.Forget(ctx, in.Home, in.Brand)

@@ -237,6 +237,7 @@ func (o *Operators) verbs(gateway Gateway) http.Handler {
 	})
 	o.brandVerbs(mux)
 	o.consentVerbs(mux)
+	o.rightsVerbs(mux)
 	verb(o, mux, "why", func(ctx context.Context, d *delivery.Desk, in WhyAsked) (delivery.Why, error) {
 		return d.Why(ctx, in.ID, in.Home, in.WhyOptions)
 	})

@@ -19,19 +19,19 @@ import (
 	"porchlight/policy"
 )
 
-// lines is a log to look at.
-type lines struct {
+// logged is a log to look at.
+type logged struct {
 	mu  sync.Mutex
 	all []string
 }
 
-func (l *lines) Write(b []byte) (int, error) {
+func (l *logged) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.all = append(l.all, string(b))
 	return len(b), nil
 }
-func (l *lines) count(s string) (n int) {
+func (l *logged) count(s string) (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, x := range l.all {
@@ -166,7 +166,7 @@ func TestAttackClockBackCar(t *testing.T) {
 
 func TestAttackRemovedHome(t *testing.T) {
 	inWorld(t, func(w *world) {
-		log := &lines{}
+		log := &logged{}
 		w.desk.log = slog.New(slog.NewTextHandler(log, nil))
 		tv := w.home(device.TV)[device.TV]
 		w.choose(policy.Given)
@@ -177,7 +177,7 @@ func TestAttackRemovedHome(t *testing.T) {
 		delete(w.hands, tv.id)
 		w.pass(2 * time.Hour)
 		if n := log.count("home cannot be read"); n > 0 {
-			t.Errorf("%d lines about a home that was removed", n)
+			t.Errorf("%d logged about a home that was removed", n)
 		}
 	})
 }

@@ -341,7 +341,8 @@ func (d *Desk) claimAll(h *home) error {
 		dl.who, dl.others = h.present(h.screens[dl.device], now)
 		dl.epoch = h.wishes
 		made = append(made, dl)
-		claims = append(claims, claimedFact{dl.id, dl.device, dl.brand, dl.purpose, dl.category, dl.who, dl.others, record(policy.Request{Home: &h.view, Screen: &h.screens[dl.device].view, Message: m, Now: now}, dl.decision, h.wishes)})
+		q := policy.Request{Home: &h.view, Screen: &h.screens[dl.device].view, Message: m, Now: now}
+		claims = append(claims, claimedFact{dl.id, dl.device, dl.brand, dl.purpose, dl.category, dl.who, dl.others, record(q, dl.decision, h.wishes), h.inputs(q)})
 		// Those judged after it must see it.
 		dl.claimed = now
 		h.view.Shown = append(h.view.Shown, dl.exposure(true))

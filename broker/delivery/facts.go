@@ -70,6 +70,7 @@ type claimedFact struct {
 	Who      []device.PersonID `json:"who,omitempty"`    // in front of it
 	Others   bool              `json:"others,omitempty"` // perhaps somebody else, too
 	Decision Record            `json:"decision"`
+	Inputs   Inputs            `json:"inputs"` // so that it can be taken again
 }
 
 // heldFact is a message that was not shown in a home where somebody had agreed to its kind.
@@ -79,6 +80,7 @@ type heldFact struct {
 	Brand    device.BrandID   `json:"brand"`
 	Purpose  policy.Purpose   `json:"purpose"`
 	Decision Record           `json:"decision"`
+	Inputs   Inputs           `json:"inputs"`
 }
 
 type presentedFact struct {

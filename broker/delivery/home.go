@@ -34,6 +34,8 @@ type home struct {
 	all       bool        // judge every pair anew
 	view      policy.Home
 	wishes    int64 // journal position of the last choice or preference
+	book      int64 // position in the gateway's book when this was read, at readAt
+	readAt    device.Instant
 	zone      string
 	people    []registry.Person
 	rooms     []registry.Room
@@ -170,6 +172,8 @@ type tables struct {
 	learnt    []learnt
 	forgotten map[device.BrandID]device.Instant
 	wishes    int64
+	book      int64
+	at        device.Instant
 	view      policy.Home
 	devices   []device.Device
 	alarms    []device.ID
@@ -203,7 +207,10 @@ func (d *Desk) read(tx *store.Tx, id device.HomeID) (t tables, err error) {
 	if err != nil {
 		return t, err
 	}
-	t.zone = reg.Zone
+	t.zone, t.at = reg.Zone, d.o.Now()
+	if t.book, err = tx.Head(device.Gateway); err != nil {
+		return t, err
+	}
 	if t.rooms, err = registry.Rooms(tx, id); err != nil {
 		return t, err
 	}
@@ -239,6 +246,12 @@ func (d *Desk) read(tx *store.Tx, id device.HomeID) (t tables, err error) {
 	for name, into := range map[string]any{twin.Mutes: &t.view.Mutes, twin.Quiet: &t.view.Quiet, twin.Caps: &t.view.Caps, twin.Moments: &t.view.Moments,
 		twin.Languages: &t.view.Languages, twin.Signals: &t.view.Signals, twin.Frozen: &t.view.Frozen, twin.Forgotten: &t.forgotten} {
 		if p, ok := prefs[name]; ok {
+			switch name { // JSON would be read over the defaults, field by field
+			case twin.Caps:
+				t.view.Caps = nil
+			case twin.Moments:
+				t.view.Moments = nil
+			}
 			if err := json.Unmarshal(p.Body, into); err != nil {
 				return t, fmt.Errorf("preference %s: %w", name, err)
 			}
@@ -271,12 +284,12 @@ func (d *Desk) read(tx *store.Tx, id device.HomeID) (t tables, err error) {
 			t.delivery = append(t.delivery, &dl)
 		}
 	}
-	did, err := habits(tx, id, &t.view, t.devices, d.o.Now())
+	did, err := habits(tx, id, &t.view, t.devices, t.at)
 	if err != nil {
 		return t, err
 	}
-	pauses := policy.Pauses(did, d.o.Now(), t.forgotten)
-	t.learnt = lessons(did, pauses, d.o.Now(), t.forgotten)
+	pauses := policy.Pauses(did, t.at, t.forgotten)
+	t.learnt = lessons(did, pauses, t.at, t.forgotten)
 	t.view.Mutes = append(t.view.Mutes, pauses...)
 	t.stopping, err = withdrawals(tx, id, `stopped = 0`, 0)
 	return t, err
@@ -309,6 +322,7 @@ func DefaultCaps() []policy.Cap {
 // and what the devices let us know of open deliveries. The caller holds h.mu.
 func (d *Desk) install(h *home, t tables) {
 	h.zone, h.wishes, h.view = t.zone, t.wishes, t.view
+	h.book, h.readAt = t.book, t.at
 	h.people, h.rooms, h.learnt, h.forgotten = t.people, t.rooms, t.learnt, t.forgotten
 	for _, w := range t.stopping {
 		for _, old := range h.stopping {
@@ -458,7 +472,7 @@ func (d *Desk) pairUp(h *home) {
 func (d *Desk) lapsed(h *home) {
 	best := map[device.MessageID]*pair{}
 	for _, p := range h.pairs {
-		if p.decision == (policy.Decision{}) || d.message(p.m.ID) != nil {
+		if p.decision == (policy.Decision{}) || d.message(p.m.ID) != nil || h.screens[p.s.ID] != p.s {
 			continue
 		}
 		if was := best[p.m.ID]; was == nil || was.decision.Verdict < p.decision.Verdict {
@@ -468,8 +482,20 @@ func (d *Desk) lapsed(h *home) {
 	for _, e := range h.view.Shown {
 		delete(best, e.Message)
 	}
+	if len(best) == 0 {
+		return
+	}
+	var head int64
+	err := d.db.View(context.Background(), func(tx *store.Tx) (err error) { head, err = tx.Head(h.id); return err })
+	if err != nil {
+		d.log.Error("head of the book cannot be read", "home", h.id, "err", err)
+	}
 	for id, p := range best {
-		h.heldBack = append(h.heldBack, heldFact{id, p.s.ID, p.m.Brand, p.m.Purpose, record(policy.Request{Home: &h.view, Screen: &p.s.view, Message: p.m, Now: d.o.Now()}, p.decision, h.wishes)})
+		// What is written down is what stood against it at the last, not that it is over.
+		q := policy.Request{Home: &h.view, Screen: &p.s.view, Message: p.m, Now: min(d.o.Now(), p.m.NotAfter-1)}
+		inputs := h.inputs(q)
+		inputs.Head = head
+		h.heldBack = append(h.heldBack, heldFact{id, p.s.ID, p.m.Brand, p.m.Purpose, record(q, d.decide(q), h.wishes), inputs})
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"porchlight/device/registry"
 	"porchlight/device/store"
 	"porchlight/device/twin"
+	"porchlight/device/wire"
 	"porchlight/policy"
 	"porchlight/policy/consent"
 )
@@ -225,13 +226,17 @@ func (d *Desk) erase(ctx context.Context, what Erasure) (done Erased, err error)
 // clear takes what is to be erased off the screens, and erases it.
 func (d *Desk) clear(ctx context.Context, id device.HomeID, t target) (n int, err error) {
 	shown := errors.New("still shown")
-	patience := time.NewTimer(2*(d.o.Lease+d.o.Allowance) + d.o.AckWait)
+	patience := time.NewTimer(2*d.o.AckWait + time.Minute + d.o.Allowance) // so long a question can stand, and a message no longer
 	defer patience.Stop()
 	again := time.NewTicker(50 * time.Millisecond)
 	defer again.Stop()
 	var concerns func(*delivery) (bool, policy.Selector) // as the book was when we looked first
+	var called time.Time                                 // when a question was last called back
 	for {
 		err := d.in(id, func(h *home) error {
+			if err := d.readAsks(h); err != nil {
+				return err
+			}
 			if concerns != nil && d.hush(h, concerns) {
 				return shown
 			}
@@ -240,7 +245,7 @@ func (d *Desk) clear(ctx context.Context, id device.HomeID, t target) (n int, er
 			if err != nil {
 				return err
 			}
-			if concerns = b.mayBe(t); d.hush(h, concerns) {
+			if concerns = b.mayBe(t); d.hush(h, concerns) || d.hushAsk(h, t, &called) {
 				return shown
 			}
 			if b, err = d.pages(ctx, id); err != nil { // with the ends of what was hushed
@@ -286,13 +291,34 @@ func (d *Desk) hush(h *home, concerns func(*delivery) (bool, policy.Selector)) (
 	return slices.ContainsFunc(h.open, func(dl *delivery) bool { ok, _ := concerns(dl); return ok })
 }
 
+// hushAsk takes a question that is concerned off its screen, and reports whether one is there. The caller holds h.mu.
+func (d *Desk) hushAsk(h *home, t target, called *time.Time) (there bool) {
+	k := h.asks.open
+	if k == nil || t.period() {
+		return false
+	}
+	m := mention{data: t.data, people: []device.PersonID{k.subject}, devices: []device.ID{k.device}, brands: []device.BrandID{k.offer.brand}}
+	if t.data != "" && t.data != AskData && t.data != ConsentData || !t.hits(&m) {
+		return false
+	}
+	s := h.screens[k.device]
+	if !k.handed || s == nil {
+		if _, err := d.reply(h, consent.Reply{Ask: k.id, Device: k.device, Why: consent.ByDevice}, nil); err != nil {
+			d.log.Error("ask cannot be ended", "home", h.id, "err", err)
+		}
+	} else if se := s.session; s.ready() && se.flight == nil && time.Since(*called) > d.o.Lease && d.send(s, wire.DnMsg, wire.Cancel{Message: k.id, Fence: uint64(h.wishes)}, 1, 0) {
+		*called, se.flight = time.Now(), &flight{since: time.Now(), ask: true}
+	}
+	return h.asks.open != nil
+}
+
 // eraseNow writes anew what stands, and erases. Nothing that is concerned is on a screen. The caller holds h.mu.
 func (d *Desk) eraseNow(ctx context.Context, h *home, b *pages, t target) (int, error) {
 	if len(b.plan(t)) == 0 {
 		return 0, nil
 	}
 	defer func() {
-		h.loaded = false
+		h.loaded, h.asks.read = false, false
 		d.ends.Store(0)
 		if err := d.load(h); err != nil {
 			d.log.Error("home cannot be read", "home", h.id, "err", err)
@@ -424,6 +450,11 @@ type traits struct {
 	Body      json.RawMessage    `json:"body"`
 	Epochs    []int64            `json:"epochs"`
 	Decision  Record             `json:"decision"`
+	Inputs    struct {
+		Told map[device.ID]map[string]struct {
+			Value any `json:"v"`
+		} `json:"told"`
+	} `json:"inputs"`
 }
 
 // mentions says what e tells something of, and what it calls a person, if it names one.
@@ -523,6 +554,16 @@ func mentions(e store.Event) (m mention, err error) {
 				who(c.Person)
 				dev(c.Device)
 				brand(c.Brand)
+			}
+			for id, all := range f.Inputs.Told {
+				dev(id)
+				text, _ := all[device.PresenceWho.String()].Value.(string)
+				for _, one := range strings.Fields(text) {
+					one, _, _ = strings.Cut(one, "@")
+					if n, err := strconv.ParseInt(one, 10, 32); err == nil {
+						who(device.PersonID(n))
+					}
+				}
 			}
 			for _, one := range f.Messages {
 				brand(one.Brand)

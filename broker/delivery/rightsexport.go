@@ -418,8 +418,8 @@ func (x *exporter) write(ctx context.Context, w io.Writer) error {
 		func() error { return x.json(devicesFile, x.theirDevices()) },
 		func() error { return x.preferences() },
 		func() error { return x.brandCards() },
-		func() error { return lines(x, deliveriesFile, x.deliveries) },
-		func() error { return lines(x, decisionsFile, x.decisions) },
+		func() error { return perLine(x, deliveriesFile, x.deliveries) },
+		func() error { return perLine(x, decisionsFile, x.decisions) },
 		func() error { return x.json(answersFile, x.answers()) },
 		func() error { return x.file(flowsFile, func(io.Writer) error { return nil }) },
 		func() error { return x.graphs(recordsFolder, consent.Records) },
@@ -493,8 +493,8 @@ func (x *exporter) json(name string, v any) error {
 	})
 }
 
-// lines adds a file with one object a line.
-func lines[T any](x *exporter, name string, all []T) error {
+// perLine adds a file with one object a line.
+func perLine[T any](x *exporter, name string, all []T) error {
 	return x.file(name, func(w io.Writer) error {
 		e := encoder(w)
 		for _, one := range all {

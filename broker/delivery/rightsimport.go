@@ -303,7 +303,7 @@ func admit(events []store.Event, home device.HomeID, name string) (was registry.
 		if err != nil {
 			return was, nil, bad(e, "%v", err)
 		}
-		if noun == "consent" && m.key.Subject != e.Subject && m.group == (group{}) || noun != "consent" && e.Subject != device.Household {
+		if noun == "consent" && m.key.Subject != e.Subject || noun != "consent" && e.Subject != device.Household {
 			return was, nil, bad(e, "it is not sealed as what it is")
 		}
 		switch e.Kind {
@@ -415,7 +415,7 @@ func (d *Desk) takeIn(ctx context.Context, in imported, name string) (done Impor
 			}
 		}
 		if err := tx.Import(h.ID, events); err != nil {
-			return damaged("%v", err)
+			return unfit(err)
 		}
 		for _, b := range in.brands {
 			is, err := registry.BrandByID(tx, b.ID)
@@ -424,7 +424,7 @@ func (d *Desk) takeIn(ctx context.Context, in imported, name string) (done Impor
 				done.Strange = append(done.Strange, b.ID)
 			case errors.Is(err, registry.ErrUnknown) && len(b.Purposes) > 0:
 				if is, err = register(tx, b); err != nil && !errors.Is(err, registry.ErrTaken) { // it was here once, and has left
-					return damaged("%s: %v", brandsFile, err)
+					return unfit(err)
 				} else if err == nil {
 					done.Brands, brands = append(done.Brands, b.ID), append(brands, is)
 				}
@@ -446,9 +446,8 @@ func (d *Desk) takeIn(ctx context.Context, in imported, name string) (done Impor
 				}
 			}
 		}
-		_, err = d.read(tx, h.ID)
-		if err != nil {
-			return damaged("%v", err)
+		if _, err = d.read(tx, h.ID); err != nil {
+			return unfit(err)
 		}
 		return nil
 	})
@@ -465,6 +464,16 @@ func (d *Desk) takeIn(ctx context.Context, in imported, name string) (done Impor
 	d.ends.Store(0)
 	d.queue.put(d.home(done.Home.ID))
 	return done, nil
+}
+
+// unfit says that what err is about cannot be taken in, unless it is the database that cannot take anything in.
+func unfit(err error) error {
+	for _, fault := range []error{store.ErrFull, store.ErrBusy, store.ErrReadOnly, store.ErrCorrupt, store.ErrClosed, store.ErrFailed, store.ErrKeys} {
+		if errors.Is(err, fault) {
+			return err
+		}
+	}
+	return damaged("%v", err)
 }
 
 // sameFirm reports whether two cards are those of one brand: its domain tells, else its firm, else its name.

@@ -39,6 +39,9 @@ type world struct {
 	n     int
 }
 
+// judgedInWorlds is how many decisions the Desks of all worlds have taken.
+var judgedInWorlds atomic.Int64
+
 // in runs f in a world of its own, and checks at the end that the tables are what the journal
 // says.
 func inWorld(t *testing.T, f func(w *world)) {
@@ -100,6 +103,7 @@ func (w *world) end() {
 	}
 	w.stop()
 	w.stop = nil
+	judgedInWorlds.Add(w.desk.count.judged.Load())
 	if err := w.db.Close(); err != nil {
 		w.t.Error(err)
 	}
@@ -213,6 +217,10 @@ type hand struct {
 	words   []wire.Word    // all that dn/word said
 	because wire.Because   // what dn/why last said
 
+	leases   map[device.MessageID]time.Time // when that of each message is over; nil: it keeps what it has
+	forgets  bool                           // a message that comes again is shown again
+	stubborn bool                           // what is to go stays, and is said to be gone
+
 	handed atomic.Int64 // messages that were handed over to it
 }
 
@@ -263,6 +271,7 @@ var calm = map[device.Class]map[string]any{
 // connect logs in, subscribes, is born and says that all is calm.
 func (h *hand) connect() {
 	h.w.t.Helper()
+	h.wither()
 	var dev device.Device
 	h.w.must(h.w.db.View(h.w.t.Context(), func(tx *store.Tx) (err error) { dev, err = registry.Device(tx, h.id); return err }))
 	p := &plug{h: h, frames: make(chan Frame, 64), done: make(chan struct{})}
@@ -323,7 +332,7 @@ func (h *hand) take(d *Desk, p *plug, f Frame) {
 		events = append(events, wire.Event{Message: id, Kind: k, Reason: r})
 	}
 	off := func(id device.MessageID) {
-		if i := slices.Index(h.on, id); i >= 0 {
+		if i := slices.Index(h.on, id); i >= 0 && !h.stubborn {
 			h.on = slices.Delete(h.on, i, i+1)
 			h.ledger[id] = wire.Cancelled
 		}
@@ -344,14 +353,15 @@ func (h *hand) take(d *Desk, p *plug, f Frame) {
 			h.frames = append(h.frames, *present)
 			last, known := h.ledger[present.Message]
 			switch {
-			case known:
+			case known && !h.forgets:
 				say(present.Message, last, 0)
 			case present.Epoch < h.fence:
 				say(present.Message, wire.Declined, wire.Stale)
 			default:
 				h.on = append(h.on, present.Message)
 				h.shows[present.Message]++
-				h.log = append(h.log, show{h.w.now(), h.id, present.Message})
+				h.log = append(h.log, show{at: h.w.now(), device: h.id, message: present.Message, real: time.Now()})
+				h.keep(present.Message)
 				h.ledger[present.Message] = wire.Presented
 				say(present.Message, wire.Presented, 0)
 			}
@@ -363,7 +373,9 @@ func (h *hand) take(d *Desk, p *plug, f Frame) {
 		}
 		h.fence = max(h.fence, tm.Fence)
 		for _, id := range slices.Clone(h.on) {
-			if !slices.Contains(tm.Keep, id) {
+			if slices.Contains(tm.Keep, id) {
+				h.keep(id)
+			} else {
 				off(id)
 			}
 		}
@@ -408,6 +420,26 @@ func (h *hand) take(d *Desk, p *plug, f Frame) {
 	h.mu.Unlock()
 	if !mute && !deaf {
 		h.pay(p)
+	}
+}
+
+// keep begins the lease of a message anew. The caller holds h.mu.
+func (h *hand) keep(id device.MessageID) {
+	if h.leases != nil {
+		h.leases[id] = time.Now().Add(10 * time.Second)
+	}
+}
+
+// wither takes off what the lease is over of.
+func (h *hand) wither() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, id := range slices.Clone(h.on) {
+		if end, ok := h.leases[id]; ok && !time.Now().Before(end) {
+			h.on = slices.DeleteFunc(h.on, func(o device.MessageID) bool { return o == id })
+			h.ledger[id] = wire.Expired
+			h.owed = append(h.owed, wire.Event{Message: id, Kind: wire.Expired})
+		}
 	}
 }
 

@@ -235,12 +235,12 @@ type consentHistoryCmd struct {
 
 // Run lists the ledger of choices.
 func (c *consentHistoryCmd) Run(e *env) error {
-	return list(e, c.JSON, "consent/history", api.InHome{Home: c.Home}, "WHEN\tWHO\tBRAND\tPURPOSE\tWHAT\tHOW\tON\tBY\tUNTIL\tNOTICE\tWHY", func(s delivery.ConsentEvent) string {
+	return list(e, c.JSON, "consent/history", api.InHome{Home: c.Home}, "POS\tWHEN\tWHO\tBRAND\tPURPOSE\tWHAT\tHOW\tON\tBY\tUNTIL\tNOTICE\tWHY", func(s delivery.ConsentEvent) string {
 		notice := ""
 		if s.Notice != (consent.Hash{}) {
 			notice = s.Notice.String()[:12]
 		}
-		return strings.Join([]string{s.At.String(), orHome(s.Person), string(s.Brand), s.Purpose.String(), string(s.State), dash(s.Method), dash(s.Device), dash(s.By), orDash(s.Until), dash(notice), dash(s.Why)}, "\t")
+		return strings.Join([]string{fmt.Sprint(s.Pos), s.At.String(), orHome(s.Person), string(s.Brand), s.Purpose.String(), string(s.State), dash(s.Method), dash(s.Device), dash(s.By), orDash(s.Until), dash(notice), dash(s.Why)}, "\t")
 	})
 }
 

@@ -386,11 +386,20 @@ func (st *story) refused(ctx context.Context) error {
 }
 
 func (st *story) consented(ctx context.Context) error {
-	st.begin("Consent: somebody says yes, on the TV")
-	if err := st.devices["TV"].Choose("grocer", "marketing", "given"); err != nil {
+	st.begin("Consent: the gateway asks, and somebody says yes")
+	if _, err := st.command(ctx, "", "consent", "ask", "--home", "oak", "--brand", "grocer", "--purpose", "marketing"); err != nil {
 		return err
 	}
-	st.say("TV", green, "Anna chooses in its settings: marketing from Grocer, yes.")
+	tv := st.devices["TV"]
+	if err := tv.Await(ctx, func(s sim.State) bool { return s.Screen.Question != nil }); err != nil {
+		return fmt.Errorf("the question on the TV: %w", err)
+	}
+	st.say("TV", green, "asks: a yes is as near as a no.")
+	st.picture("TV")
+	if err := tv.Reply("yes", ""); err != nil {
+		return err
+	}
+	st.say("TV", green, "Anna presses yes.")
 	for name, d := range st.devices {
 		err := d.Await(ctx, func(s sim.State) bool {
 			return slices.ContainsFunc(s.Twin.Doc.Brands, func(b wire.BrandChoice) bool { return b.Brand == "grocer" && b.Choice == "given" })
@@ -499,6 +508,11 @@ func (st *story) withdrawn(ctx context.Context) error {
 	took := time.Since(began)
 	st.say("TV", green, "Anna changes her mind: marketing from Grocer, no.")
 	st.say("Fridge", green, "its screen is clear, %.1f ms after the press on the TV.", float64(took.Microseconds())/1000)
+	err = st.devices["TV"].Await(ctx, func(s sim.State) bool { return s.Word.State == wire.WordStopped })
+	if err != nil {
+		return fmt.Errorf("the word on the TV: %w", err)
+	}
+	st.say("TV", green, "is told: stopped. Nothing from Grocer is on any screen of the home.")
 	if err := st.verdict(ctx, id, "Fridge", "refuse", "consent", "dedupe"); err != nil {
 		return err
 	}

@@ -66,7 +66,7 @@ func serve(ctx context.Context, cfg Config, clock func() device.Instant, log *sl
 	if err != nil {
 		return err
 	}
-	db, err := store.Open(ctx, filepath.Join(data, databaseFile), store.Options{Project: delivery.Project, Now: clock})
+	db, err := store.Open(ctx, filepath.Join(data, databaseFile), store.Options{Project: delivery.Project, Clear: delivery.Clear, Now: clock})
 	if err != nil {
 		return err
 	}

@@ -95,19 +95,31 @@ func TestAskedOnAScreen(t *testing.T) {
 	var tv *sim.Device
 	answers := make(chan string, 1)
 	data, tv, patience := homeOf(t, sim.Config{Class: device.TV, Name: "TV",
-		Can: device.Capabilities{Inputs: device.Remote, Forms: []device.Form{device.Toast, device.Panel}, MaxButtons: 3, Holds: 1, Languages: []string{"en"}},
+		Can: device.Capabilities{Inputs: device.Remote, Forms: []device.Form{device.Toast, device.Panel}, MaxButtons: 3, Holds: 1, Languages: []string{"en"},
+			Attention: device.ReportsOccupancy | device.ReportsWho},
 		Notify: func(e sim.Event) {
 			if e.Kind == sim.Asked {
-				go func() { answers <- errorText(tv.Reply("yes", "")) }()
+				go func() { answers <- errorText(tv.Reply("yes", "Anna")) }()
 			}
 		}})
 	if err := tv.Do("turn on"); err != nil {
 		t.Fatal(err)
 	}
 	await(t, patience, tv, func(s sim.State) bool { return s.Ready && s.Twin.Version > 0 })
-	question := []string{"consent", "ask", "--home", "oak", "--brand", "fresh", "--purpose", "marketing"}
-	if got := porchlight(t, data, append(question, "--device", string(tv.ID()), "--wait")...); got != "given" {
-		t.Errorf("consent ask --wait printed %q, want given", got)
+	if err := tv.Comes("Anna"); err != nil { // it cannot tell who it is otherwise, and asks no stranger
+		t.Fatal(err)
+	}
+	question := []string{"--data", data, "consent", "ask", "--home", "oak", "--brand", "fresh", "--purpose", "marketing"}
+	for { // until the gateway has heard who is there
+		var out, errs strings.Builder
+		status := run(t.Context(), append(question, "--person", "Anna", "--device", string(tv.ID()), "--wait"), strings.NewReader(""), &out, &errs)
+		if status == 0 && out.String() == "given\n" {
+			break
+		}
+		if !strings.Contains(errs.String(), "nobody can be asked just now") || patience.Err() != nil {
+			t.Fatalf("consent ask --wait: status %d, %q, %q; want given", status, out.String(), errs.String())
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
 	if got := <-answers; got != "" {
 		t.Errorf("the answer on the screen: %s", got)
@@ -123,7 +135,7 @@ func TestAskedOnAScreen(t *testing.T) {
 		t.Errorf("consent history printed\n%s\nwant the question and the yes", got)
 	}
 	var errs strings.Builder
-	if status := run(t.Context(), append([]string{"--data", data}, question...), strings.NewReader(""), io.Discard, &errs); status != 1 || !strings.Contains(errs.String(), "has been answered") {
+	if status := run(t.Context(), question, strings.NewReader(""), io.Discard, &errs); status != 1 || !strings.Contains(errs.String(), "has been answered") {
 		t.Errorf("asked again: status %d, %s; want 1, and that it has been answered", status, errs.String())
 	}
 }

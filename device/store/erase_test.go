@@ -441,6 +441,9 @@ func TestEraseBesideOthers(t *testing.T) {
 		}()
 	}
 	for i := range 6 {
+		if i%3 == 1 {
+			sound(t, path)
+		}
 		home := device.HomeID(i%3 + 1)
 		if _, err := db.Erase(context.Background(), "", home, nil, []device.PersonID{anna}, fmt.Sprint("round ", i)); err != nil {
 			t.Error(err)
@@ -468,6 +471,31 @@ func TestEraseBesideOthers(t *testing.T) {
 		}
 	}
 	sound(t, path)
+}
+
+// TestKeysAround has an Erase, and a new home, come between: a snapshot of that moment can be read.
+func TestKeysAround(t *testing.T) {
+	path := file(t)
+	db := house(t, path)
+	was := furnish(t, db, 1)
+	k, err := keysAround(path, func() error {
+		furnish(t, db, 2)
+		_, err := db.Erase(context.Background(), "", 1, nil, []device.PersonID{anna}, "")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[whose]ledger.Pseudonym{}
+	for id, one := range k.all {
+		if found, err := k.opening(id); err != nil || found.gone() {
+			t.Errorf("key %d of %v does not open: %v", id, one.whose, err)
+		}
+		got[one.whose] = one.pseudonym
+	}
+	if len(got) != 6 || got[whose{1, anna}] != was[1].Entry.Subject {
+		t.Errorf("keys = %v, want three each of homes 1 and 2", got)
+	}
 }
 
 // TestEraseIsCompleted kills a process with SIGKILL at each step of Erase. Whoever opens the file next finds it erased with

@@ -504,11 +504,24 @@ func (k *keys) close() error {
 	return k.c.close()
 }
 
-// union adds the keys of other that k does not have, or that were destroyed since.
-func (k *keys) union(other *keys) {
-	for id, one := range other.all {
-		if had, ok := k.all[id]; !ok || had.gone() {
-			k.all[id] = one
+// keysAround returns the keys of what can be read in the snapshot that begin takes: one that an Erase destroys meanwhile
+// was there before, one that is made meanwhile is there after.
+func keysAround(path string, begin func() error) (*keys, error) {
+	before, err := readKeys(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := begin(); err != nil {
+		return nil, err
+	}
+	k, err := readKeys(path)
+	if err != nil {
+		return nil, err
+	}
+	for id, was := range before.all {
+		if now, ok := k.all[id]; !ok || now.gone() {
+			k.all[id] = was
 		}
 	}
+	return k, nil
 }

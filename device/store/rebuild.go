@@ -263,10 +263,6 @@ func check(ctx context.Context, path string, project Projector, progress func(do
 		return nil, err
 	}
 	defer old.close()
-	before, err := readKeys(path)
-	if err != nil {
-		return nil, err
-	}
 	if err := old.begin("BEGIN DEFERRED"); err != nil {
 		return nil, err
 	}
@@ -275,17 +271,14 @@ func check(ctx context.Context, path string, project Projector, progress func(do
 	defer otx.end()
 
 	var diffs []string
-	if diffs, err = integrity(old); err != nil {
-		return nil, err
-	}
-	// The snapshot is taken. A key that an Erase has destroyed since was there before; one that was made since
-	// is there now.
-	if otx.keys, err = readKeys(path); err != nil {
-		return nil, err
-	}
-	otx.keys.union(before)
 	var homes bool
-	if err := otx.QueryRow("SELECT EXISTS (SELECT 1 FROM journal WHERE home > 0)").Scan(&homes); err != nil {
+	otx.keys, err = keysAround(path, func() (err error) {
+		if diffs, err = integrity(old); err != nil {
+			return err
+		}
+		return otx.QueryRow("SELECT EXISTS (SELECT 1 FROM journal WHERE home > 0)").Scan(&homes)
+	})
+	if err != nil {
 		return nil, err
 	}
 	if homes && len(otx.keys.all) == 0 {

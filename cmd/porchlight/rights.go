@@ -1,0 +1,261 @@
+package main
+
+import (
+	"archive/zip"
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"porchlight/broker/api"
+	"porchlight/broker/delivery"
+	"porchlight/device"
+)
+
+type exportCmd struct {
+	Home     string `required:"" help:"The home's name." placeholder:"HOME"`
+	Person   string `help:"Only what is about this person and their devices, and nothing about others." placeholder:"PERSON"`
+	Language string `help:"Of the page to read: en, de, fr, es; default what the person or the home prefers." placeholder:"TAG"`
+	Out      string `short:"o" required:"" help:"Where to write it: a zip with a page to read, index.html." placeholder:"FILE"`
+}
+
+// Run writes an export.
+func (c *exportCmd) Run(e *env) (err error) {
+	if _, err := os.Lstat(c.Out); err == nil {
+		return fmt.Errorf("export: %s is there already: choose another name, or remove it", c.Out)
+	}
+	body, err := json.Marshal(delivery.ExportAsked{Home: c.Home, Person: c.Person, Language: c.Language})
+	if err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	answer, err := stream(e, "export", "application/json", strings.NewReader(string(body)))
+	if err != nil {
+		return err
+	}
+	defer answer.Close()
+	// It is about people: nobody else may read it, and half of it is none.
+	f, err := os.CreateTemp(filepath.Dir(c.Out), ".export-")
+	if err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	defer func() {
+		if f.Close(); err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	size, err := io.Copy(f, &progress{r: answer, out: e.errs, what: "written"})
+	if err != nil {
+		return fmt.Errorf("export: the gateway broke off: %w", err)
+	}
+	if _, err := zip.NewReader(f, size); err != nil {
+		return fmt.Errorf("export: what came is not whole: %w", err)
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	if err := os.Link(f.Name(), c.Out); err != nil { // never over another's
+		if !errors.Is(err, fs.ErrExist) {
+			err = os.Rename(f.Name(), c.Out)
+		}
+		if err != nil {
+			return fmt.Errorf("export: %w", err)
+		}
+	} else if err := os.Remove(f.Name()); err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	fmt.Fprintf(e.out, "%s: %d bytes\n", c.Out, size)
+	return nil
+}
+
+type importCmd struct {
+	File string `arg:"" help:"Export of a whole home."`
+	Name string `help:"What to call the home here; default as it was called." placeholder:"NAME"`
+	JSON bool   `help:"Print JSON."`
+}
+
+// Run takes a home in.
+func (c *importCmd) Run(e *env) error {
+	f, err := os.Open(c.File)
+	if err != nil {
+		return fmt.Errorf("import: %w", err)
+	}
+	defer f.Close()
+	answer, err := stream(e, "import?name="+url.QueryEscape(c.Name), "application/zip", &progress{r: f, out: e.errs, what: "sent"})
+	if err != nil {
+		return err
+	}
+	defer answer.Close()
+	var done delivery.Imported
+	if err := json.NewDecoder(answer).Decode(&done); err != nil {
+		return fmt.Errorf("read the gateway's answer: %w", err)
+	}
+	if c.JSON {
+		return printJSON(e.out, done)
+	}
+	fmt.Fprintf(e.out, "home %s is home %d here, with %d events\n", done.Home.Name, done.Home.ID, done.Events)
+	for _, b := range done.Brands {
+		fmt.Fprintf(e.out, "brand %s came with it: it is stopped, and has no key\n", b)
+	}
+	for _, b := range done.Strange {
+		fmt.Fprintf(e.out, "brand %s is another firm here: what was allowed to the one before does not stand\n", b)
+	}
+	return nil
+}
+
+type eraseCmd struct {
+	Home    string         `required:"" help:"The home's name." placeholder:"HOME"`
+	Person  string         `help:"All about this person, who leaves the home." placeholder:"PERSON"`
+	Brand   device.BrandID `help:"All about this brand." placeholder:"ID"`
+	Device  string         `help:"All about this device, which is removed; by ID, or by name while it is there." placeholder:"DEVICE"`
+	Kind    delivery.Data  `name:"data" help:"All of one kind: consent, deliveries, preferences, learnt, asks." placeholder:"KIND"`
+	After   string         `help:"Only what was from then on, and is over: a time such as 2026-01-01T00:00:00Z, or a date (UTC)." placeholder:"TIME"`
+	Before  string         `help:"Only what was before then, and is over." placeholder:"TIME"`
+	Devices bool           `help:"With --person: remove their devices, too."`
+	Yes     bool           `help:"Do not ask."`
+	JSON    bool           `help:"Print JSON."`
+}
+
+// Validate is called by the parser.
+func (c *eraseCmd) Validate() error {
+	n := 0
+	for _, given := range []bool{c.Person != "", c.Brand != "", c.Device != "", c.Kind != ""} {
+		if given {
+			n++
+		}
+	}
+	switch {
+	case n > 1:
+		return errors.New("give one of --person, --brand, --device, --data")
+	case n == 0 && c.After == "" && c.Before == "":
+		return errors.New("say what: --person, --brand, --device, --data, or a period with --after, --before")
+	case c.Devices && c.Person == "":
+		return errors.New("--devices goes with --person")
+	}
+	return nil
+}
+
+// Run erases.
+func (c *eraseCmd) Run(e *env) (err error) {
+	in := delivery.Erasure{Home: c.Home, Person: c.Person, Brand: c.Brand, Device: c.Device, Data: c.Kind, Devices: c.Devices, Try: true}
+	if in.After, err = moment(c.After); err != nil {
+		return usageError{fmt.Errorf("--after %w", err)}
+	}
+	if in.Before, err = moment(c.Before); err != nil {
+		return usageError{fmt.Errorf("--before %w", err)}
+	}
+	if !c.Yes {
+		would, err := ask[delivery.Erased](e, "erase", in)
+		if err != nil {
+			return err
+		}
+		name := c.Home
+		for _, given := range []string{c.Person, string(c.Brand), c.Device} {
+			if given != "" {
+				name = given
+			}
+		}
+		fmt.Fprintf(e.errs, "This erases %d events for good", would.Events)
+		for _, id := range would.Removed {
+			fmt.Fprintf(e.errs, ", and removes device %s", id)
+		}
+		fmt.Fprintf(e.errs, ".\nType %s to go on: ", name)
+		line, err := bufio.NewReader(io.LimitReader(e.in, 1024)).ReadString('\n')
+		if err != nil && err != io.EOF {
+			return fmt.Errorf("erase: %w", err)
+		}
+		if strings.TrimRight(line, "\r\n") != name {
+			return errors.New("erase: nothing was erased")
+		}
+	}
+	in.Try = false
+	done, err := ask[delivery.Erased](e, "erase", in)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(e.out, done)
+	}
+	fmt.Fprintf(e.out, "%d events are erased\n", done.Events)
+	return nil
+}
+
+// moment reads a time or a date; "" is none.
+func moment(text string) (device.Instant, error) {
+	if text == "" {
+		return 0, nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return device.At(t), nil
+		}
+	}
+	return 0, fmt.Errorf("is %.40q: use a time such as 2026-01-01T00:00:00Z, or a date such as 2026-01-01", text)
+}
+
+// stream has the gateway do a verb whose request or answer is a file.
+func stream(e *env, verb, kind string, body io.Reader) (io.ReadCloser, error) {
+	socket := filepath.Join(e.data, socketFile)
+	client := http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", socket)
+		},
+	}}
+	req, err := http.NewRequestWithContext(e.ctx, http.MethodPost, "http://porchlight/"+verb, body)
+	if err != nil {
+		return nil, fmt.Errorf("ask the gateway: %w", err)
+	}
+	req.Header.Set("Content-Type", kind)
+	resp, err := client.Do(req)
+	switch {
+	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
+		return nil, fmt.Errorf("the gateway is not running (nobody answers at %s): start it with: porchlight serve --data %s", socket, e.data)
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("you may not open %s: run this as the user that the gateway runs as", socket)
+	case err != nil:
+		return nil, fmt.Errorf("ask the gateway: %w", err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp.Body, nil
+	}
+	defer resp.Body.Close()
+	var p api.Problem
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&p); err != nil || p.Detail == "" {
+		return nil, fmt.Errorf("ask the gateway: it answered %s", resp.Status)
+	}
+	return nil, &refusedError{p}
+}
+
+// progress tells once a second how much of something long went through it.
+type progress struct {
+	r    io.Reader
+	out  io.Writer
+	what string
+	told time.Time
+	size int64
+}
+
+func (p *progress) Read(b []byte) (int, error) {
+	n, err := p.r.Read(b)
+	p.size += int64(n)
+	switch now := time.Now(); {
+	case p.told.IsZero():
+		p.told = now.Add(time.Second) // what is over within two is not long
+	case now.Sub(p.told) >= time.Second:
+		p.told = now
+		fmt.Fprintf(p.out, "%d MB %s\n", p.size>>20, p.what)
+	}
+	return n, err
+}
