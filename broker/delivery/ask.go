@@ -273,10 +273,11 @@ func spoken(c *device.Capabilities) bool {
 func (h *home) answers(s *screen, now device.Instant) (who []device.PersonID, no string) {
 	const others = "somebody who is not to be asked is there, or may be"
 	there := policy.Present(&h.view, &s.view, now)
-	if there.Unknown > 0 {
+	somebody := there.Unknown == 1 && there.Known|there.Past == 0 && s.Owner == device.Household
+	if there.Unknown > 0 && !somebody {
 		return nil, others
 	}
-	told := there.Told || s.Owner != device.Household
+	told := there.Told && !somebody || s.Owner != device.Household
 	for i, p := range h.view.People {
 		is := i < 64 && there.Known&(1<<i) != 0 || p.ID == s.Owner
 		if told && !is {
@@ -294,7 +295,7 @@ func (h *home) answers(s *screen, now device.Instant) (who []device.PersonID, no
 		return []device.PersonID{s.Owner}, ""
 	case s.Owner != device.Household:
 		return nil, "it belongs to somebody who is not to be asked"
-	case there.Told && len(who) == 0:
+	case told && len(who) == 0:
 		return nil, "nobody who can be asked is there"
 	}
 	return who, ""

@@ -188,7 +188,7 @@ func drawPreferences(r *rapid.T) Preferences {
 	}
 	minutes := func(what string) string { return clock(rapid.IntRange(0, 1439).Draw(r, what)) }
 	p := Preferences{
-		Frozen: new(rapid.Bool().Draw(r, "frozen")), Asking: new(false), Languages: append([]string{}, some("language", "de", "en-GB")...), Moments: []policy.Moment{},
+		Frozen: new(rapid.Bool().Draw(r, "frozen")), Asking: new(rapid.Bool().Draw(r, "asking")), Languages: append([]string{}, some("language", "de", "en-GB")...), Moments: []policy.Moment{},
 		Quiet: []NamedQuiet{}, Caps: []NamedCap{}, Mutes: []NamedMute{}, People: []PersonPreferences{},
 	}
 	for _, m := range some("moment", "film", "call", "sleep") {

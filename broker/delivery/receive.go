@@ -188,14 +188,14 @@ func (d *Desk) Context(dev device.ID, link Link, c wire.Context) error {
 		now := d.o.Now()
 		s.context.NotAfter(now) // the clock may have been set back: what is told now is still newer
 		at := now.Add(-s.session.age(c))
-		before := about(&s.context)
+		before := surroundings(&s.context)
 		changed, err := twin.Report(&s.context, s.Class, c.Values, at, c.Complete)
 		if !s.session.told {
 			s.session.told = true
 			d.arrived(h)
 		}
 		if changed {
-			d.contextChanged(h, s, before != about(&s.context))
+			d.contextChanged(h, s, before != surroundings(&s.context))
 		}
 		if err := d.alarmed(h, s); err != nil {
 			return err
@@ -229,8 +229,8 @@ func (se *session) age(c wire.Context) time.Duration {
 var around = [...]device.Attribute{device.RoomOccupancy, device.PresenceCount, device.PresenceWho, device.Sleeping, device.CallActive,
 	device.PlayerState, device.Fullscreen}
 
-// about is what a device last told of them.
-func about(c *device.Context) (all [len(around)]device.Value) {
+// surroundings is what a device last told of them.
+func surroundings(c *device.Context) (all [len(around)]device.Value) {
 	for i, a := range around {
 		r, _ := c.Get(a)
 		all[i] = r.Value
