@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 type ground struct {
 	zone   *time.Location
 	people []someone
-	places map[device.ID]*place
+	places map[device.ID]*seat
 	said   map[saying]bool // the last word: yes or no
 	mutes  []policy.MuteRule
 	quiet  []policy.Quiet
@@ -51,8 +52,8 @@ type sent struct {
 	key   string
 }
 
-// place is a screen, and what was told on it of who is there.
-type place struct {
+// seat is a screen, and what was told on it of who is there.
+type seat struct {
 	id         device.ID
 	class      device.Class
 	room       device.RoomID
@@ -86,7 +87,7 @@ func (c crowd) has(id device.PersonID) bool {
 }
 
 // there is who is in front of a screen at an instant.
-func (g *ground) there(p *place, now device.Instant) (c crowd) {
+func (g *ground) there(p *seat, now device.Instant) (c crowd) {
 	here, were := map[device.PersonID]bool{}, map[device.PersonID]bool{}
 	most, unsure, occupied := 0.0, 0, false
 	for _, o := range g.places {
@@ -113,7 +114,7 @@ func (g *ground) there(p *place, now device.Instant) (c crowd) {
 			for _, word := range strings.Fields(o.who) {
 				known := false
 				for _, one := range g.people {
-					if word == one.id.String() || word == one.id.String()+"@0.9" {
+					if number := fmt.Sprint(one.id); word == number || word == number+"@0.9" {
 						known = true
 						if fresh(0) {
 							here[one.id] = true
@@ -153,12 +154,12 @@ func (g *ground) there(p *place, now device.Instant) (c crowd) {
 }
 
 // vague reports whether anybody at all may be there.
-func (c crowd) vague(p *place) bool {
+func (c crowd) vague(p *seat) bool {
 	return c.more > 0 || p.owner == device.Household && len(c.here) == 0
 }
 
 // alone is the one person who is there, if that is sure.
-func (c crowd) alone(p *place) (someone, bool) {
+func (c crowd) alone(p *seat) (someone, bool) {
 	if len(c.here) != 1 || c.more > 0 || p.owner != device.Household && c.here[0].id != p.owner {
 		return someone{}, false
 	}
@@ -187,7 +188,7 @@ func (g *ground) word(who device.PersonID, m *sent) string {
 }
 
 // consents reports whether everybody concerned has agreed.
-func (g *ground) consents(p *place, m *sent, c crowd) bool {
+func (g *ground) consents(p *seat, m *sent, c crowd) bool {
 	if g.frozen[device.Household] || g.frozen[p.owner] {
 		return false
 	}
@@ -230,7 +231,7 @@ func profiling(m *sent) bool {
 }
 
 // suits reports whether a message is for those who are there, by their ages.
-func (g *ground) suits(p *place, m *sent, c crowd) bool {
+func (g *ground) suits(p *seat, m *sent, c crowd) bool {
 	owner, _ := g.person(p.owner)
 	if p.owner != device.Household && owner.child() {
 		return false
@@ -263,12 +264,12 @@ func (g *ground) suits(p *place, m *sent, c crowd) bool {
 }
 
 // near reports whether somebody's own wish counts on a screen.
-func near(owner device.PersonID, p *place, c crowd) bool {
+func near(owner device.PersonID, p *seat, c crowd) bool {
 	return owner == device.Household || owner == p.owner || c.has(owner) || c.vague(p)
 }
 
 // picks reports whether a rule is about a message on a screen.
-func picks(s policy.Selector, p *place, m *sent) bool {
+func picks(s policy.Selector, p *seat, m *sent) bool {
 	if s.Brand != "" && s.Brand != m.brand || s.Purpose != 0 && s.Purpose != m.Purpose || s.Category != "" && s.Category != m.Category {
 		return false
 	}
@@ -287,7 +288,7 @@ func (g *ground) quietAt(q policy.Quiet, now device.Instant) bool {
 
 // forbids names the first rule that forbids a message on a screen at an instant; "" if none does. before
 // is what was shown before it.
-func (g *ground) forbids(p *place, m *sent, now device.Instant, before []show) string {
+func (g *ground) forbids(p *seat, m *sent, now device.Instant, before []show) string {
 	c := g.there(p, now)
 	switch one, ok := c.alone(p); {
 	case !g.consents(p, m, c):
@@ -335,7 +336,7 @@ func (g *ground) forbids(p *place, m *sent, now device.Instant, before []show) s
 }
 
 // hear takes in what was told on a screen of who is there; what is not in values stays.
-func (g *ground) hear(p *place, values map[string]any, now device.Instant) {
+func (g *ground) hear(p *seat, values map[string]any, now device.Instant) {
 	for i := range p.at {
 		p.at[i] = min(p.at[i], now)
 	}
@@ -357,4 +358,4 @@ func (g *ground) hear(p *place, values map[string]any, now device.Instant) {
 }
 
 // lost makes what was told on a screen old: nobody hears it any more.
-func (p *place) lost() { p.at = [3]device.Instant{} }
+func (p *seat) lost() { p.at = [3]device.Instant{} }

@@ -322,9 +322,11 @@ func TestErase(t *testing.T) {
 			},
 		},
 		"what was learnt": {
-			what:   Erasure{Data: LearntData},
-			hidden: func(e store.Event) bool { return e.Kind == "preference.noticed" || e.Kind == "preference.set" && bytes.Contains(e.Body, []byte("forgotten")) },
-			stays:  []string{annaName, "mutemarker-home", `"message":`},
+			what: Erasure{Data: LearntData},
+			hidden: func(e store.Event) bool {
+				return e.Kind == "preference.noticed" || e.Kind == "preference.set" && bytes.Contains(e.Body, []byte("forgotten"))
+			},
+			stays: []string{annaName, "mutemarker-home", `"message":`},
 			check: func(l *lived) {
 				if all, err := l.desk.Learnt(l.t.Context(), "oak", WhyOptions{}); err != nil || len(all) != 0 {
 					l.t.Errorf("learnt: %+v, %v, want nothing", all, err)
@@ -344,9 +346,11 @@ func TestErase(t *testing.T) {
 		"a period": {
 			what:   Erasure{Before: device.Instant(1) << 50},
 			traces: text("mutemarker-old"),
-			hidden: func(e store.Event) bool { return ofKind("delivery.", "consent.requested", "consent.deferred")(e) || spells("mutemarker-old")(e) },
-			stays:  []string{annaName, tvName, aName, "mutemarker-home", "mutemarker-anna", `"purpose":"marketing"`},
-			check:  func(l *lived) {},
+			hidden: func(e store.Event) bool {
+				return ofKind("delivery.", "consent.requested", "consent.deferred")(e) || spells("mutemarker-old")(e)
+			},
+			stays: []string{annaName, tvName, aName, "mutemarker-home", "mutemarker-anna", `"purpose":"marketing"`},
+			check: func(l *lived) {},
 		},
 		"a brand in a period": {
 			what:   Erasure{Brand: "cinemarker", Before: device.Instant(1) << 50},
@@ -1048,15 +1052,25 @@ func TestImportRefuses(t *testing.T) {
 		edit func(files map[string]string)
 		want error
 	}{
-		"good":                        {func(map[string]string) {}, nil},
-		"a newer version":             {func(f map[string]string) { f[manifestFile] = strings.Replace(f[manifestFile], `"version": 1`, `"version": 2`, 1) }, ErrNewer},
-		"another format":              {func(f map[string]string) { f[manifestFile] = strings.Replace(f[manifestFile], "porchlight-export", "other", 1) }, ErrDamaged},
-		"of one person":               {func(f map[string]string) { f[manifestFile] = strings.Replace(f[manifestFile], `"zone"`, `"person": "Anna", "zone"`, 1) }, registry.ErrInvalid},
-		"no journal":                  {func(f map[string]string) { delete(f, journalFile) }, ErrDamaged},
-		"no log":                      {func(f map[string]string) { delete(f, ledgerFile) }, ErrDamaged},
-		"another key":                 {func(f map[string]string) { f[keyFile] = otherKey }, ErrDamaged},
-		"the log cut":                 {func(f map[string]string) { f[ledgerFile] = f[ledgerFile][:strings.LastIndex(strings.TrimSpace(f[ledgerFile]), "\n")+1] }, ErrDamaged},
-		"an entry altered":            {func(f map[string]string) { f[ledgerFile] = strings.Replace(f[ledgerFile], `"kind":"person.added"`, `"kind":"person.addee"`, 1) }, ErrDamaged},
+		"good": {func(map[string]string) {}, nil},
+		"a newer version": {func(f map[string]string) {
+			f[manifestFile] = strings.Replace(f[manifestFile], `"version": 1`, `"version": 2`, 1)
+		}, ErrNewer},
+		"another format": {func(f map[string]string) {
+			f[manifestFile] = strings.Replace(f[manifestFile], "porchlight-export", "other", 1)
+		}, ErrDamaged},
+		"of one person": {func(f map[string]string) {
+			f[manifestFile] = strings.Replace(f[manifestFile], `"zone"`, `"person": "Anna", "zone"`, 1)
+		}, registry.ErrInvalid},
+		"no journal":  {func(f map[string]string) { delete(f, journalFile) }, ErrDamaged},
+		"no log":      {func(f map[string]string) { delete(f, ledgerFile) }, ErrDamaged},
+		"another key": {func(f map[string]string) { f[keyFile] = otherKey }, ErrDamaged},
+		"the log cut": {func(f map[string]string) {
+			f[ledgerFile] = f[ledgerFile][:strings.LastIndex(strings.TrimSpace(f[ledgerFile]), "\n")+1]
+		}, ErrDamaged},
+		"an entry altered": {func(f map[string]string) {
+			f[ledgerFile] = strings.Replace(f[ledgerFile], `"kind":"person.added"`, `"kind":"person.addee"`, 1)
+		}, ErrDamaged},
 		"an event left out":           {journal(func(l []map[string]any) []map[string]any { return append(l[:3], l[4:]...) }), ErrDamaged},
 		"an event more":               {journal(func(l []map[string]any) []map[string]any { return append(l, l[len(l)-1]) }), ErrDamaged},
 		"another time":                {journal(func(l []map[string]any) []map[string]any { l[3]["at"] = 5; return l }), ErrDamaged},
@@ -1069,15 +1083,18 @@ func TestImportRefuses(t *testing.T) {
 		"an unknown zone":             {body("home.added", func(b map[string]any) { b["zone"] = "../etc" }), registry.ErrInvalid},
 		"a device with another's key": {body("device.added", func(b map[string]any) { b["credential"].(map[string]any)["device"] = "mine-1234" }), ErrDamaged},
 		"a device that is none":       {body("device.added", func(b map[string]any) { b["id"] = "X" }), ErrDamaged},
-		"a device that is here":       {body("device.added", func(b map[string]any) { b["id"] = "mine-1234"; b["credential"].(map[string]any)["device"] = "mine-1234" }), ErrDamaged},
-		"a fact about a brand":        {forged("person.added", "brand.added", map[string]any{"id": "evil", "name": "Evil", "purposes": []string{"marketing"}, "quota": 9, "key": []byte("0123")}), ErrDamaged},
-		"a fact about a message":      {forged("person.added", "message.withdrawn", map[string]any{"id": device.MessageID{1}}), ErrDamaged},
-		"somebody else's device":      {forged("person.added", "device.removed", map[string]any{"id": "mine-1234", "why": "operator"}), ErrDamaged},
-		"somebody else's credential":  {forged("person.added", "credential.replaced", map[string]any{"device": "mine-1234", "hash": []byte("0123"), "kind": "device-token"}), ErrDamaged},
-		"a fact that nobody knows":    {forged("person.added", "person.praised", map[string]any{"id": 1}), ErrDamaged},
-		"a home that is gone":         {forged("person.added", homeGone, map[string]any{}), ErrDamaged},
-		"a second home":               {forged("person.added", "home.added", map[string]any{"id": 1, "name": "x", "zone": "UTC"}), ErrDamaged},
-		"a brand that cannot be":      {func(f map[string]string) { f[brandsFile] = strings.Replace(f[brandsFile], `"cinemarker"`, `"C!"`, 1) }, ErrDamaged},
+		"a device that is here": {body("device.added", func(b map[string]any) {
+			b["id"] = "mine-1234"
+			b["credential"].(map[string]any)["device"] = "mine-1234"
+		}), ErrDamaged},
+		"a fact about a brand":       {forged("person.added", "brand.added", map[string]any{"id": "evil", "name": "Evil", "purposes": []string{"marketing"}, "quota": 9, "key": []byte("0123")}), ErrDamaged},
+		"a fact about a message":     {forged("person.added", "message.withdrawn", map[string]any{"id": device.MessageID{1}}), ErrDamaged},
+		"somebody else's device":     {forged("person.added", "device.removed", map[string]any{"id": "mine-1234", "why": "operator"}), ErrDamaged},
+		"somebody else's credential": {forged("person.added", "credential.replaced", map[string]any{"device": "mine-1234", "hash": []byte("0123"), "kind": "device-token"}), ErrDamaged},
+		"a fact that nobody knows":   {forged("person.added", "person.praised", map[string]any{"id": 1}), ErrDamaged},
+		"a home that is gone":        {forged("person.added", homeGone, map[string]any{}), ErrDamaged},
+		"a second home":              {forged("person.added", "home.added", map[string]any{"id": 1, "name": "x", "zone": "UTC"}), ErrDamaged},
+		"a brand that cannot be":     {func(f map[string]string) { f[brandsFile] = strings.Replace(f[brandsFile], `"cinemarker"`, `"C!"`, 1) }, ErrDamaged},
 	}
 	inWorld(t, func(w *world) {
 		w.lives()

@@ -318,13 +318,10 @@ func (c *crash) note(d *sim.Device, e sim.Event) {
 		<-c.room[stream]
 	}
 	c.happen()
-	act := func() { _ = d.Dismiss(nil) } // something else may have taken it off
-	switch {
-	case what == 0: // nobody looks: its time runs out
+	if what == 0 { // nobody looks: its time runs out
 		return
-	case what < 8:
-		act = func() { _ = d.Press(1, nil) }
 	}
+	act := func() { _ = d.Press(1, nil) } // something else may have taken it off; to close two of them would pause the brand
 	if what%2 == 0 {
 		after = 0
 	}

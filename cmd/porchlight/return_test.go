@@ -97,7 +97,7 @@ func TestFiveHundredReturn(t *testing.T) {
 				Notify: func(e sim.Event) {
 					seen.note(name, e)
 					if e.Kind == sim.Shown {
-						go func() { _ = d.Dismiss(nil) }() // it may be gone by itself
+						go func() { _ = d.Press(1, nil) }() // it may be gone by itself
 					}
 				},
 			})
