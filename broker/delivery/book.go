@@ -120,7 +120,7 @@ func (d *Desk) Receipt(ctx context.Context, homeName string, pos int64) ([]byte,
 // decided is what a receipt says in plain words, in the terms of ISO/IEC TS 27560.
 func decided(tx *store.Tx, e consent.Entry) map[string]string {
 	words := map[string]string{"schema": "https://w3id.org/dpv/schema/dpv-27560#receipt-eu-gdpr", "brand": string(e.Brand), "purpose": e.Purpose.String(), "state": string(e.State),
-		"at": e.At.String(), "method": e.Method}
+		"method": e.Method}
 	if b, err := registry.BrandByID(tx, e.Brand); err == nil {
 		words["controller"] = cmp.Or(b.Legal, b.Name)
 		words["contact"] = b.Contact

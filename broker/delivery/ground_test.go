@@ -289,6 +289,9 @@ func (g *ground) quietAt(q policy.Quiet, now device.Instant) bool {
 // forbids names the first rule that forbids a message on a screen at an instant; "" if none does. before
 // is what was shown before it.
 func (g *ground) forbids(p *seat, m *sent, now device.Instant, before []show) string {
+	if m == nil {
+		return "nobody who sent it"
+	}
 	c := g.there(p, now)
 	switch one, ok := c.alone(p); {
 	case !g.consents(p, m, c):
@@ -315,6 +318,9 @@ func (g *ground) forbids(p *seat, m *sent, now device.Instant, before []show) st
 		n := 0
 		for _, x := range before {
 			was, on := g.sent[x.message], g.places[x.device]
+			if was == nil {
+				continue
+			}
 			window := device.Instant(r.Hours)*3600_000 + device.Instant(r.Minutes)*60_000
 			young := x.at+window > now
 			if window == 0 {

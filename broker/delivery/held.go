@@ -148,6 +148,9 @@ func (d *Desk) WhyAsked(dev device.ID, link Link, q wire.WhyAsked) error {
 		if p := person(q.Person); reader == device.Household && h.lives(p) {
 			reader = p
 		}
+		if who, others := h.present(s, d.o.Now()); reader == device.Household && len(who) == 1 && !others {
+			reader = who[0] // nobody else can be asking
+		}
 		language := h.language(q.Language, reader, s)
 		lines, err := d.because(h, s, q.Message, language, reader)
 		if err != nil {

@@ -171,6 +171,9 @@ func (k *kept) head() int64 {
 
 // again takes decisions of one home again, in the order in which they were taken.
 func (d *Desk) again(ctx context.Context, home device.HomeID, list []kept) (all []Replayed, err error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
 	list = slices.Clone(list)
 	slices.SortStableFunc(list, func(a, b kept) int { return cmp.Compare(a.head(), b.head()) })
 	var events, book []store.Event

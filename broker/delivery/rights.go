@@ -307,7 +307,7 @@ func (d *Desk) hushAsk(h *home, t target, called *time.Time) (there bool) {
 			d.log.Error("ask cannot be ended", "home", h.id, "err", err)
 		}
 	} else if se := s.session; s.ready() && se.flight == nil && time.Since(*called) > d.o.Lease && d.send(s, wire.DnMsg, wire.Cancel{Message: k.id, Fence: uint64(h.wishes)}, 1, 0) {
-		*called, se.flight = time.Now(), &flight{since: time.Now(), ask: true}
+		*called, se.flight = time.Now(), &flight{since: time.Now(), twin: se.twin}
 	}
 	return h.asks.open != nil
 }
@@ -598,6 +598,9 @@ func readPages(tx *store.Tx, home device.HomeID) (b pages, err error) {
 			return b, err
 		}
 		b.all = append(b.all, page{e.Pos, e.At, e.Kind, m})
+		if e.Erased {
+			continue
+		}
 		switch e.Kind {
 		case "device.added", "device.changed":
 			b.owner[m.devices[0]] = m.owner
@@ -774,7 +777,7 @@ func (b *pages) plan(t target) map[int64]bool {
 		case p.kept, p.group != (group{}):
 		case p.frame:
 			hit[p.pos] = !t.period() && t.framed(p, person, place)
-		case t.period() && (!t.during(p.at) || p.binds && choice[p.key] == p.pos || p.pref != "" && pref[p.pref] == p.pos):
+		case t.period() && (!t.during(p.at) || p.kind == deliveryForgotten || p.binds && choice[p.key] == p.pos || p.pref != "" && pref[p.pref] == p.pos):
 		case t.data != "" && p.pref != "" && pref[p.pref] == p.pos && (p.pref == twin.Frozen || p.pref == twin.Forgotten):
 		case t.hits(&p.mention):
 			if hit[p.pos] = true; p.binds && choice[p.key] == p.pos {
@@ -911,7 +914,7 @@ func (b *pages) forgotten(t target, hit map[int64]bool) (f forgottenFact) {
 		}
 	}
 	for _, m := range b.force {
-		if m.Brand != t.brand && slices.ContainsFunc(b.seen[m.ID], func(dev device.ID) bool { return gone[group{m.ID, dev}] || again && dev == "" }) {
+		if (m.Brand != t.brand || t.period()) && slices.ContainsFunc(b.seen[m.ID], func(dev device.ID) bool { return gone[group{m.ID, dev}] || again && dev == "" }) {
 			f.Messages = append(f.Messages, m)
 		}
 	}

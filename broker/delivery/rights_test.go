@@ -74,7 +74,7 @@ func (w *world) lives() *lived {
 	l.says(consent.Entry{Subject: 2, Brand: l.cinema.ID, Purpose: policy.Service, Choice: policy.Refused, Device: l.b.id, Method: "settings"})
 	// An ask, drawn, and put off.
 	l.record(func(tx *store.Tx) error {
-		a, err := consent.Request(tx, consent.Question{Home: l.id, Subject: 1, Brand: "grocer", Purpose: policy.Service}, l.a.id, time.Minute, consent.Budget{})
+		a, err := consent.Request(tx, consent.Question{Home: l.id, Subject: 1, Brand: l.cinema.ID, Purpose: policy.Service}, l.a.id, time.Minute, consent.Budget{})
 		if err == nil {
 			err = consent.Served(tx, l.id, consent.Serving{Ask: a.ID, Device: l.a.id, Controls: []consent.Look{{Control: consent.Yes, Presses: 1}, {Control: consent.No, Presses: 1}}})
 		}
@@ -377,20 +377,20 @@ func TestErase(t *testing.T) {
 					t.Fatal("nothing is to be erased")
 				}
 				maps.Copy(traces, seals)
-				before, err := w.db.Head(t.Context(), l.id)
+				before, err := w.db.Head(w.t.Context(), l.id)
 				w.must(err)
-				choices, err := w.desk.InForce(t.Context(), "oak")
+				choices, err := w.desk.InForce(w.t.Context(), "oak")
 				w.must(err)
 				version := w.version(l.id)
 				what := test.what
 				what.Home, what.Try = "oak", true
-				would, err := w.desk.Erase(t.Context(), what)
+				would, err := w.desk.Erase(w.t.Context(), what)
 				w.must(err)
 				if got := w.events(l.id); len(got) != int(before.Size) || slices.ContainsFunc(got, func(e store.Event) bool { return e.Erased }) {
 					t.Errorf("to try erased something: %d events, want %d", len(got), before.Size)
 				}
 				what.Try = false
-				done, err := w.desk.Erase(t.Context(), what)
+				done, err := w.desk.Erase(w.t.Context(), what)
 				w.must(err)
 				w.wait()
 				if done.Events < len(seals)/2 || done.Events < would.Events {
@@ -411,7 +411,7 @@ func TestErase(t *testing.T) {
 					}
 				}
 				if what.Before != 0 { // what stands, stands
-					if now, err := w.desk.InForce(t.Context(), "oak"); err != nil || fmt.Sprint(now) != fmt.Sprint(choices) {
+					if now, err := w.desk.InForce(w.t.Context(), "oak"); err != nil || fmt.Sprint(now) != fmt.Sprint(choices) {
 						t.Errorf("choices in force: %+v, %v, want %+v", now, err, choices)
 					}
 				}
@@ -426,8 +426,13 @@ func TestErase(t *testing.T) {
 						t.Errorf("the %s has version %d of its document, want %d", h.class, h.twin.Version, w.version(l.id))
 					}
 				}
-				if again, err := w.desk.Erase(t.Context(), Erasure{Home: "oak", Data: what.Data, Brand: what.Brand, Before: what.Before}); what.Person == "" && what.Device == "" && (err != nil || again.Events > 1) {
+				if again, err := w.desk.Erase(w.t.Context(), Erasure{Home: "oak", Data: what.Data, Brand: what.Brand, Before: what.Before}); what.Person == "" && what.Device == "" && (err != nil || again.Events > 1) {
 					t.Errorf("erased again: %d events, %v, want none but what says what is not to be shown again", again.Events, err)
+					for i, e := range w.events(l.id) {
+						if e.Erased && !after[min(i, len(after)-1)].Erased {
+							t.Log(e.Pos, e.Kind, string(after[min(i, len(after)-1)].Body))
+						}
+					}
 				}
 			})
 		})
@@ -490,6 +495,7 @@ func TestEraseRecallsFirst(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				l := w.lives()
+				w.must(w.desk.Forget(w.t.Context(), "oak", "")) // nothing is paused
 				l.tv.tell(map[string]any{"presence.who": "1 2"})
 				h, class := l.tv, device.TV
 				if test.own {
@@ -500,7 +506,7 @@ func TestEraseRecallsFirst(t *testing.T) {
 				other := w.push(func(s *Submission) { s.Classes = []device.Class{device.Fridge}; s.Texts[0].Body = "for the kitchen" })
 				test.what.Home = "oak"
 				erased := make(chan error, 1)
-				go func() { _, err := w.desk.Erase(t.Context(), test.what); erased <- err }()
+				go func() { _, err := w.desk.Erase(w.t.Context(), test.what); erased <- err }()
 				err := <-erased
 				w.must(err)
 				w.wait()
@@ -529,12 +535,13 @@ func TestEraseRecallsFirst(t *testing.T) {
 func TestEraseWaitsForTheLease(t *testing.T) {
 	inWorld(t, func(w *world) {
 		l := w.lives()
+		w.must(w.desk.Forget(w.t.Context(), "oak", ""))
 		l.tv.tell(map[string]any{"presence.who": "1 2"})
 		id := w.push(func(s *Submission) { s.Classes = []device.Class{device.TV} })
 		l.tv.mustShow(id)
 		l.tv.mute = true
 		began := time.Now()
-		_, err := w.desk.Erase(t.Context(), Erasure{Home: "oak", Data: DeliveryData})
+		_, err := w.desk.Erase(w.t.Context(), Erasure{Home: "oak", Data: DeliveryData})
 		w.must(err)
 		if took := time.Since(began); took < 10*time.Second {
 			t.Errorf("erased after %s: it may be on the screen for 10 s", took)
@@ -551,11 +558,11 @@ func TestEraseEndsAnAsk(t *testing.T) {
 		if len(all[0].got()) != 1 {
 			t.Fatal("no question was handed over")
 		}
-		done, err := w.desk.Erase(t.Context(), Erasure{Home: "oak", Data: AskData})
+		done, err := w.desk.Erase(w.t.Context(), Erasure{Home: "oak", Data: AskData})
 		if err != nil || done.Events == 0 {
 			t.Errorf("erase: %+v, %v", done, err)
 		}
-		if list, err := w.desk.Asks(t.Context(), "oak"); err != nil || len(list) != 0 {
+		if list, err := w.desk.Asks(w.t.Context(), "oak"); err != nil || len(list) != 0 {
 			t.Errorf("asks: %+v, %v, want none", list, err)
 		}
 		w.memory()
@@ -583,7 +590,7 @@ func TestEraseRefuses(t *testing.T) {
 			"nothing is there yet": {Erasure{Home: "oak", Brand: "nobody"}, nil},
 			"before all":           {Erasure{Home: "oak", Before: 1}, nil},
 		} {
-			if done, err := w.desk.Erase(t.Context(), test.what); !errors.Is(err, test.want) || (err == nil) != (test.want == nil) || done.Events != 0 {
+			if done, err := w.desk.Erase(w.t.Context(), test.what); !errors.Is(err, test.want) || (err == nil) != (test.want == nil) || done.Events != 0 {
 				t.Errorf("%s: %+v, %v, want %v", name, done, err, test.want)
 			}
 		}
@@ -597,15 +604,15 @@ func TestEraseRefuses(t *testing.T) {
 func TestEraseWhoHasLeft(t *testing.T) {
 	inWorld(t, func(w *world) {
 		l := w.lives()
-		w.must(w.desk.RemoveDevice(t.Context(), l.b.id))
-		w.must(w.desk.RemoveDevice(t.Context(), l.fridge.id))
-		_, err := w.desk.ChangePerson(t.Context(), "oak", carlaName, PersonChange{Guardians: []string{annaName}})
+		w.must(w.desk.RemoveDevice(w.t.Context(), l.b.id))
+		w.must(w.desk.RemoveDevice(w.t.Context(), l.fridge.id))
+		_, err := w.desk.ChangePerson(w.t.Context(), "oak", carlaName, PersonChange{Guardians: []string{annaName}})
 		w.must(err)
-		w.must(w.desk.RemovePerson(t.Context(), "oak", benName))
+		w.must(w.desk.RemovePerson(w.t.Context(), "oak", benName))
 		w.wait()
 		for _, what := range []Erasure{{Device: "fridge-marker"}, {Person: benName}, {Person: "2"}} {
 			what.Home = "oak"
-			done, err := w.desk.Erase(t.Context(), what)
+			done, err := w.desk.Erase(w.t.Context(), what)
 			if what.Person == "2" && !errors.Is(err, registry.ErrUnknown) || what.Person != "2" && (err != nil || done.Events == 0) {
 				t.Errorf("%+v: %+v, %v", what, done, err)
 			}
@@ -620,15 +627,15 @@ func TestEraseWhoHasLeft(t *testing.T) {
 func TestEraseHome(t *testing.T) {
 	inWorld(t, func(w *world) {
 		l := w.lives()
-		before, err := w.db.Head(t.Context(), l.id)
+		before, err := w.db.Head(w.t.Context(), l.id)
 		w.must(err)
 		traces := l.sealed(func(store.Event) bool { return true })
 		for _, s := range []string{annaName, benName, carlaName, tvName, aName, bName, "phone-a-marker", "tv-marker", "mutemarker-home", "Asia/Kolkata", "Marker Room"} {
 			traces["text "+s] = []byte(s)
 		}
-		w.must(w.desk.RemoveHome(t.Context(), "oak"))
-		w.must(w.desk.eraseHome(t.Context(), l.id))
-		w.must(w.desk.eraseHome(t.Context(), l.id)) // again, after a crash
+		w.must(w.desk.RemoveHome(w.t.Context(), "oak"))
+		w.must(w.desk.eraseHome(w.t.Context(), l.id))
+		w.must(w.desk.eraseHome(w.t.Context(), l.id)) // again, after a crash
 		if left := w.found(traces); len(left) > 0 {
 			t.Errorf("traces are left: %q", left)
 		}
@@ -638,7 +645,7 @@ func TestEraseHome(t *testing.T) {
 			}
 		}
 		w.grown(l.id, before)
-		if h, _, err := w.desk.AddHome(t.Context(), HomeSpec{Name: "oak", Zone: "UTC"}); err != nil || h.ID != l.id+1 {
+		if h, _, err := w.desk.AddHome(w.t.Context(), HomeSpec{Name: "oak", Zone: "UTC"}); err != nil || h.ID != l.id+1 {
 			t.Errorf("the next home: %+v, %v, want number %d", h, err, l.id+1)
 		}
 	})
@@ -652,7 +659,7 @@ func TestEraseTwoAtOnce(t *testing.T) {
 		for _, what := range []Erasure{{Person: annaName, Devices: true}, {Person: benName, Devices: true}, {Brand: "cinemarker"}, {Data: DeliveryData}, {Person: annaName, Devices: true}} {
 			all.Go(func() {
 				what.Home = "oak"
-				if _, err := w.desk.Erase(t.Context(), what); err != nil && !errors.Is(err, registry.ErrUnknown) {
+				if _, err := w.desk.Erase(w.t.Context(), what); err != nil && !errors.Is(err, registry.ErrUnknown) {
 					t.Errorf("%+v: %v", what, err)
 				}
 			})
@@ -660,7 +667,7 @@ func TestEraseTwoAtOnce(t *testing.T) {
 		all.Go(func() {
 			for i := range 5 {
 				c := []policy.Choice{policy.Given, policy.Withdrawn}[i%2]
-				if err := w.desk.Choose(t.Context(), "oak", "", "grocer", policy.Marketing, c); err != nil {
+				if err := w.desk.Choose(w.t.Context(), "oak", "", "grocer", policy.Marketing, c); err != nil {
 					t.Error(err)
 				}
 			}
@@ -691,11 +698,11 @@ func TestEraseNeverWidens(t *testing.T) {
 			inWorld(t, func(w *world) {
 				l := w.lives()
 				// Ben allows it on his own phone; the home does not, and Anna has said so on hers.
-				w.must(w.desk.Choose(t.Context(), "oak", benName, "grocer", policy.Service, policy.Given))
+				w.must(w.desk.Choose(w.t.Context(), "oak", benName, "grocer", policy.Service, policy.Given))
 				id := w.push(func(s *Submission) { s.Purpose, s.Classes = policy.Service, []device.Class{device.Companion} })
 				l.b.mustShow()
 				what.Home = "oak"
-				_, err := w.desk.Erase(t.Context(), what)
+				_, err := w.desk.Erase(w.t.Context(), what)
 				w.must(err)
 				w.pass(time.Minute)
 				l.b.mustShow()
@@ -837,7 +844,7 @@ func TestExport(t *testing.T) {
 		if page := unzip(t, w.export(ExportAsked{Home: "oak", Language: "fr-CH"}))[pageFile]; !strings.Contains(page, `lang="fr"`) {
 			t.Errorf("the page is not in French: %.200s", page)
 		}
-		if err := w.desk.Export(t.Context(), ExportAsked{Home: "oak", Person: "Zoe"}, io.Discard); !errors.Is(err, registry.ErrUnknown) {
+		if err := w.desk.Export(w.t.Context(), ExportAsked{Home: "oak", Person: "Zoe"}, io.Discard); !errors.Is(err, registry.ErrUnknown) {
 			t.Errorf("of nobody: %v, want ErrUnknown", err)
 		}
 		if n := w.count(`SELECT count(*) FROM journal WHERE home = 0 AND kind = ?`, homeExported); n != 5 {
@@ -860,7 +867,7 @@ func (l *lived) position() string {
 func TestExportPage(t *testing.T) {
 	inWorld(t, func(w *world) {
 		const evil = `<script>alert("x")</script>&'`
-		_, _, err := w.desk.AddHome(t.Context(), HomeSpec{Name: "<b>oak</b>", Zone: "UTC", People: []PersonSpec{{Name: evil, Age: device.Adult}}, Devices: []DeviceSpec{{Class: device.TV, Name: evil}}})
+		_, _, err := w.desk.AddHome(w.t.Context(), HomeSpec{Name: "<b>oak</b>", Zone: "UTC", People: []PersonSpec{{Name: evil, Age: device.Adult}}, Devices: []DeviceSpec{{Class: device.TV, Name: evil}}})
 		w.must(err)
 		page := unzip(t, w.export(ExportAsked{Home: "<b>oak</b>"}))[pageFile]
 		if strings.Contains(page, "<script") || strings.Contains(page, "<b>") || !strings.Contains(page, "&lt;script&gt;") {
@@ -880,46 +887,44 @@ func TestExportPage(t *testing.T) {
 func TestImportRoundTrip(t *testing.T) {
 	inWorld(t, func(w *world) {
 		l := w.lives()
-		token, err := w.desk.ReplaceToken(t.Context(), l.tv.id)
+		token, err := w.desk.ReplaceToken(w.t.Context(), l.tv.id)
 		w.must(err)
-		_, err = w.desk.Erase(t.Context(), Erasure{Home: "oak", Data: AskData}) // erased entries move, too
+		_, err = w.desk.Erase(w.t.Context(), Erasure{Home: "oak", Data: AskData}) // erased entries move, too
 		w.must(err)
 		first := w.export(ExportAsked{Home: "oak"})
-		consents, err := w.desk.InForce(t.Context(), "oak")
+		consents, err := w.desk.InForce(w.t.Context(), "oak")
 		w.must(err)
 
-		v := &world{t: t, path: filepath.Join(t.TempDir(), "q.db"), hands: map[device.ID]*hand{}}
+		v := &world{t: w.t, path: filepath.Join(t.TempDir(), "q.db"), hands: map[device.ID]*hand{}}
 		v.start()
 		defer v.end()
-		// Another home is there already, and one of the brands.
-		_, _, err = v.desk.AddHome(t.Context(), HomeSpec{Name: "oak", Zone: "UTC"})
+		// Another home is there already, and goes by that name.
+		_, _, err = v.desk.AddHome(w.t.Context(), HomeSpec{Name: "oak", Zone: "UTC"})
 		v.must(err)
 		v.brand = w.brand
-		_, err = v.desk.AddBrand(t.Context(), v.brand)
-		v.must(err)
-		if _, err := v.desk.Import(t.Context(), bytes.NewReader(first), int64(len(first)), ""); !errors.Is(err, registry.ErrTaken) {
+		if _, err := v.desk.Import(w.t.Context(), bytes.NewReader(first), int64(len(first)), ""); !errors.Is(err, registry.ErrTaken) {
 			t.Errorf("with a name that is taken: %v, want ErrTaken", err)
 		}
-		done, err := v.desk.Import(t.Context(), bytes.NewReader(first), int64(len(first)), "elm")
+		done, err := v.desk.Import(w.t.Context(), bytes.NewReader(first), int64(len(first)), "elm")
 		v.must(err)
-		if done.Home.Name != "elm" || done.Home.ID != 2 || !slices.Equal(done.Brands, []device.BrandID{"cinemarker"}) || len(done.Strange) > 0 {
+		if done.Home.Name != "elm" || done.Home.ID != 2 || !slices.Equal(done.Brands, []device.BrandID{"cinemarker", "grocer"}) || len(done.Strange) > 0 {
 			t.Errorf("imported: %+v", done)
 		}
-		b, err := v.desk.Brand(t.Context(), "cinemarker")
+		b, err := v.desk.Brand(w.t.Context(), "cinemarker")
 		if err != nil || b.Stopped == 0 {
 			t.Errorf("the brand that came with it: %+v, %v, want it stopped", b, err)
 		}
-		now, err := v.desk.InForce(t.Context(), "elm")
+		now, err := v.desk.InForce(w.t.Context(), "elm")
 		if fmt.Sprint(now) != fmt.Sprint(consents) || err != nil {
 			t.Errorf("choices in force: %+v, %v, want %+v", now, err, consents)
 		}
 		// Notices have the same hashes, so that a yes reaches as far as it did.
 		for _, e := range now {
 			if e.Notice != (consent.Hash{}) {
-				v.must(v.db.View(t.Context(), func(tx *store.Tx) error { _, err := consent.NoticeByHash(tx, e.Notice); return err }))
+				v.must(v.db.View(w.t.Context(), func(tx *store.Tx) error { _, err := consent.NoticeByHash(tx, e.Notice); return err }))
 			}
 		}
-		v.must(v.db.View(t.Context(), func(tx *store.Tx) error {
+		v.must(v.db.View(w.t.Context(), func(tx *store.Tx) error {
 			_, err := registry.Authenticate(tx, l.tv.id, registry.Token(token.Token))
 			return err
 		}))
@@ -970,20 +975,22 @@ func TestImportRoundTrip(t *testing.T) {
 				t.Errorf("event %d: got %s, want %s", i+1, is[i], was[i])
 			}
 		}
-		if _, err := v.desk.Import(t.Context(), bytes.NewReader(first), int64(len(first)), "ash"); !errors.Is(err, registry.ErrTaken) {
+		if _, err := v.desk.Import(w.t.Context(), bytes.NewReader(first), int64(len(first)), "ash"); !errors.Is(err, registry.ErrTaken) {
 			t.Errorf("the same again: %v, want ErrTaken: its devices are here", err)
 		}
 		// The home goes on: it is judged, and a device of it is shown something.
 		tv := v.hand(device.Device{ID: l.tv.id, Class: device.TV})
-		v.must(v.db.View(t.Context(), func(tx *store.Tx) error { _, err := registry.Device(tx, l.tv.id); return err }))
+		v.must(v.db.View(w.t.Context(), func(tx *store.Tx) error { _, err := registry.Device(tx, l.tv.id); return err }))
 		tv.connect()
+		v.must(v.desk.Forget(w.t.Context(), "elm", ""))
+		v.must(v.desk.StartBrand(w.t.Context(), "grocer"))
 		tv.tell(map[string]any{"presence.who": "1 2"})
 		v.pass(time.Second)
 		id := v.push(func(s *Submission) { s.Classes = []device.Class{device.TV} })
 		tv.mustShow(id)
 		v.memory()
 		v.end()
-		diffs, err := store.Check(t.Context(), v.path, Project, nil)
+		diffs, err := store.Check(w.t.Context(), v.path, Project, nil)
 		if err != nil || len(diffs) > 0 {
 			t.Errorf("the tables differ from the journal: %v %v", diffs, err)
 		}
@@ -995,17 +1002,19 @@ func TestImportStrangeBrand(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.lives()
 		raw := w.export(ExportAsked{Home: "oak"})
-		v := &world{t: t, path: filepath.Join(t.TempDir(), "q.db"), hands: map[device.ID]*hand{}}
+		v := &world{t: w.t, path: filepath.Join(t.TempDir(), "q.db"), hands: map[device.ID]*hand{}}
 		v.start()
 		defer v.end()
-		_, err := v.desk.AddBrand(t.Context(), registry.Brand{ID: "cinemarker", Name: "Cinema", Domain: "other.example", Purposes: []string{"marketing", "service"}})
+		_, err := v.desk.AddBrand(w.t.Context(), registry.Brand{ID: "cinemarker", Name: "Cinema", Domain: "other.example", Purposes: []string{"marketing", "service"}})
 		v.must(err)
-		done, err := v.desk.Import(t.Context(), bytes.NewReader(raw), int64(len(raw)), "")
+		_, err = v.desk.AddBrand(w.t.Context(), w.brand) // the same firm
 		v.must(err)
-		if !slices.Equal(done.Strange, []device.BrandID{"cinemarker"}) || !slices.Equal(done.Brands, []device.BrandID{"grocer"}) {
+		done, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), "")
+		v.must(err)
+		if !slices.Equal(done.Strange, []device.BrandID{"cinemarker"}) || len(done.Brands) > 0 {
 			t.Errorf("imported: %+v", done)
 		}
-		all, err := v.desk.InForce(t.Context(), "oak")
+		all, err := v.desk.InForce(w.t.Context(), "oak")
 		yes := slices.ContainsFunc(all, func(e ConsentEvent) bool { return e.Brand == "cinemarker" && e.State == consent.Given })
 		if err != nil || yes || !slices.ContainsFunc(all, func(e ConsentEvent) bool { return e.Brand == "grocer" && e.State == consent.Given }) {
 			t.Errorf("in force: %+v, %v", all, err)
@@ -1099,10 +1108,10 @@ func TestImportRefuses(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.lives()
 		good := unzip(t, w.export(ExportAsked{Home: "oak"}))
-		v := &world{t: t, path: filepath.Join(t.TempDir(), "q.db"), hands: map[device.ID]*hand{}}
+		v := &world{t: w.t, path: filepath.Join(t.TempDir(), "q.db"), hands: map[device.ID]*hand{}}
 		v.start()
 		defer v.end()
-		_, _, err := v.desk.AddHome(t.Context(), HomeSpec{Name: "elm", Zone: "UTC", Devices: []DeviceSpec{{ID: "mine-1234", Class: device.TV}}})
+		_, _, err := v.desk.AddHome(w.t.Context(), HomeSpec{Name: "elm", Zone: "UTC", Devices: []DeviceSpec{{ID: "mine-1234", Class: device.TV}}})
 		v.must(err)
 		was := fmt.Sprintf("%s", v.journal())
 		for _, name := range slices.Sorted(maps.Keys(tests)) {
@@ -1113,7 +1122,7 @@ func TestImportRefuses(t *testing.T) {
 			files := maps.Clone(good)
 			test.edit(files)
 			raw := rezip(t, files)
-			if _, err := v.desk.Import(t.Context(), bytes.NewReader(raw), int64(len(raw)), ""); !errors.Is(err, test.want) {
+			if _, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), ""); !errors.Is(err, test.want) {
 				t.Errorf("%s: %v, want %v", name, err, test.want)
 			}
 			if now := fmt.Sprintf("%s", v.journal()); now != was {
@@ -1127,20 +1136,20 @@ func TestImportRefuses(t *testing.T) {
 			"out of the folder": zipped(t, "../a"), "absolute": zipped(t, "/a"), "with a drive": zipped(t, `c:\a`), "a folder": zipped(t, "a/"),
 			"a bomb": bomb(t, good),
 		} {
-			if _, err := v.desk.Import(t.Context(), bytes.NewReader(bad), int64(len(bad)), ""); !errors.Is(err, ErrDamaged) {
+			if _, err := v.desk.Import(w.t.Context(), bytes.NewReader(bad), int64(len(bad)), ""); !errors.Is(err, ErrDamaged) {
 				t.Errorf("%s: %v, want ErrDamaged", name, err)
 			}
 		}
-		if _, err := v.desk.Import(t.Context(), bytes.NewReader(raw), MaxImport+1, ""); !errors.Is(err, ErrDamaged) {
+		if _, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), MaxImport+1, ""); !errors.Is(err, ErrDamaged) {
 			t.Errorf("too large: %v, want ErrDamaged", err)
 		}
-		if _, err := v.desk.Import(t.Context(), bytes.NewReader(raw), int64(len(raw)), "a\nb"); !errors.Is(err, registry.ErrInvalid) {
+		if _, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), "a\nb"); !errors.Is(err, registry.ErrInvalid) {
 			t.Errorf("with a bad name: %v, want ErrInvalid", err)
 		}
 		if now := fmt.Sprintf("%s", v.journal()); now != was {
 			t.Fatalf("the books were %s and are %s", was, now)
 		}
-		if _, err := v.desk.Import(t.Context(), bytes.NewReader(raw), int64(len(raw)), ""); err != nil {
+		if _, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), ""); err != nil {
 			t.Errorf("good: %v", err)
 		}
 	})
@@ -1236,12 +1245,13 @@ func TestFrozenDoesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				l := w.lives()
+				w.must(w.desk.Forget(w.t.Context(), "oak", ""))
 				l.tv.tell(map[string]any{"presence.who": "1"})
 				id := w.push(func(s *Submission) { s.Classes = []device.Class{device.TV} })
 				l.tv.mustShow(id)
-				learnt, err := w.desk.Learnt(t.Context(), "oak", WhyOptions{})
+				learnt, err := w.desk.Learnt(w.t.Context(), "oak", WhyOptions{})
 				w.must(err)
-				w.must(w.desk.SetFrozen(t.Context(), "oak", who, true))
+				w.must(w.desk.SetFrozen(w.t.Context(), "oak", who, true))
 				w.wait()
 				l.tv.mustShow() // what is on the screen goes
 				next := w.push(func(s *Submission) { s.Classes = []device.Class{device.TV} })
@@ -1252,18 +1262,19 @@ func TestFrozenDoesNothing(t *testing.T) {
 				if got := w.why(next, l.tv); strings.HasPrefix(got, "show") {
 					t.Errorf("why = %s", got)
 				}
-				if _, err := w.desk.Ask(t.Context(), "oak", l.cinema.ID, policy.Service, AskWhere{Device: l.a.id}); err == nil {
+				if _, err := w.desk.Ask(w.t.Context(), "oak", l.cinema.ID, policy.Service, AskWhere{Device: l.a.id}); err == nil {
 					t.Error("somebody was asked")
 				}
 				if n := len(w.events(l.id)); n > 0 && w.count(`SELECT count(*) FROM consent_ask WHERE state = 'requested'`) != 0 {
 					t.Error("an ask is open")
 				}
-				now, err := w.desk.Learnt(t.Context(), "oak", WhyOptions{})
+				now, err := w.desk.Learnt(w.t.Context(), "oak", WhyOptions{})
 				w.must(err)
 				if len(now) > len(learnt) {
 					t.Errorf("learnt meanwhile: %+v, before %+v", now, learnt)
 				}
-				w.must(w.desk.SetFrozen(t.Context(), "oak", who, false))
+				w.must(w.desk.SetFrozen(w.t.Context(), "oak", who, false))
+				l.tv.tell(calm[device.TV])
 				l.tv.tell(map[string]any{"presence.who": "1"})
 				w.pass(time.Second)
 				l.tv.mustShow(next)

@@ -263,7 +263,9 @@ func (d *Desk) Why(ctx context.Context, id device.MessageID, homeName string, o 
 				ws := d.explain(h, s, m, w.State, language, reader)
 				if wd, ok := past[s.ID]; ok {
 					if wd.Decision.Verdict == policy.Show.String() {
-						wd.Because = words.Shown(wd.Decision.Because, language, d.names(h, s, reader))
+						if wd.Because = words.Shown(wd.Decision.Because, language, d.names(h, s, reader)); slices.Contains(ws.Words, wd.Because) {
+							wd.Because = ""
+						}
 					}
 					ws.Delivery = &wd
 				}
