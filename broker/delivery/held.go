@@ -157,9 +157,7 @@ func (d *Desk) WhyAsked(dev device.ID, link Link, q wire.WhyAsked) error {
 			return err
 		}
 		answer := wire.Because{Seq: q.Seq, Message: q.Message, Language: language}
-		for _, line := range lines[:min(len(lines), maxBecause)] {
-			answer.Lines = append(answer.Lines, line)
-		}
+		answer.Lines = append(answer.Lines, lines[:min(len(lines), maxBecause)]...)
 		for { // what does not fit a frame is left out, the last first
 			if _, err := wire.Encode(answer); err == nil || len(answer.Lines) == 0 {
 				break

@@ -48,6 +48,9 @@ type cli struct {
 	Forget  forgetCmd  `cmd:"" help:"Do not use any more what was learnt."`
 	Ledger  ledgerCmd  `cmd:"" help:"A home's log: its head, an export, and whether an export is whole."`
 	Receipt receiptCmd `cmd:"" help:"Proofs that something is in a home's log."`
+	Export  exportCmd  `cmd:"" help:"Write all that is known about a home, or about one person, into one file."`
+	Import  importCmd  `cmd:"" help:"Take in a home that another gateway has exported."`
+	Erase   eraseCmd   `cmd:"" help:"Erase for good what is known about a person, a brand or a device, or of one kind or time."`
 	Audit   auditCmd   `cmd:"" help:"Who did what, when and from where."`
 	Ca      caCmd      `cmd:"" name:"ca" help:"The gateway's certificate authority."`
 	Status  statusCmd  `cmd:"" help:"The gateway at a glance."`

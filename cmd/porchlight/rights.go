@@ -118,7 +118,7 @@ type eraseCmd struct {
 	Person  string         `help:"All about this person, who leaves the home." placeholder:"PERSON"`
 	Brand   device.BrandID `help:"All about this brand." placeholder:"ID"`
 	Device  string         `help:"All about this device, which is removed; by ID, or by name while it is there." placeholder:"DEVICE"`
-	Kind    delivery.Data  `name:"data" help:"All of one kind: consent, deliveries, preferences, learnt, asks." placeholder:"KIND"`
+	Kind    delivery.Data  `help:"All of one kind: consent, deliveries, preferences, learnt, asks." placeholder:"KIND"`
 	After   string         `help:"Only what was from then on, and is over: a time such as 2026-01-01T00:00:00Z, or a date (UTC)." placeholder:"TIME"`
 	Before  string         `help:"Only what was before then, and is over." placeholder:"TIME"`
 	Devices bool           `help:"With --person: remove their devices, too."`
@@ -136,9 +136,9 @@ func (c *eraseCmd) Validate() error {
 	}
 	switch {
 	case n > 1:
-		return errors.New("give one of --person, --brand, --device, --data")
+		return errors.New("give one of --person, --brand, --device, --kind")
 	case n == 0 && c.After == "" && c.Before == "":
-		return errors.New("say what: --person, --brand, --device, --data, or a period with --after, --before")
+		return errors.New("say what: --person, --brand, --device, --kind, or a period with --after, --before")
 	case c.Devices && c.Person == "":
 		return errors.New("--devices goes with --person")
 	}
@@ -165,7 +165,7 @@ func (c *eraseCmd) Run(e *env) (err error) {
 				name = given
 			}
 		}
-		fmt.Fprintf(e.errs, "This erases %d events for good", would.Events)
+		fmt.Fprintf(e.errs, "This erases %d of the home's events for good", would.Events)
 		for _, id := range would.Removed {
 			fmt.Fprintf(e.errs, ", and removes device %s", id)
 		}
@@ -186,7 +186,7 @@ func (c *eraseCmd) Run(e *env) (err error) {
 	if c.JSON {
 		return printJSON(e.out, done)
 	}
-	fmt.Fprintf(e.out, "%d events are erased\n", done.Events)
+	fmt.Fprintf(e.out, "erased: %d events\n", done.Events)
 	return nil
 }
 
