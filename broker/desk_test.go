@@ -29,7 +29,7 @@ import (
 func TestWholePath(t *testing.T) {
 	dir := t.TempDir()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	db, err := store.Open(t.Context(), filepath.Join(dir, "p.db"), store.Options{Project: delivery.Project})
+	db, err := store.Open(t.Context(), filepath.Join(dir, "p.db"), store.Options{Project: delivery.Project, Clear: delivery.Clear})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,7 @@ func openHouse(tb testing.TB) *house {
 	tb.Helper()
 	dir := tb.TempDir()
 	log := slog.New(slog.DiscardHandler)
-	db, err := store.Open(tb.Context(), filepath.Join(dir, "p.db"), store.Options{Project: delivery.Project})
+	db, err := store.Open(tb.Context(), filepath.Join(dir, "p.db"), store.Options{Project: delivery.Project, Clear: delivery.Clear})
 	if err != nil {
 		tb.Fatal(err)
 	}

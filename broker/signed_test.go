@@ -22,7 +22,7 @@ import (
 // being stopped, and of an API key that is void while it is connected.
 func TestBrandSigns(t *testing.T) {
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "p.db"), store.Options{Project: delivery.Project})
+	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "p.db"), store.Options{Project: delivery.Project, Clear: delivery.Clear})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,11 @@ func (b *rulebook) decide(q Request) (d Decision) {
 			d = Decision{Reasons: Reasons(0).With(asked)}
 		}
 	}()
-	q.there = Present(q.Home, q.Screen, q.Now)
+	if q.There != nil {
+		q.there = *q.There
+	} else {
+		q.there = Present(q.Home, q.Screen, q.Now)
+	}
 	all := pass
 	longest := finding{}
 	for ; asked < rules; asked++ {

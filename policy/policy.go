@@ -375,6 +375,7 @@ type Screen struct {
 	Class   device.Class
 	Room    device.RoomID   // 0: not said
 	Owner   device.PersonID // Household: everybody's
+	Guest   bool            // a visitor's: what it tells of who is around it opens nothing
 	Can     device.Capabilities
 	Context *device.Context // nil: nothing is known
 }
@@ -486,6 +487,8 @@ type Request struct {
 	Message *Message
 	Now     device.Instant
 	Own     bool // the message is open on this very screen: its own reservation does not count against it
+
+	There *Presence // who is in front of Screen at Now, where the caller has asked Present already; nil: it is worked out
 
 	there Presence // who is in front of Screen: decided once, before the rules are asked
 	notes *[]Cause // where to write down what speaks against it; nil: nowhere

@@ -15,6 +15,7 @@ type Presence struct {
 	Known   uint64         // who is there, told by somebody and fresh, or the owner: bit i is Home.People[i]
 	Past    uint64         // who else was there when it was last told, and may still be
 	Unknown int            // how many others are there, or may be; at least 1 where there is a Past
+	Unsure  int            // of these, whom a device saw and does not know
 	Told    bool           // somebody or something has said who or how many are there, and it is fresh
 	Until   device.Instant // the clock alone changes nothing of this before; 0: never
 
@@ -35,7 +36,11 @@ func Present(h *Home, s *Screen, now device.Instant) Presence {
 	if s.Room != 0 {
 		for _, o := range h.Screens {
 			if o != nil && o != s && o.ID != s.ID && o.Room == s.Room {
-				c.read(o)
+				if o.Guest {
+					c.hear(o)
+				} else {
+					c.read(o)
+				}
 			}
 		}
 	}
@@ -44,6 +49,7 @@ func Present(h *Home, s *Screen, now device.Instant) Presence {
 		p.Known |= 1 << i
 	}
 	p.Past &^= p.Known
+	p.Unsure = c.unsure
 	p.Unknown = max(c.unsure, c.most-bits.OnesCount64(p.Known))
 	if p.Unknown == 0 && (p.Past != 0 || c.occupied && p.Known == 0) {
 		p.Unknown = 1
@@ -93,6 +99,15 @@ func (c *census) read(s *Screen) {
 	if sensed && room.At >= empty && room.Value.Num != 0 {
 		c.occupied = true
 	}
+}
+
+// hear adds what a guest's device tells: it may put people there, and never says that they are all.
+func (c *census) hear(s *Screen) {
+	g := census{home: c.home, now: c.now}
+	g.read(s)
+	c.p.Past |= g.p.Known | g.p.Past
+	c.unsure, c.most = max(c.unsure, g.unsure), max(c.most, g.most)
+	c.p.Until = sooner(c.p.Until, g.p.Until)
 }
 
 // get is the last reading of a on s, of any age.

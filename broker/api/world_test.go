@@ -46,7 +46,7 @@ func newWorld(t *testing.T, o Options) *world {
 	w := &world{t: t, now: noon, keys: map[device.BrandID]string{}, log: &bytes.Buffer{}}
 	clock := func() device.Instant { return w.now }
 	var err error
-	w.db, err = store.Open(t.Context(), filepath.Join(t.TempDir(), "p.db"), store.Options{Project: delivery.Project, Now: clock})
+	w.db, err = store.Open(t.Context(), filepath.Join(t.TempDir(), "p.db"), store.Options{Project: delivery.Project, Clear: delivery.Clear, Now: clock})
 	if err != nil {
 		t.Fatal(err)
 	}

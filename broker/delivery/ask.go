@@ -47,9 +47,11 @@ type ask struct {
 	subject device.PersonID // whose choice it is
 	device  device.ID
 	frame   wire.Ask
-	handed  bool      // it has left, and may be on the screen
-	drawn   bool      // the device has said how it drew it
-	until   time.Time // then it is deferred
+	asked   device.Instant // when; a no after that ends it
+	moved   bool           // to a phone; it moves once
+	handed  bool           // it has left, and may be on the screen
+	drawn   bool           // the device has said how it drew it
+	until   time.Time      // then it is deferred
 }
 
 // on reports whether k is a device's: on its screen, or on the way there.
@@ -273,7 +275,7 @@ func spoken(c *device.Capabilities) bool {
 func (h *home) answers(s *screen, now device.Instant) (who []device.PersonID, no string) {
 	const others = "somebody who is not to be asked is there, or may be"
 	there := policy.Present(&h.view, &s.view, now)
-	somebody := there.Unknown == 1 && there.Known|there.Past == 0 && s.Owner == device.Household
+	somebody := there.Unknown == 1 && there.Unsure == 0 && there.Known|there.Past == 0 && s.Owner == device.Household
 	if there.Unknown > 0 && !somebody {
 		return nil, others
 	}
@@ -354,6 +356,12 @@ func (h *home) supposing(k *ask, who []device.PersonID) policy.Home {
 	return view
 }
 
+// saidNo reports whether whose choice k is has said no since k was asked.
+func (h *home) saidNo(k *ask) bool {
+	s := h.view.Consents[policy.ConsentKey{Subject: k.subject, Brand: k.offer.brand, Purpose: k.offer.purpose}]
+	return isNo(s.Choice) && s.At >= k.asked
+}
+
 // isNo reports whether a choice is a no.
 func isNo(c policy.Choice) bool { return c == policy.Refused || c == policy.Withdrawn }
 
@@ -400,7 +408,7 @@ func (d *Desk) put(h *home, s *screen, o offer) (made consent.Ask, err error) {
 	if err != nil {
 		return made, err
 	}
-	k.until = time.Now().Add(d.o.AckWait) // a window that does not open is no good moment
+	k.asked, k.until = made.Asked, time.Now().Add(d.o.AckWait) // a window that does not open is no good moment
 	h.asks.open = k
 	d.queue.put(h)
 	return made, nil
@@ -478,7 +486,7 @@ func (d *Desk) askNext(h *home, s *screen, now device.Instant) (f wire.Ask, ok b
 	if !k.on(s.ID) || k.handed || !time.Now().Before(k.until) {
 		return f, false
 	}
-	if no := d.asking(h, s, k, now); no != "" {
+	if no := d.asking(h, s, k, now); no != "" || h.saidNo(k) {
 		return f, false // it waits until its time is over
 	}
 	k.handed = true
@@ -634,7 +642,7 @@ func (d *Desk) Answer(dev device.ID, link Link, a wire.Answer) error {
 			}
 		default:
 			r.Why = consent.Deferral(a.Why)
-			if phone := d.phone(h, k, r.Person, d.o.Now()); r.Why == consent.ByPhone && phone != nil {
+			if phone := d.phone(h, k, r.Person, d.o.Now()); r.Why == consent.ByPhone && phone != nil && !k.moved {
 				if moved, err := d.handOver(h, phone, k); moved || err != nil {
 					return err
 				}
@@ -653,9 +661,9 @@ func (d *Desk) doubt(h *home, s *screen, k *ask, a wire.Answer) consent.Deferral
 	switch rules := h.judgeAsk(s, k, now).Reasons; {
 	case s.Class == device.Car && rules.Has(policy.Safety):
 		return consent.ByDriving
-	case no != "", rules.Has(policy.Age), rules.Has(policy.Consent), rules.Has(policy.Terms):
+	case no != "", h.saidNo(k), rules.Has(policy.Age), rules.Has(policy.Consent), rules.Has(policy.Terms):
 		return consent.ByDevice
-	case a.Person == 0 && !pressed(&s.Can):
+	case a.Person == 0 && !pressed(&s.Can), a.Person != 0 && !h.maybeThere(s, person(a.Person), now):
 		return consent.ByUnsure
 	}
 	return 0
@@ -700,7 +708,7 @@ func (d *Desk) drawn(h *home, s *screen, r consent.Reply, a wire.Answer) error {
 
 // handOver moves an ask to a phone; moved is false if that cannot be.
 func (d *Desk) handOver(h *home, phone *screen, k *ask) (moved bool, err error) {
-	to := &ask{offer: k.offer, subject: k.subject, device: phone.ID}
+	to := &ask{offer: k.offer, subject: k.subject, device: phone.ID, asked: k.asked, moved: true}
 	err = d.record(h, func(tx *store.Tx) error {
 		a, err := consent.HandOver(tx, h.id, k.id, phone.ID, d.atMost(phone))
 		if err != nil {

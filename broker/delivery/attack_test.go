@@ -186,7 +186,7 @@ func TestAttackStart(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "p.db")
 	now := device.At(time.Now())
 	slow := device.Instant(0) // what passes between the door and the writer
-	db, err := store.Open(context.Background(), path, store.Options{Project: Project, Now: func() device.Instant { return now + slow }})
+	db, err := store.Open(context.Background(), path, store.Options{Project: Project, Clear: Clear, Now: func() device.Instant { return now + slow }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +207,7 @@ func TestAttackStart(t *testing.T) {
 	db.Close()
 	now -= 1000 // the clock was set back by a second
 	slow = 0
-	if db, err = store.Open(context.Background(), path, store.Options{Project: Project, Now: func() device.Instant { return now }}); err != nil {
+	if db, err = store.Open(context.Background(), path, store.Options{Project: Project, Clear: Clear, Now: func() device.Instant { return now }}); err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
@@ -321,7 +321,7 @@ func TestAttackOperatorMute(t *testing.T) {
 }
 
 func TestAttackRemoveBrandRace(t *testing.T) {
-	db, err := store.Open(context.Background(), filepath.Join(t.TempDir(), "p.db"), store.Options{Project: Project})
+	db, err := store.Open(context.Background(), filepath.Join(t.TempDir(), "p.db"), store.Options{Project: Project, Clear: Clear})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -361,7 +361,7 @@ func TestAttackRemoveBrandRace(t *testing.T) {
 }
 
 func TestAttackWithdrawTwice(t *testing.T) {
-	db, err := store.Open(context.Background(), filepath.Join(t.TempDir(), "p.db"), store.Options{Project: Project})
+	db, err := store.Open(context.Background(), filepath.Join(t.TempDir(), "p.db"), store.Options{Project: Project, Clear: Clear})
 	if err != nil {
 		t.Fatal(err)
 	}

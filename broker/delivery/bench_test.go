@@ -21,7 +21,7 @@ import (
 // bench is a hall on a real database in real time.
 func bench(b *testing.B) (*Desk, []registry.Brand) {
 	b.Helper()
-	db, err := store.Open(context.Background(), filepath.Join(b.TempDir(), "p.db"), store.Options{Project: Project})
+	db, err := store.Open(context.Background(), filepath.Join(b.TempDir(), "p.db"), store.Options{Project: Project, Clear: Clear})
 	if err != nil {
 		b.Fatal(err)
 	}

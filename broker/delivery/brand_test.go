@@ -365,7 +365,7 @@ func (s *slow) Send(f Frame) error {
 
 // A message that is being handed over while its brand is stopped has left before stop returns.
 func TestStopWaitsForAHandover(t *testing.T) {
-	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "p.db"), store.Options{Project: Project})
+	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "p.db"), store.Options{Project: Project, Clear: Clear})
 	if err != nil {
 		t.Fatal(err)
 	}

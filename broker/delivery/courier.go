@@ -173,6 +173,12 @@ func (d *Desk) converge(h *home) {
 		d.fault(h, "stop", err)
 		soon(time.Now().Add(time.Second))
 	}
+	// What is to go goes before anything is judged that is to come.
+	for _, dl := range h.open {
+		if s := h.screens[dl.device]; dl.want != WantShown && s != nil && s.session != nil && !s.session.recalled {
+			d.pump(h, s, d.o.Now(), time.Now())
+		}
+	}
 	if err := d.claimAll(h); err != nil {
 		d.fault(h, "claim", err)
 		soon(time.Now().Add(time.Second))
@@ -334,6 +340,7 @@ func (d *Desk) claimAll(h *home) error {
 		busy[h.asks.open.device] = true // nothing comes over a question
 	}
 	waits := map[device.MessageID]bool{}
+	there := map[*screen]*policy.Presence{}
 	var claims []claimedFact
 	var made []*delivery
 	claim := func(dl *delivery, m *policy.Message) {
@@ -366,7 +373,11 @@ func (d *Desk) claimAll(h *home) error {
 		if !(h.all || p.dirty || due || ready) {
 			continue
 		}
-		p.decision = d.decide(policy.Request{Home: &h.view, Screen: &p.s.view, Message: p.m, Now: now})
+		if there[p.s] == nil { // who is there is the same for all of them
+			found := policy.Present(&h.view, &p.s.view, now)
+			there[p.s] = &found
+		}
+		p.decision = d.decide(policy.Request{Home: &h.view, Screen: &p.s.view, Message: p.m, Now: now, There: there[p.s]})
 		p.dirty = false
 		if p.decision.Verdict != policy.Show || busy[p.s.ID] || mono.Before(p.rest) || waits[p.m.ID] || d.message(p.m.ID) == nil {
 			continue

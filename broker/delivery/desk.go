@@ -83,6 +83,7 @@ type hall struct {
 	listeners map[offer]map[*home]bool             // homes in memory where somebody has said yes to that
 	brands    map[device.BrandID]registry.Brand
 	inForce   map[device.BrandID]int
+	noticed   map[device.BrandID]time.Time        // when this process took in the brand's newest notice
 	back      map[device.MessageID]device.Instant // taken back lately, and when: they are not put in force any more
 
 	changing sync.Mutex // held while a brand is changed, around its transaction and what follows in memory; taken before any other
@@ -125,7 +126,7 @@ func NewDesk(db *store.DB, o Options, log *slog.Logger) (*Desk, error) {
 	d := &Desk{hall: &hall{
 		db: db, o: o, log: log, look: make(chan struct{}, 1),
 		homes: map[device.HomeID]*home{}, links: map[Link]device.HomeID{}, force: map[device.MessageID]*policy.Message{}, offers: map[offer][]*policy.Message{},
-		listeners: map[offer]map[*home]bool{}, brands: map[device.BrandID]registry.Brand{}, inForce: map[device.BrandID]int{}, back: map[device.MessageID]device.Instant{},
+		listeners: map[offer]map[*home]bool{}, brands: map[device.BrandID]registry.Brand{}, inForce: map[device.BrandID]int{}, noticed: map[device.BrandID]time.Time{}, back: map[device.MessageID]device.Instant{},
 	}}
 	d.entrance.windows, d.entrance.applicants = map[device.HomeID]*joining{}, map[string]*applicant{}
 	d.entrance.answers, d.entrance.asked, d.entrance.challenges = map[string]answered{}, map[device.ID]time.Time{}, map[any]*challenges{}
@@ -395,9 +396,12 @@ func (d *Desk) Withdraw(ctx context.Context, b device.BrandID, id device.Message
 	for _, h := range wake {
 		// A claim that was under way when the message left memory has been handed over by now,
 		// or finds it gone: taking the lock waits for it.
+		// Only where it is on a screen something is done at once: how long this takes tells a brand no more.
 		h.stale.Store(true)
 		h.mu.Lock()
-		d.converge(h)
+		if slices.ContainsFunc(h.open, func(dl *delivery) bool { return dl.id == id }) {
+			d.converge(h)
+		}
 		h.mu.Unlock()
 		d.queue.put(h)
 	}

@@ -144,6 +144,9 @@ func (d *Desk) over(ctx context.Context, h *home, limit int) ([]heldFact, error)
 // WhyAsked answers a person who asks on a device why: about one message, or what was held back today.
 func (d *Desk) WhyAsked(dev device.ID, link Link, q wire.WhyAsked) error {
 	return d.on(dev, link, func(d *Desk, h *home, s *screen) error {
+		if !s.asks.Allow() {
+			return fmt.Errorf("up/why: %w", ErrOften)
+		}
 		reader := s.Owner
 		if p := person(q.Person); reader == device.Household && h.lives(p) {
 			reader = p
@@ -180,6 +183,9 @@ func (d *Desk) because(h *home, s *screen, id *device.MessageID, language string
 			return s
 		}
 		return s + "."
+	}
+	if id == nil && s.Until != 0 {
+		return nil, nil // what this home was not shown is not a guest's to know
 	}
 	if id == nil {
 		all, err := d.held(context.Background(), h, language, reader)
@@ -224,7 +230,7 @@ func (d *Desk) because(h *home, s *screen, id *device.MessageID, language string
 			return []string{stop(words.Shown(r.Because, language, n))}, nil
 		}
 	}
-	if m := d.message(*id); m != nil {
+	if m := d.message(*id); m != nil && s.Until == 0 {
 		ws := d.explain(h, s, m, "", language, reader)
 		for _, w := range append(ws.Words, ws.Differ...) {
 			lines = append(lines, stop(w))

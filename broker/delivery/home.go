@@ -39,8 +39,8 @@ type home struct {
 	zone      string
 	people    []registry.Person
 	rooms     []registry.Room
-	learnt    []learnt                          // what was learnt of the home's people, by brand
-	forgotten map[device.BrandID]device.Instant // what was learnt before is not used
+	learnt    []learnt   // what was learnt of the home's people, by brand
+	forgotten forgetting // what was learnt before is not used
 	screens   map[device.ID]*screen
 	alarms    map[device.ID]bool // devices that last said that their alarm is on
 	open      []*delivery        // claimed and not settled, the oldest first
@@ -64,6 +64,7 @@ type screen struct {
 	context device.Context
 	session *session      // nil: away
 	facts   *rate.Limiter // what it may still cause to be written down
+	asks    *rate.Limiter // how often it may still ask why
 }
 
 // session is one connection of a device.
@@ -72,13 +73,15 @@ type session struct {
 	subscribed bool
 	born       bool
 	bornAt     time.Time
-	told       bool             // its context has come, or there is none to come
-	clock      uint64           // the device's clock at its birth, ms since 1970; 0: it has none
-	beacon     time.Time        // when the next is due; zero: at once
-	twin       int64            // version of the document that the device has acknowledged; -1: send it anyway
-	flight     *flight          // the one frame that is not acknowledged yet
-	learnt     []device.BrandID // as its last document listed it
-	recalled   bool             // a beacon has gone out since something is to go
+	told       bool      // its context has come, or there is none to come
+	clock      uint64    // the device's clock at its birth, ms since 1970; 0: it has none
+	beacon     time.Time // when the next is due; zero: at once
+	twin       int64     // version of the document that the device has acknowledged; -1: send it anyway
+	flight     *flight   // the one frame that is not acknowledged yet
+	learnt     []learnt  // as its last document listed it
+	learntAt   uint64    // version of that document
+	shown      time.Time // when it was made
+	recalled   bool      // a beacon has gone out since something is to go
 }
 
 // ready reports whether the device can be sent messages: it listens, has said what it is, and
@@ -170,7 +173,7 @@ type tables struct {
 	people    []registry.Person
 	rooms     []registry.Room
 	learnt    []learnt
-	forgotten map[device.BrandID]device.Instant
+	forgotten forgetting
 	wishes    int64
 	book      int64
 	at        device.Instant
@@ -284,12 +287,12 @@ func (d *Desk) read(tx *store.Tx, id device.HomeID) (t tables, err error) {
 			t.delivery = append(t.delivery, &dl)
 		}
 	}
-	did, err := habits(tx, id, &t.view, t.devices, t.at)
+	did, err := habits(tx, id, &t.view, t.devices, t.forgotten, t.at)
 	if err != nil {
 		return t, err
 	}
-	pauses := policy.Pauses(did, t.at, t.forgotten)
-	t.learnt = lessons(did, pauses, t.at, t.forgotten)
+	pauses := policy.Pauses(did, t.at, nil)
+	t.learnt = lessons(did, pauses, t.at)
 	t.view.Mutes = append(t.view.Mutes, pauses...)
 	t.stopping, err = withdrawals(tx, id, `stopped = 0`, 0)
 	return t, err
@@ -337,11 +340,11 @@ func (d *Desk) install(h *home, t tables) {
 		known[dev.ID] = true
 		s := h.screens[dev.ID]
 		if s == nil {
-			s = &screen{facts: rate.NewLimiter(rate.Limit(d.o.FactsPerMinute)/60, d.o.FactsAtOnce)}
+			s = &screen{facts: rate.NewLimiter(rate.Limit(d.o.FactsPerMinute)/60, d.o.FactsAtOnce), asks: rate.NewLimiter(1, 5)}
 			h.screens[dev.ID] = s
 		}
 		s.Device = dev
-		s.view = policy.Screen{ID: dev.ID, Class: dev.Class, Room: dev.Room, Owner: dev.Owner, Can: dev.Can, Context: &s.context}
+		s.view = policy.Screen{ID: dev.ID, Class: dev.Class, Room: dev.Room, Owner: dev.Owner, Guest: dev.Until != 0, Can: dev.Can, Context: &s.context}
 	}
 	for id, s := range h.screens {
 		if !known[id] {
@@ -550,6 +553,39 @@ func (h *home) present(s *screen, now device.Instant) (who []device.PersonID, ot
 		}
 	}
 	return who, p.Unknown > 0 || s.Owner == device.Household && !p.Told
+}
+
+// maybeThere reports whether somebody can be in front of s: nobody has told who is, or they are
+// among those who were named.
+func (h *home) maybeThere(s *screen, who device.PersonID, now device.Instant) bool {
+	if s.Owner != device.Household {
+		return who == s.Owner
+	}
+	there, others := h.present(s, now)
+	return len(there) == 0 && others || slices.Contains(there, who)
+}
+
+// mayWiden reports whether what is said on s now may permit more: the device may, and, where it is told who is
+// in front of it, a grown-up is, and whoever it is said to be.
+func (h *home) mayWiden(s *screen, subject device.PersonID, now device.Instant) bool {
+	if !s.Controller {
+		return false
+	}
+	if s.Owner != device.Household {
+		return true
+	}
+	there, _ := h.present(s, now)
+	if len(there) == 0 {
+		return true
+	}
+	grown := slices.ContainsFunc(there, func(id device.PersonID) bool { p, _ := h.view.Person(id); return p.Age == device.Adult && !p.Guest })
+	return grown && (subject == device.Household || slices.Contains(there, subject) || h.guards(there, subject))
+}
+
+// guards reports whether one of those there is a guardian of somebody.
+func (h *home) guards(there []device.PersonID, of device.PersonID) bool {
+	p, _ := h.person(of)
+	return slices.ContainsFunc(p.Guardians, func(g device.PersonID) bool { return slices.Contains(there, g) })
 }
 
 // find returns the open delivery of a message on a device, or nil.

@@ -25,6 +25,17 @@ type learnt struct {
 	Until  device.Instant // not 0: the brand is paused until then
 }
 
+// forgetting is what is not used any more: an instant by brand, or by brand and person. What was learnt
+// before it is forgotten.
+type forgetting map[string]device.Instant
+
+func (l learnt) key() string { return fmt.Sprintf("%s/%d", l.Brand, l.Person) }
+
+// before is until when what was learnt of somebody about a brand is forgotten.
+func (f forgetting) before(brand device.BrandID, person device.PersonID) device.Instant {
+	return max(f[string(brand)], f[learnt{Brand: brand, Person: person}.key()])
+}
+
 // words says it, for people to keep or to forget.
 func (l learnt) words(h *home, d *Desk) string {
 	return words.Learnt(l.lesson(), h.language("", l.Person, nil), d.names(h, nil, l.Person))
@@ -40,7 +51,7 @@ const remembered = 90 * 24 * time.Hour
 // habits are what the people of a home did with what they were shown. What they closed or let go by
 // counts for all who were there, what they acted on only for one who was alone and has said yes to
 // messages made for them.
-func habits(tx *store.Tx, home device.HomeID, v *policy.Home, devices []device.Device, now device.Instant) (all []policy.Habit, err error) {
+func habits(tx *store.Tx, home device.HomeID, v *policy.Home, devices []device.Device, forgotten forgetting, now device.Instant) (all []policy.Habit, err error) {
 	owners := map[device.ID]device.PersonID{}
 	for _, dev := range devices {
 		owners[dev.ID] = dev.Owner
@@ -72,7 +83,9 @@ func habits(tx *store.Tx, home device.HomeID, v *policy.Home, devices []device.D
 			there = []device.PersonID{device.Household}
 		}
 		for _, h.Person = range there {
-			all = append(all, h)
+			if h.At > forgotten.before(h.Brand, h.Person) {
+				all = append(all, h)
+			}
 		}
 		return
 	}, `SELECT device, brand, category, who, others, outcome, settled FROM delivery WHERE home = ? AND settled > ? AND outcome IN (?, ?, ?) ORDER BY settled`,
@@ -81,16 +94,14 @@ func habits(tx *store.Tx, home device.HomeID, v *policy.Home, devices []device.D
 }
 
 // lessons are what follows from habits, by person and brand.
-func lessons(habits []policy.Habit, pauses []policy.MuteRule, now device.Instant, forgotten map[device.BrandID]device.Instant) []learnt {
+func lessons(habits []policy.Habit, pauses []policy.MuteRule, now device.Instant) []learnt {
 	type key struct {
 		person device.PersonID
 		brand  device.BrandID
 	}
 	by := map[key][]policy.Habit{}
 	for _, h := range habits {
-		if h.At > forgotten[h.Brand] {
-			by[key{h.Person, h.Brand}] = append(by[key{h.Person, h.Brand}], h)
-		}
+		by[key{h.Person, h.Brand}] = append(by[key{h.Person, h.Brand}], h)
 	}
 	var all []learnt
 	for k, list := range by {
@@ -100,7 +111,7 @@ func lessons(habits []policy.Habit, pauses []policy.MuteRule, now device.Instant
 				l.Until = p.Until
 			}
 		}
-		if l.Until != 0 || math.Abs(l.Lever-1) >= 0.05 {
+		if l.Until != 0 || math.Abs(l.Lever-1) >= 0.2 {
 			all = append(all, l)
 		}
 	}

@@ -195,6 +195,7 @@ func (d *Desk) RemoveHome(ctx context.Context, name string) error {
 	err := d.named(ctx, name, func(h *home, tx *store.Tx) error { id = h.id; return registry.RemoveHome(tx, h.id) })
 	if err == nil {
 		d.entrance.shut(id)
+		err = d.eraseHome(ctx, id)
 	}
 	return err
 }

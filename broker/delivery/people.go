@@ -605,6 +605,7 @@ func (d *Desk) IssueNotice(ctx context.Context, n consent.Notice) (is consent.No
 		return is, err
 	}
 	d.mu.Lock()
+	d.noticed[n.Brand] = time.Now()
 	homes := make([]*home, 0, len(d.homes))
 	for _, h := range d.homes {
 		homes = append(homes, h)

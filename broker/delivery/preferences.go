@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
+	"time"
 
 	"porchlight/device"
 	"porchlight/device/registry"
@@ -79,11 +82,11 @@ func (d *Desk) document(h *home, s *screen) wire.Twin {
 		doc.Languages = p.Languages
 		doc.Frozen = doc.Frozen || p.Frozen
 	}
-	s.session.learnt = nil
+	s.session.learnt, s.session.learntAt, s.session.shown = nil, uint64(h.wishes), time.Now()
 	for _, l := range h.learnt {
 		if s.sees(l.Person) {
 			doc.Learnt = append(doc.Learnt, l.words(h, d))
-			s.session.learnt = append(s.session.learnt, l.Brand)
+			s.session.learnt = append(s.session.learnt, l)
 		}
 	}
 	if s.Until == 0 { // a guest's device is told of nobody
@@ -133,7 +136,7 @@ func (d *Desk) Propose(dev device.ID, link Link, p wire.Proposal) error {
 		if p.Base > uint64(h.wishes) {
 			return fmt.Errorf("%w: up/twin: base is %d, and the newest version is %d", wire.ErrFrame, p.Base, h.wishes)
 		}
-		if !s.facts.Allow() {
+		if !onlyNo(p) && !s.facts.Allow() { // a no always finds its way
 			return fmt.Errorf("up/twin: %w", ErrOften)
 		}
 		c, err := h.change(s, p)
@@ -149,12 +152,30 @@ func (d *Desk) Propose(dev device.ID, link Link, p wire.Proposal) error {
 			if err != nil || choice == policy.Silent {
 				return fmt.Errorf("%w: up/twin: brands[%d]: choice %.40q is not given, refused or withdrawn", wire.ErrFrame, i, b.Choice)
 			}
-			if choice == policy.Given && !s.Controller {
-				return fmt.Errorf("up/twin: brands[%d]: %w", i, ErrForbidden)
+			if choice == policy.Given {
+				if !h.mayWiden(s, subject, d.o.Now()) {
+					return fmt.Errorf("up/twin: brands[%d]: %w", i, ErrForbidden)
+				}
+				c.yes = append(c.yes, policy.ConsentKey{Subject: subject, Brand: b.Brand, Purpose: purpose})
 			}
 			c.entries = append(c.entries, consent.Entry{Home: h.id, Subject: subject, Brand: b.Brand, Purpose: purpose, Choice: choice, Device: dev, Method: "settings"})
 		}
-		err = d.record(h, func(tx *store.Tx) error { return c.record(tx, h.id, int64(p.Base), dev) })
+		// A yes is to what the person saw: to the newest document, and to no later notice.
+		now := d.o.Now()
+		for _, key := range c.yes {
+			if st := h.view.Consents[key]; st.Choice == policy.Given && (st.Until == 0 || now < st.Until) {
+				continue // it stands already
+			}
+			if p.Base != uint64(h.wishes) || d.noticedSince(key.Brand, s.session.shown) {
+				err = ErrStale
+			}
+		}
+		if p.Forget != nil && s.session.learntAt != p.Base {
+			err = ErrStale // the places are those of another list
+		}
+		if err == nil {
+			err = d.record(h, func(tx *store.Tx) error { return c.record(tx, h.id, int64(p.Base), dev) })
+		}
 		if errors.Is(err, ErrStale) {
 			s.session.twin = -1 // the current document follows the refusal
 			d.queue.put(h)
@@ -163,9 +184,28 @@ func (d *Desk) Propose(dev device.ID, link Link, p wire.Proposal) error {
 	})
 }
 
+// noticedSince reports whether a brand has issued a notice since then.
+func (d *Desk) noticedSince(b device.BrandID, then time.Time) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.noticed[b].After(then)
+}
+
+// onlyNo reports whether a proposal says no and nothing else. The same again writes nothing.
+func onlyNo(p wire.Proposal) bool {
+	for _, b := range p.Brands {
+		if b.Choice == policy.Given.String() {
+			return false
+		}
+	}
+	p.Brands, p.Seq, p.Base, p.Person = nil, 0, 0, 0
+	return reflect.DeepEqual(p, wire.Proposal{})
+}
+
 // change is what a proposal would change.
 type change struct {
 	entries []consent.Entry
+	yes     []policy.ConsentKey
 	docs    map[string]any // preferences by name
 	person  *registry.Person
 	was     *registry.Person
@@ -286,15 +326,19 @@ func (h *home) change(s *screen, p wire.Proposal) (*change, error) {
 		}
 	}
 	if p.Forget != nil {
-		forgotten := map[device.BrandID]device.Instant{}
-		for brand, at := range h.forgotten {
-			forgotten[brand] = at
+		forgotten := maps.Clone(h.forgotten)
+		if forgotten == nil {
+			forgotten = forgetting{}
 		}
 		for _, place := range *p.Forget {
 			if place >= uint(len(s.session.learnt)) {
 				return nil, bad(fmt.Errorf("forget: nothing was learnt at place %d", place))
 			}
-			forgotten[s.session.learnt[place]] = -1 // set to the transaction's time when it is recorded
+			l := s.session.learnt[place]
+			if !free(l.Person) {
+				return nil, fmt.Errorf("forget: %w", ErrForbidden)
+			}
+			forgotten[l.key()] = -1 // set to the transaction's time when it is recorded
 		}
 		c.docs[twin.Forgotten] = forgotten
 	}
@@ -319,8 +363,15 @@ func replace[T any](s *screen, before, to []T, owner func(T) device.PersonID, fr
 		}
 		list = append(list, is)
 	}
+	if s.Until != 0 && len(to) > guestRules {
+		return nil, fmt.Errorf("%w: a guest has at most %d", wire.ErrFrame, guestRules)
+	}
 	return list, nil
 }
+
+// guestRules is how many entries of a list can be a guest's, so that there is room for those who live
+// there.
+const guestRules = 2
 
 // record writes a change down, unless somebody has set one of the same since base: ErrStale.
 func (c *change) record(tx *store.Tx, home device.HomeID, base int64, dev device.ID) error {
@@ -339,10 +390,10 @@ func (c *change) record(tx *store.Tx, home device.HomeID, base int64, dev device
 		if !ok {
 			continue
 		}
-		if forgotten, ok := body.(map[device.BrandID]device.Instant); ok {
-			for brand, at := range forgotten {
+		if forgotten, ok := body.(forgetting); ok {
+			for key, at := range forgotten {
 				if at < 0 {
-					forgotten[brand] = tx.Now
+					forgotten[key] = tx.Now
 				}
 			}
 		}

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -9,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -173,6 +173,9 @@ func newHouse(w *world, d dice) *house {
 	if d.of(3) == 0 {
 		spec.Devices = append(spec.Devices, DeviceSpec{Class: device.Companion, Name: "Visitor", Until: w.now().Add(60 * 24 * time.Hour), Room: pick(&d, "", "living room")})
 	}
+	for i := range spec.Devices {
+		spec.Devices[i].ID = device.ID(fmt.Sprintf("dev%d", i)) // so that a run can be run again
+	}
 	_, devices, err := w.desk.AddHome(ctx, spec)
 	w.must(err)
 	people, err := w.desk.People(ctx, "oak")
@@ -283,7 +286,7 @@ func (h *house) step(d dice) {
 	case 17, 18:
 		h.ends(n, &d)()
 	case 19, 20:
-		h.repeats(n, &d)
+		h.repeats(&d)
 	case 21:
 		n.mu.Lock()
 		n.mute = !n.mute
@@ -594,25 +597,29 @@ func (h *house) atOnce(push, end, one, other func(), which int) {
 	both.Wait()
 }
 
-// repeats delivers things again that were delivered before: everything that n has said of messages, and requests of
-// people and brands. Nothing may come of it.
-func (h *house) repeats(n *hand, d *dice) {
+// repeats delivers things again that were delivered before: everything that devices have said of messages, and requests
+// of people and brands. Nothing may come of it.
+func (h *house) repeats(d *dice) {
 	h.wait()
 	was := h.outside()
 	what := "what a device has said of messages"
-	switch ctx := h.t.Context(); d.of(4) {
-	case 0:
-		n.mu.Lock()
-		said, up := slices.Clone(n.said), n.up
-		n.mu.Unlock()
-		if !n.online() {
-			return
-		}
-		for _, e := range said {
-			if slices.Contains(n.screen(), e.Message) && e.Kind != wire.Presented {
-				continue // an old end of what is on the screen now: it is taken off, and that is asked about then
+	switch ctx := h.t.Context(); d.of(6) {
+	default:
+		for _, n := range h.hands {
+			n.mu.Lock()
+			said, up := slices.Clone(n.said), n.up
+			n.mu.Unlock()
+			for _, e := range said {
+				switch {
+				case !n.online():
+					continue
+				case slices.Contains(n.screen(), e.Message) && e.Kind != wire.Presented:
+					continue // an old end of what is on the screen now: it is taken off, and that is asked about then
+				case h.outcome(n, e.Message) >= Lapsed:
+					continue // the end that it told was thought to be an old one, and its lease was over before it told another
+				}
+				h.must(h.desk.Event(n.id, up, e))
 			}
-			h.must(h.desk.Event(n.id, up, e))
 		}
 	case 1:
 		what = "a message"
@@ -653,6 +660,19 @@ func (h *house) repeats(n *hand, d *dice) {
 		}
 	}
 	h.same(was, what+" delivered again")
+}
+
+// outcome is how a message ended on a device, by the tables.
+func (h *house) outcome(n *hand, id device.MessageID) (o Outcome) {
+	h.t.Helper()
+	h.must(h.db.View(h.t.Context(), func(tx *store.Tx) error {
+		err := tx.QueryRow(`SELECT outcome FROM delivery WHERE home = 1 AND message = ? AND device = ?`, id[:], n.id).Scan(&o)
+		if isNoRows(err) {
+			err = nil
+		}
+		return err
+	}))
+	return o
 }
 
 // outside is what the books say and what is on the screens.
@@ -703,7 +723,9 @@ func (h *house) look() sight {
 		n.log = nil
 		n.mu.Unlock()
 	}
-	slices.SortStableFunc(h.shows[seen:], func(a, b show) int { return a.real.Compare(b.real) })
+	slices.SortFunc(h.shows[seen:], func(a, b show) int { // what is shown at once is so in the order in which it was accepted
+		return cmp.Or(a.real.Compare(b.real), cmp.Compare(slices.Index(h.order, a.message), slices.Index(h.order, b.message)))
+	})
 	s.shows, s.news = h.shows, h.shows[seen:]
 	for i, x := range s.shows {
 		if at, ok := h.back[x.message]; ok && x.real.After(at) {
@@ -720,10 +742,15 @@ func (h *house) look() sight {
 	return s
 }
 
-// until is what was shown before a message.
-func (h *house) until(id device.MessageID) []show {
+// until is what was shown before a message, by people's clock: where that was set back, something later may have come first.
+func (h *house) until(id device.MessageID) (all []show) {
 	i := slices.IndexFunc(h.shows, func(x show) bool { return x.message == id })
-	return h.shows[:max(i, 0)]
+	for k, x := range h.shows {
+		if i >= 0 && (x.at < h.shows[i].at || x.at == h.shows[i].at && k < i) {
+			all = append(all, x)
+		}
+	}
+	return all
 }
 
 // seeScreens asks the judge and the reference about every message in force on every screen.
@@ -854,10 +881,11 @@ func (h *house) seeTables(s *sight) {
 
 // Whatever people, brands, devices and time do, in any order, with the gateway restarted in
 // between: the promises hold, memory is what the tables say, the tables are what the journal
-// says, and each decision that was kept comes out again as it was. PORCHLIGHT_LONG=1 runs it on forty times as many.
+// says, and each decision that was kept comes out again as it was. PORCHLIGHT_LONG=1 runs it on
+// twenty times as many.
 func TestPromises(t *testing.T) {
 	if f := flag.Lookup("rapid.checks"); os.Getenv("PORCHLIGHT_LONG") != "" && f.Value.String() == f.DefValue {
-		f.Value.Set("4000")
+		f.Value.Set("2000")
 		defer f.Value.Set(f.DefValue)
 	}
 	var shown, restarts, referred, run int
@@ -887,7 +915,7 @@ func TestPromises(t *testing.T) {
 			}
 			shown += len(h.shows)
 			referred += h.judged
-			if run++; run%4 == 0 {
+			if run++; run%2 == 0 {
 				h.sets(49 * time.Hour) // the end of every message: what was not shown is written down
 				broken = h.replays(verdicts)
 			}
@@ -1022,7 +1050,7 @@ func TestBrokenHousesAreSeen(t *testing.T) {
 			h.again = nil
 			h.sent[id].key += "-again"
 			for d := range dice(100) {
-				if h.repeats(h.hands[0], &d); len(h.again) > 0 {
+				if h.repeats(&d); len(h.again) > 0 {
 					break
 				}
 			}
@@ -1059,7 +1087,7 @@ func TestBrokenHousesAreSeen(t *testing.T) {
 				h := newHouse(w, 1)
 				spoil(h)
 				h.wait()
-				if err := h.look().broken(); err == nil || !strings.HasPrefix(err.Error(), name[:3]) && err.Error()[:2] != name[:2] {
+				if err := h.look().broken(); err == nil || err.Error()[:2] != name[:2] {
 					t.Errorf("got %v", err)
 				}
 			})

@@ -84,7 +84,7 @@ func TestNoReleaseAfterStopping(t *testing.T) {
 		rounds = 100_000
 	}
 	const perHome = 250 // a home's memory of what was shown does not grow without end
-	db, err := store.Open(context.Background(), filepath.Join(t.TempDir(), "p.db"), store.Options{Project: Project})
+	db, err := store.Open(context.Background(), filepath.Join(t.TempDir(), "p.db"), store.Options{Project: Project, Clear: Clear})
 	if err != nil {
 		t.Fatal(err)
 	}

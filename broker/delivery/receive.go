@@ -312,7 +312,7 @@ func (d *Desk) Event(dev device.ID, link Link, e wire.Event) error {
 				if _, err := tx.Add(h.id, deliverySettled, over); err != nil {
 					return err
 				}
-				return d.wish(tx, h, s, e)
+				return d.wish(tx, h, s, e, false)
 			})
 			return err
 		}
@@ -399,7 +399,7 @@ func (d *Desk) lateWord(h *home, s *screen, e wire.Event) error {
 		if e.Wish == nil {
 			return nil
 		}
-		return d.wish(tx, h, s, e)
+		return d.wish(tx, h, s, e, true)
 	})
 }
 
@@ -436,7 +436,7 @@ func (h *home) rest(id device.MessageID, dev device.ID, first time.Duration, lon
 // wish turns what a person wants of later messages like this one into choices and preferences,
 // for the person whose device it is, or the home. It only restricts, except on a device that may
 // widen.
-func (d *Desk) wish(tx *store.Tx, h *home, s *screen, e wire.Event) error {
+func (d *Desk) wish(tx *store.Tx, h *home, s *screen, e wire.Event, late bool) error {
 	o, err := messageOffer(tx, e.Message)
 	if err != nil {
 		return err
@@ -448,6 +448,8 @@ func (d *Desk) wish(tx *store.Tx, h *home, s *screen, e wire.Event) error {
 		}
 		return err
 	}
+	// What permits more counts only if nothing was said about it since: it may have waited in the device.
+	free := !late && h.view.Consents[policy.ConsentKey{Subject: s.Owner, Brand: o.brand, Purpose: o.purpose}].At <= tx.Now.Add(-time.Duration(min(e.Age, uint64(memory/time.Millisecond)))*time.Millisecond)
 	switch *e.Wish {
 	case wire.Disallowed:
 		return choose(o.purpose, policy.Withdrawn)
@@ -461,11 +463,11 @@ func (d *Desk) wish(tx *store.Tx, h *home, s *screen, e wire.Event) error {
 	case wire.Reduced:
 		return setFewer(tx, h, s.ID, o.brand, true)
 	case wire.Increased:
-		if s.Controller {
+		if free && h.mayWiden(s, s.Owner, d.o.Now()) {
 			return setFewer(tx, h, s.ID, o.brand, false)
 		}
 	case wire.Allowed:
-		if s.Controller {
+		if free && h.mayWiden(s, s.Owner, d.o.Now()) {
 			return choose(o.purpose, policy.Given)
 		}
 	}

@@ -325,12 +325,7 @@ func (d *Desk) eraseNow(ctx context.Context, h *home, b *pages, t target) (int, 
 			d.queue.put(h)
 			return
 		}
-		for _, s := range h.screens {
-			if s.session != nil {
-				s.session.twin = -1 // its document may list what is not there any more
-			}
-		}
-		d.converge(h)
+		d.converge(h) // homePruned made a new version of what devices are shown
 	}()
 	var people []device.PersonID
 	if t.person != device.Household && !t.period() {

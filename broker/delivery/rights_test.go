@@ -128,6 +128,9 @@ func (l *lived) watch(who string, brand device.BrandID, text string, class devic
 	}
 	s := l.good()
 	s.Texts[0].Body, s.Classes = text, []device.Class{class}
+	if strings.Contains(text, "both") { // decided by what another device has told
+		s.When = []SubmissionCondition{{Class: device.Fridge, Attribute: "door.open", Op: policy.EQ, Value: false}}
+	}
 	s.Buttons = []SubmissionButton{{ID: 7, Label: map[string]string{"en": "Marker button"}}}
 	l.n++
 	a, err := l.desk.Accept(l.t.Context(), b, fmt.Sprint("key-", l.n), s)
@@ -287,6 +290,13 @@ func TestErase(t *testing.T) {
 					l.t.Errorf("what was said on the device does not stand any more: %+v, %v", all, err)
 				}
 			},
+		},
+		"another device": {
+			what:   Erasure{Device: "fridge-marker"},
+			traces: text("Marker Fridge", "fridge-marker"),
+			hidden: spells("Marker Fridge", "fridge-marker"),
+			stays:  []string{annaName, aName, tvName, "Marker Room"},
+			check:  func(l *lived) {},
 		},
 		"choices": {
 			what:   Erasure{Data: ConsentData},
@@ -519,16 +529,28 @@ func TestEraseRecallsFirst(t *testing.T) {
 					t.Errorf("%d deliveries of it are open", n)
 				}
 				w.pass(time.Minute)
-				if h.shows[id] != 1 {
-					t.Errorf("it was shown %d times, want once", h.shows[id])
+				if n := h.asked(id); n != 1 {
+					t.Errorf("it was sent %d times, want once", n)
 				}
-				if !test.gone && test.what.Before == 0 && l.fridge.shows[other] > 1 {
-					t.Errorf("what is in the kitchen was shown %d times", l.fridge.shows[other])
+				if n := l.fridge.asked(other); !test.gone && n != 1 {
+					t.Errorf("what is in the kitchen was sent %d times, want once", n)
 				}
 				w.memory()
 			})
 		})
 	}
+}
+
+// asked is how often a device was asked to show a message.
+func (h *hand) asked(id device.MessageID) (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, f := range h.frames {
+		if f.Message == id {
+			n++
+		}
+	}
+	return n
 }
 
 // A device that does not answer keeps what it has until its lease is over, and so does the book.
@@ -562,6 +584,12 @@ func TestEraseEndsAnAsk(t *testing.T) {
 		if err != nil || done.Events == 0 {
 			t.Errorf("erase: %+v, %v", done, err)
 		}
+		w.must(w.desk.in(1, func(h *home) error {
+			if h.asks.open != nil {
+				t.Error("the question is on the screen still")
+			}
+			return nil
+		}))
 		if list, err := w.desk.Asks(w.t.Context(), "oak"); err != nil || len(list) != 0 {
 			t.Errorf("asks: %+v, %v, want none", list, err)
 		}
@@ -714,6 +742,24 @@ func TestEraseNeverWidens(t *testing.T) {
 	}
 }
 
+// Where a yes goes with who said it, no older and wider one comes to stand in its place.
+func TestEraseBringsBackNoYes(t *testing.T) {
+	inWorld(t, func(w *world) {
+		l := w.lives()
+		w.must(w.desk.Forget(w.t.Context(), "oak", ""))
+		l.says(consent.Entry{Subject: 0, By: 1, Brand: "grocer", Purpose: policy.Marketing, Choice: policy.Given, Device: l.a.id, Classes: policy.ClassSet(0).With(device.Fridge), Method: "settings"})
+		_, err := w.desk.Erase(w.t.Context(), Erasure{Home: "oak", Person: annaName, Devices: true})
+		w.must(err)
+		l.tv.tell(map[string]any{"presence.who": "2"})
+		id := w.push(func(s *Submission) { s.Classes = []device.Class{device.TV} })
+		w.pass(time.Second)
+		l.tv.mustShow()
+		if got := w.why(id, l.tv); !strings.Contains(got, "consent") {
+			t.Errorf("why = %s, want consent", got)
+		}
+	})
+}
+
 // export is an export in memory.
 func (w *world) export(ask ExportAsked) []byte {
 	w.t.Helper()
@@ -772,6 +818,7 @@ func TestExport(t *testing.T) {
 	inWorld(t, func(w *world) {
 		l := w.lives()
 		raw := w.export(ExportAsked{Home: "oak"})
+		w.pass(time.Hour)
 		if again := w.export(ExportAsked{Home: "oak"}); !bytes.Equal(raw, again) {
 			t.Error("the same home is another export the second time")
 		}
@@ -1077,6 +1124,13 @@ func TestImportRefuses(t *testing.T) {
 		"the log cut": {func(f map[string]string) {
 			f[ledgerFile] = f[ledgerFile][:strings.LastIndex(strings.TrimSpace(f[ledgerFile]), "\n")+1]
 		}, ErrDamaged},
+		"a leaf altered": {func(f map[string]string) {
+			i := strings.LastIndex(f[ledgerFile], `"leaf":"`) + len(`"leaf":"`)
+			f[ledgerFile] = f[ledgerFile][:i] + strings.Repeat("0", 64) + f[ledgerFile][i+64:]
+		}, ErrDamaged},
+		"a seal altered": {func(f map[string]string) {
+			f[ledgerFile] = strings.Replace(f[ledgerFile], `"sealed":"`, `"sealed":"AAAA`, 1)
+		}, ErrDamaged},
 		"an entry altered": {func(f map[string]string) {
 			f[ledgerFile] = strings.Replace(f[ledgerFile], `"kind":"person.added"`, `"kind":"person.addee"`, 1)
 		}, ErrDamaged},
@@ -1092,7 +1146,7 @@ func TestImportRefuses(t *testing.T) {
 		"an unknown zone":             {body("home.added", func(b map[string]any) { b["zone"] = "../etc" }), registry.ErrInvalid},
 		"a device with another's key": {body("device.added", func(b map[string]any) { b["credential"].(map[string]any)["device"] = "mine-1234" }), ErrDamaged},
 		"a device that is none":       {body("device.added", func(b map[string]any) { b["id"] = "X" }), ErrDamaged},
-		"a device that is here": {body("device.added", func(b map[string]any) {
+		"another device's ID": {body("device.added", func(b map[string]any) {
 			b["id"] = "mine-1234"
 			b["credential"].(map[string]any)["device"] = "mine-1234"
 		}), ErrDamaged},
@@ -1113,7 +1167,7 @@ func TestImportRefuses(t *testing.T) {
 		defer v.end()
 		_, _, err := v.desk.AddHome(w.t.Context(), HomeSpec{Name: "elm", Zone: "UTC", Devices: []DeviceSpec{{ID: "mine-1234", Class: device.TV}}})
 		v.must(err)
-		was := fmt.Sprintf("%s", v.journal())
+		was := string(v.journal())
 		for _, name := range slices.Sorted(maps.Keys(tests)) {
 			test := tests[name]
 			if name == "good" {
@@ -1125,15 +1179,16 @@ func TestImportRefuses(t *testing.T) {
 			if _, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), ""); !errors.Is(err, test.want) {
 				t.Errorf("%s: %v, want %v", name, err, test.want)
 			}
-			if now := fmt.Sprintf("%s", v.journal()); now != was {
+			if now := string(v.journal()); now != was {
 				t.Fatalf("%s: the books were %s and are %s", name, was, now)
 			}
 		}
 		raw := rezip(t, good)
 		for name, bad := range map[string][]byte{
-			"no zip": []byte("PK"), "cut": raw[:len(raw)-9], "a byte altered": altered(raw), "nothing": nil,
-			"two of one name":   zipped(t, "a", "a"),
-			"out of the folder": zipped(t, "../a"), "absolute": zipped(t, "/a"), "with a drive": zipped(t, `c:\a`), "a folder": zipped(t, "a/"),
+			"a sum that is another's": swapped(t, good),
+			"no zip":                  []byte("PK"), "cut": raw[:len(raw)-9], "a byte altered": altered(raw), "nothing": nil,
+			"two of one name": zipped(t, "a", "a"), "a folder": zipped(t, "a/"),
+			"out of the folder": with(t, good, "../a"), "absolute": with(t, good, "/a"), "with a drive": with(t, good, `c:\a`), "beside": with(t, good, "a/../../b"),
 			"a bomb": bomb(t, good),
 		} {
 			if _, err := v.desk.Import(w.t.Context(), bytes.NewReader(bad), int64(len(bad)), ""); !errors.Is(err, ErrDamaged) {
@@ -1146,7 +1201,7 @@ func TestImportRefuses(t *testing.T) {
 		if _, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), "a\nb"); !errors.Is(err, registry.ErrInvalid) {
 			t.Errorf("with a bad name: %v, want ErrInvalid", err)
 		}
-		if now := fmt.Sprintf("%s", v.journal()); now != was {
+		if now := string(v.journal()); now != was {
 			t.Fatalf("the books were %s and are %s", was, now)
 		}
 		if _, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), ""); err != nil {
@@ -1183,11 +1238,41 @@ func zipped(t testing.TB, names ...string) []byte {
 	return b.Bytes()
 }
 
+// with is an export with one more file.
+func with(t testing.TB, good map[string]string, name string) []byte {
+	files := maps.Clone(good)
+	files[name] = "x"
+	return rezip(t, files)
+}
+
 // bomb is an export with a file that is small in the zip, and large when it is read.
 func bomb(t testing.TB, good map[string]string) []byte {
 	files := maps.Clone(good)
 	files[brandsFile] = strings.Repeat(" ", 65<<20) + "[]"
 	return rezip(t, files)
+}
+
+// swapped is an export whose manifest has the sum of one file for another.
+func swapped(t testing.TB, good map[string]string) []byte {
+	t.Helper()
+	var m Manifest
+	if err := json.Unmarshal([]byte(unzip(t, rezip(t, good))[manifestFile]), &m); err != nil {
+		t.Fatal(err)
+	}
+	m.Files[peopleFile], m.Files[devicesFile] = m.Files[devicesFile], m.Files[peopleFile]
+	var b bytes.Buffer
+	x := &exporter{zip: zip.NewWriter(&b), files: map[string]Manifold{}}
+	for _, name := range slices.Sorted(maps.Keys(good)) {
+		if name != manifestFile {
+			if err := x.bytes(name, []byte(good[name])); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := errors.Join(x.json(manifestFile, m), x.zip.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }
 
 // forge puts a fact in the place of the first of a kind, in the log too, which is signed anew.

@@ -15,7 +15,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 
 	"porchlight/device"
 	"porchlight/device/ledger"
@@ -125,11 +124,11 @@ type exporter struct {
 	deliveries []*exportedDelivery
 	decisions  []exportedDecision
 	choices    []consent.Entry
-	proofs     []store.Event // the choices as they are in the log
+	proofs     map[int64]ledger.Entry // those of them that bind, as they are in the log
 }
 
 func (d *Desk) exporter(tx *store.Tx, ask ExportAsked) (x *exporter, err error) {
-	x = &exporter{d: d, tx: tx, devices: map[device.ID]bool{}, texts: map[device.MessageID]*Submission{}, files: map[string]Manifold{}}
+	x = &exporter{d: d, tx: tx, devices: map[device.ID]bool{}, texts: map[device.MessageID]*Submission{}, files: map[string]Manifold{}, proofs: map[int64]ledger.Entry{}}
 	if x.home, err = registry.HomeByName(tx, ask.Home); err != nil {
 		return nil, err
 	}
@@ -325,8 +324,8 @@ func (x *exporter) gather() error {
 				return nil
 			})
 		default:
-			if m.binds && x.said(m) {
-				x.proofs = append(x.proofs, e)
+			if m.binds {
+				x.proofs[e.Pos] = e.Entry
 			}
 		}
 		if err != nil {
@@ -349,11 +348,6 @@ func (x *exporter) gather() error {
 func (x *exporter) concerns(m *mention) bool {
 	t := target{person: x.person, devices: x.devices}
 	return x.person == device.Household || t.hits(m)
-}
-
-// said reports whether a choice is one of the person whom the export is about: for themselves, or for the home.
-func (x *exporter) said(m *mention) bool {
-	return x.person == device.Household || m.key.Subject == x.person || m.key.Subject == device.Household && slices.Contains(m.people, x.person)
 }
 
 // only leaves out whom the export is not about.
@@ -700,19 +694,16 @@ func (x *exporter) receipts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, e := range x.proofs {
+	for _, e := range x.choices {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		m, err := mentions(e)
-		if err != nil {
-			return err
+		entry, ok := x.proofs[e.Pos]
+		if !ok {
+			continue
 		}
-		subject := "household"
-		if m.key.Subject != device.Household {
-			subject = fmt.Sprintf("person-%d", m.key.Subject)
-		}
-		r, err := log.Receipt(e.Entry, map[string]string{"subject": subject, "brand": string(m.key.Brand), "purpose": m.key.Purpose.String(), "choice": strings.TrimPrefix(e.Kind, "consent.")}, x.asOf)
+		e.Device = x.named(e.Device)
+		r, err := log.Receipt(entry, decided(x.tx, e), x.asOf)
 		if err != nil {
 			return err
 		}

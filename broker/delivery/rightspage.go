@@ -210,11 +210,11 @@ func (x *exporter) lessons() (all []learnt, err error) {
 	if err != nil {
 		return nil, err
 	}
-	did, err := habits(x.tx, x.home.ID, &x.view, x.b.devices, x.asOf)
+	did, err := habits(x.tx, x.home.ID, &x.view, x.b.devices, prefs.forgotten, x.asOf)
 	if err != nil {
 		return nil, err
 	}
-	for _, l := range lessons(did, policy.Pauses(did, x.asOf, prefs.forgotten), x.asOf, prefs.forgotten) {
+	for _, l := range lessons(did, policy.Pauses(did, x.asOf, nil), x.asOf) {
 		if x.person == device.Household || l.Person == x.person {
 			all = append(all, l)
 		}

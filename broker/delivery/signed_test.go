@@ -511,7 +511,7 @@ func TestProofSeesTampering(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "p.db")
 			now := func() device.Instant { return device.At(time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)) }
 			desk := func() (*store.DB, *Desk) {
-				db, err := store.Open(t.Context(), path, store.Options{Project: Project, Now: now})
+				db, err := store.Open(t.Context(), path, store.Options{Project: Project, Clear: Clear, Now: now})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -207,16 +207,33 @@ func (d *Desk) Withdrawal(ctx context.Context, homeName, person string, b device
 			return Withdrawal{}, err
 		}
 	}
-	all, err := d.Withdrawals(ctx, homeName)
+	id, err := d.homeID(ctx, homeName)
 	if err != nil {
 		return Withdrawal{}, err
 	}
-	for _, w := range all {
-		if w.Subject == subject && w.Brand == b && w.Purpose == p {
-			return w, nil
-		}
+	var found *withdrawal
+	err = d.in(id, func(h *home) error {
+		return d.db.View(ctx, func(tx *store.Tx) error {
+			all, err := withdrawals(tx, id, `1`, 0)
+			for _, w := range all {
+				if w.Subject == subject && w.Brand == b && w.Purpose == p {
+					found = w
+					break
+				}
+			}
+			if found != nil && found.Stopped == 0 {
+				found.Open = d.open(h, found)
+			}
+			return err
+		})
+	})
+	if err == nil && found == nil {
+		err = registry.ErrUnknown
 	}
-	return Withdrawal{}, fmt.Errorf("withdrawal from %s: %w", b, registry.ErrUnknown)
+	if err != nil {
+		return Withdrawal{}, fmt.Errorf("withdrawal from %s: %w", b, err)
+	}
+	return found.Withdrawal, nil
 }
 
 // stopLeft loads the homes in which something was still stopping, or being asked, when the gateway ended.

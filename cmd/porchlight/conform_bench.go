@@ -368,7 +368,7 @@ func (b *bench) open(ctx context.Context, dir, ca, token string, class device.Cl
 			shut()
 		}
 	}()
-	if b.db, err = store.Open(ctx, filepath.Join(dir, databaseFile), store.Options{Project: delivery.Project}); err != nil {
+	if b.db, err = store.Open(ctx, filepath.Join(dir, databaseFile), store.Options{Project: delivery.Project, Clear: delivery.Clear}); err != nil {
 		return shut, err
 	}
 	closes = append(closes, func() { b.db.Close() })

@@ -3,6 +3,7 @@ package registry
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 
 	"porchlight/device"
 	"porchlight/device/store"
@@ -79,6 +80,8 @@ func RemoveHome(tx *store.Tx, id device.HomeID) error {
 	return add(tx, id, homeRemoved, idFact[device.HomeID]{id})
 }
 
+var languageTag = regexp.MustCompile(`^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}$`)
+
 // MaxPeople is how many people a home can have.
 const MaxPeople = 64
 
@@ -123,7 +126,7 @@ func checkPerson(tx *store.Tx, home device.HomeID, p Person) ([]Person, error) {
 		return nil, fmt.Errorf("person %q: %w: age is unknown, child, teen or adult; at most 8 languages and 8 guardians", p.Name, ErrInvalid)
 	}
 	for _, l := range p.Languages {
-		if l == "" || len(l) > 35 {
+		if len(l) > 35 || !languageTag.MatchString(l) {
 			return nil, fmt.Errorf("person %q: %w: language %.40q is no BCP 47 tag", p.Name, ErrInvalid, l)
 		}
 	}
