@@ -83,7 +83,8 @@ type hall struct {
 	listeners map[offer]map[*home]bool             // homes in memory where somebody has said yes to that
 	brands    map[device.BrandID]registry.Brand
 	inForce   map[device.BrandID]int
-	noticed   map[device.BrandID]time.Time        // when this process took in the brand's newest notice
+	notices   int64                               // that this process took in
+	noticed   map[device.BrandID]int64            // which of the notices that this process took in was the brand's last
 	back      map[device.MessageID]device.Instant // taken back lately, and when: they are not put in force any more
 
 	changing sync.Mutex // held while a brand is changed, around its transaction and what follows in memory; taken before any other
@@ -126,7 +127,7 @@ func NewDesk(db *store.DB, o Options, log *slog.Logger) (*Desk, error) {
 	d := &Desk{hall: &hall{
 		db: db, o: o, log: log, look: make(chan struct{}, 1),
 		homes: map[device.HomeID]*home{}, links: map[Link]device.HomeID{}, force: map[device.MessageID]*policy.Message{}, offers: map[offer][]*policy.Message{},
-		listeners: map[offer]map[*home]bool{}, brands: map[device.BrandID]registry.Brand{}, inForce: map[device.BrandID]int{}, noticed: map[device.BrandID]time.Time{}, back: map[device.MessageID]device.Instant{},
+		listeners: map[offer]map[*home]bool{}, brands: map[device.BrandID]registry.Brand{}, inForce: map[device.BrandID]int{}, noticed: map[device.BrandID]int64{}, back: map[device.MessageID]device.Instant{},
 	}}
 	d.entrance.windows, d.entrance.applicants = map[device.HomeID]*joining{}, map[string]*applicant{}
 	d.entrance.answers, d.entrance.asked, d.entrance.challenges = map[string]answered{}, map[device.ID]time.Time{}, map[any]*challenges{}

@@ -80,7 +80,7 @@ type session struct {
 	flight     *flight   // the one frame that is not acknowledged yet
 	learnt     []learnt  // as its last document listed it
 	learntAt   uint64    // version of that document
-	shown      time.Time // when it was made
+	notices    int64     // how many notices had been issued then
 	recalled   bool      // a beacon has gone out since something is to go
 }
 

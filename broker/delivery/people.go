@@ -605,7 +605,8 @@ func (d *Desk) IssueNotice(ctx context.Context, n consent.Notice) (is consent.No
 		return is, err
 	}
 	d.mu.Lock()
-	d.noticed[n.Brand] = time.Now()
+	d.notices++
+	d.noticed[n.Brand] = d.notices
 	homes := make([]*home, 0, len(d.homes))
 	for _, h := range d.homes {
 		homes = append(homes, h)

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"reflect"
 	"slices"
-	"time"
 
 	"porchlight/device"
 	"porchlight/device/registry"
@@ -36,6 +35,7 @@ func (s *screen) sees(owner device.PersonID) bool {
 func (d *Desk) document(h *home, s *screen) wire.Twin {
 	doc := wire.Document{Zone: h.zone, Frozen: h.view.Frozen, Languages: h.view.Languages}
 	d.mu.Lock()
+	s.session.notices = d.notices
 	for id, b := range d.brands {
 		for _, purpose := range b.Purposes {
 			p, err := policy.ParsePurpose(purpose)
@@ -82,7 +82,7 @@ func (d *Desk) document(h *home, s *screen) wire.Twin {
 		doc.Languages = p.Languages
 		doc.Frozen = doc.Frozen || p.Frozen
 	}
-	s.session.learnt, s.session.learntAt, s.session.shown = nil, uint64(h.wishes), time.Now()
+	s.session.learnt, s.session.learntAt = nil, uint64(h.wishes)
 	for _, l := range h.learnt {
 		if s.sees(l.Person) {
 			doc.Learnt = append(doc.Learnt, l.words(h, d))
@@ -166,7 +166,7 @@ func (d *Desk) Propose(dev device.ID, link Link, p wire.Proposal) error {
 			if st := h.view.Consents[key]; st.Choice == policy.Given && (st.Until == 0 || now < st.Until) {
 				continue // it stands already
 			}
-			if p.Base != uint64(h.wishes) || d.noticedSince(key.Brand, s.session.shown) {
+			if p.Base != uint64(h.wishes) || d.noticedSince(key.Brand, s.session.notices) {
 				err = ErrStale
 			}
 		}
@@ -184,11 +184,11 @@ func (d *Desk) Propose(dev device.ID, link Link, p wire.Proposal) error {
 	})
 }
 
-// noticedSince reports whether a brand has issued a notice since then.
-func (d *Desk) noticedSince(b device.BrandID, then time.Time) bool {
+// noticedSince reports whether a brand has issued a notice after that many were issued.
+func (d *Desk) noticedSince(b device.BrandID, notices int64) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.noticed[b].After(then)
+	return d.noticed[b] > notices
 }
 
 // onlyNo reports whether a proposal says no and nothing else. The same again writes nothing.
