@@ -511,6 +511,9 @@ func (d *Desk) Give(ctx context.Context, homeName string, y Yes) error {
 			}
 			e.By = g.ID
 		}
+		if len(who.Guardians) > 0 && who.Age != device.Teen && e.By == 0 {
+			return fmt.Errorf("person %.40q: %w: a child's yes is a guardian's to give: say who with --guardian", y.Person, registry.ErrInvalid)
+		}
 		if y.Until != "" {
 			if e.Until, err = ParseUntil(y.Until, tx.Now, h.view.Zone); err != nil {
 				return badUntil(err)
