@@ -73,8 +73,9 @@ const (
 	CapNone  Code = "frequency.none" // Person, what the cap selects: none are wanted
 	TooClose Code = "spacing.close"  // Person, Minutes, Until
 	// dedupe
-	ShownBefore Code = "dedupe.shown" //
-	OnAnother   Code = "dedupe.open"  // it is on another screen, or on its way there
+	ShownBefore  Code = "dedupe.shown" //
+	OnAnother    Code = "dedupe.open"  // it is on another screen, or on its way there
+	WaitsItsTurn Code = "dedupe.turn"  // it may be shown, and waits until the screen is free
 	// context: the message's own condition
 	WaitsFor Code = "context.waits" // Class (0: this screen), Attribute, Op, Value
 	NoSense  Code = "context.senseless"

@@ -155,7 +155,9 @@ func (d *Desk) explain(h *home, s *screen, m *policy.Message, state string, lang
 	}
 	n := d.names(h, s, reader)
 	ws.Words = tell(causes, language, n)
-	if dec.Verdict == policy.Show && len(ws.Words) == 0 {
+	if dec.Verdict == policy.Show && len(ws.Words) == 0 && !q.Own {
+		ws.Words = tell([]policy.Cause{{Rule: policy.Dedupe, Code: policy.WaitsItsTurn, Verdict: policy.Hold}}, language, n)
+	} else if dec.Verdict == policy.Show && len(ws.Words) == 0 {
 		ws.Words = []string{words.Shown(policy.Grounds(q, dec), language, n)}
 	}
 	ws.Differ = words.Differ(policy.WhatIf(q), language)

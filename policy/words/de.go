@@ -98,6 +98,7 @@ var german = language{
 		"spacing.close/other/none": "die letzte Nachricht ist noch nicht lange genug her{next}",
 		"dedupe.shown":             "es wurde hier schon gezeigt",
 		"dedupe.open":              "es ist auf einem anderen Bildschirm oder auf dem Weg dorthin",
+		"dedupe.turn":              "es darf gezeigt werden und wartet, bis der Bildschirm frei ist",
 
 		"context.waits":         "es wartet, bis {where} meldet, dass {clause}",
 		"context.waits/unknown": "es wartet auf seinen Moment",

@@ -96,6 +96,7 @@ var english = language{
 		"spacing.close/other/none": "it is too soon after the last message{next}",
 		"dedupe.shown":             "it has been shown here already",
 		"dedupe.open":              "it is on another screen, or on its way there",
+		"dedupe.turn":              "it may be shown, and waits until the screen is free",
 
 		"context.waits":         "it waits until {where} says that {clause}",
 		"context.waits/unknown": "it waits for its moment",

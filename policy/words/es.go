@@ -99,6 +99,7 @@ var spanish = language{
 		"spacing.close/other/none": "el último mensaje es demasiado reciente{next}",
 		"dedupe.shown":             "ya se ha mostrado aquí",
 		"dedupe.open":              "está en otra pantalla, o de camino a ella",
+		"dedupe.turn":              "se puede mostrar y espera a que la pantalla esté libre",
 
 		"context.waits":         "espera a que {where} comunique que {clause}",
 		"context.waits/unknown": "espera su momento",

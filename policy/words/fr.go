@@ -99,6 +99,7 @@ var french = language{
 		"spacing.close/other/none": "le dernier message est trop récent{next}",
 		"dedupe.shown":             "le message a déjà été affiché ici",
 		"dedupe.open":              "le message est sur un autre écran, ou en route vers lui",
+		"dedupe.turn":              "le message peut être affiché et attend que l'écran soit libre",
 
 		"context.waits":         "le message attend que {where} signale que {clause}",
 		"context.waits/unknown": "le message attend son moment",
