@@ -338,3 +338,37 @@ func TestOnlyStricter(t *testing.T) {
 		w.memory()
 	})
 }
+
+// A message may be heard where everybody who is there is known and nobody minds; who minds takes the sound
+// away, and the words stay.
+func TestSoundEndToEnd(t *testing.T) {
+	inWorld(t, func(w *world) {
+		all := w.flat()
+		tv := all[device.TV]
+		heard := func() bool {
+			id := w.push(func(s *Submission) { to(device.TV)(s); s.Sound = true })
+			tv.mustShow(id)
+			f := tv.frames[len(tv.frames)-1]
+			if f.Content&uint(policy.Words) == 0 {
+				t.Errorf("of message %s not even the words may be shown: %b", id, f.Content)
+			}
+			tv.ends(id, wire.Event{Kind: wire.TimedOut})
+			return f.Content&uint(policy.Sound) != 0
+		}
+		if heard() {
+			t.Error("heard, though nobody has told who is there")
+		}
+		tv.tell(map[string]any{"presence.who": "1"})
+		if !heard() {
+			t.Error("not heard, though Anna is there alone and has not said that she minds")
+		}
+		w.must(tv.proposes(wire.Proposal{Mutes: &[]wire.Mute{{Content: uint(policy.Sound), Owner: 1}}}))
+		if heard() {
+			t.Error("heard, though Anna minds")
+		}
+		tv.tell(map[string]any{"presence.who": "2"})
+		if !heard() {
+			t.Error("not heard, though Ben, who does not mind, is there alone")
+		}
+	})
+}
