@@ -112,6 +112,7 @@ func (s sight) broken() error {
 // house is a world with a home in it, of which the test knows all.
 type house struct {
 	*world
+	mu sync.Mutex // held to write to the ground while two things happen at once
 	ground
 	hands   []*hand
 	brands  []registry.Brand
@@ -213,6 +214,13 @@ func (n *hand) online() bool {
 	}
 }
 
+// with runs f while n does nothing.
+func (n *hand) with(f func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f()
+}
+
 // choose says yes or no for somebody, told to the operator.
 func (h *house) choose(who someone, b device.BrandID, p policy.Purpose, c policy.Choice) {
 	h.t.Helper()
@@ -288,17 +296,12 @@ func (h *house) step(d dice) {
 	case 19, 20:
 		h.repeats(&d)
 	case 21:
-		n.mu.Lock()
-		n.mute = !n.mute
-		mute, up := n.mute, n.up
-		n.mu.Unlock()
-		if online && !mute {
-			n.pay(up)
+		n.with(func() { n.mute = !n.mute })
+		if online && !n.mute {
+			n.pay(n.up)
 		}
 	case 22:
-		n.mu.Lock()
-		n.deaf = !n.deaf
-		n.mu.Unlock()
+		n.with(func() { n.deaf = !n.deaf })
 	case 23:
 		h.prefers(who, brand, n, &d)
 	case 24:
@@ -333,7 +336,8 @@ func (h *house) step(d dice) {
 		h.must(h.desk.SetCaps(ctx, "oak", []policy.Cap{}))
 		h.mutes, h.quiet, h.caps = nil, nil, nil
 		for _, n := range h.hands {
-			if n.mute, n.deaf = false, false; !n.online() {
+			n.with(func() { n.mute, n.deaf = false, false })
+			if !n.online() {
 				n.connect()
 			} else {
 				n.pay(n.up)
@@ -376,6 +380,8 @@ func (h *house) pushes(b registry.Brand, p policy.Purpose, d *dice) func() {
 			}
 			return
 		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
 		h.sent[a.ID], h.order = m, append(h.order, a.ID)
 	}
 }
@@ -398,17 +404,19 @@ func (h *house) proposes(n *hand, b registry.Brand, p policy.Purpose, choice str
 	}
 	at := h.place(n)
 	subject := at.owner
-	f := wire.Proposal{Base: n.twin.Version, Brands: []wire.BrandChoice{{Brand: b.ID, Purpose: p.String(), Choice: choice}}}
+	f, up := wire.Proposal{Brands: []wire.BrandChoice{{Brand: b.ID, Purpose: p.String(), Choice: choice}}}, n.up
+	n.with(func() { f.Base = n.twin.Version })
 	if subject == device.Household {
 		subject, f.Person = who.id, uint32(who.id)
 	}
-	up := n.up
 	send := func() (string, error) {
 		return fmt.Sprintf("a proposal of %s of %s", choice, b.ID), h.desk.Propose(n.id, up, f)
 	}
 	return func() {
 		switch _, err := send(); {
 		case err == nil:
+			h.mu.Lock()
+			defer h.mu.Unlock()
 			h.said[saying{subject, b.ID, p}] = choice == "given"
 			h.asked = append(h.asked, send)
 		case errors.Is(err, ErrForbidden), errors.Is(err, ErrStale), errors.Is(err, ErrOften), errors.Is(err, ErrAway):
@@ -462,24 +470,39 @@ func (h *house) ends(n *hand, d *dice) func() {
 		e.Wish = &wish
 	}
 	return func() {
-		n.mu.Lock()
-		defer func() {
-			n.mu.Unlock()
-			n.pay(n.up)
-		}()
-		if i := slices.Index(n.on, e.Message); i >= 0 {
-			n.on, n.ledger[e.Message] = slices.Delete(n.on, i, i+1), e.Kind
-			n.owed = append(n.owed, e)
-		}
+		n.with(func() {
+			if i := slices.Index(n.on, e.Message); i >= 0 {
+				n.on, n.ledger[e.Message] = slices.Delete(n.on, i, i+1), e.Kind
+				n.owed = append(n.owed, e)
+			}
+		})
+		n.pay(n.up)
 	}
+}
+
+// home is the home as its tables have it.
+func (h *house) home() (v policy.Home) {
+	h.t.Helper()
+	h.must(h.db.View(h.t.Context(), func(tx *store.Tx) error {
+		t, err := h.desk.read(tx, 1)
+		v = t.view
+		return err
+	}))
+	return v
+}
+
+// receipts are what n has said of messages, as far as it was taken in.
+func (n *hand) receipts() (all []wire.Event) {
+	n.with(func() { all = slices.Clone(n.said) })
+	return all
 }
 
 // wishes takes in what people have said together with the end of a message, once the gateway has taken it in.
 func (h *house) wishes() {
 	for _, n := range h.hands {
 		p := h.place(n)
-		for ; h.heard[n.id] < len(n.said); h.heard[n.id]++ {
-			e := n.said[h.heard[n.id]]
+		for said := n.receipts(); h.heard[n.id] < len(said); h.heard[n.id]++ {
+			e := said[h.heard[n.id]]
 			m := h.sent[e.Message]
 			if e.Wish == nil || m == nil {
 				continue
@@ -493,17 +516,18 @@ func (h *house) wishes() {
 				for purpose := policy.Service; purpose.Known(); purpose++ {
 					h.said[saying{p.owner, m.brand, purpose}] = false
 				}
-			case wire.Allowed:
-				if p.controller && (p.owner == device.Household || !owner.child()) {
-					h.said[saying{p.owner, m.brand, m.Purpose}] = true
-				}
-			case wire.Reduced, wire.Increased:
-				if *e.Wish == wire.Increased && !p.controller {
-					continue
-				}
-				h.caps = slices.DeleteFunc(slices.Clone(h.caps), func(c policy.Cap) bool { return c == fewer })
-				if *e.Wish == wire.Reduced {
-					h.caps = append(h.caps, fewer)
+			case wire.Reduced:
+				h.caps = append(slices.DeleteFunc(slices.Clone(h.caps), func(c policy.Cap) bool { return c == fewer }), fewer)
+			}
+			// What permits more may be taken in, where it may be said at all, and need not be.
+			if key := (saying{p.owner, m.brand, m.Purpose}); p.controller && (p.owner == device.Household || !owner.child() && !owner.guest) {
+				switch *e.Wish {
+				case wire.Allowed:
+					h.said[key] = h.said[key] || h.home().Consents[policy.ConsentKey{Subject: p.owner, Brand: m.brand, Purpose: m.Purpose}].Choice == policy.Given
+				case wire.Increased:
+					if !slices.Contains(h.home().Caps, fewer) {
+						h.caps = slices.DeleteFunc(slices.Clone(h.caps), func(c policy.Cap) bool { return c == fewer })
+					}
 				}
 			}
 		}
@@ -606,10 +630,7 @@ func (h *house) repeats(d *dice) {
 	switch ctx := h.t.Context(); d.of(6) {
 	default:
 		for _, n := range h.hands {
-			n.mu.Lock()
-			said, up := slices.Clone(n.said), n.up
-			n.mu.Unlock()
-			for _, e := range said {
+			for _, e := range n.receipts() {
 				switch {
 				case !n.online():
 					continue
@@ -618,7 +639,7 @@ func (h *house) repeats(d *dice) {
 				case h.outcome(n, e.Message) >= Lapsed:
 					continue // the end that it told was thought to be an old one, and its lease was over before it told another
 				}
-				h.must(h.desk.Event(n.id, up, e))
+				h.must(h.desk.Event(n.id, n.up, e))
 			}
 		}
 	case 1:
@@ -848,7 +869,7 @@ func (h *house) seeTables(s *sight) {
 			}
 		}
 		for _, n := range h.hands {
-			for _, e := range n.said {
+			for _, e := range n.receipts() {
 				var settled device.Instant
 				var outcome Outcome
 				if e.Kind != wire.Dismissed && e.Kind != wire.Responded && e.Kind != wire.TimedOut {
@@ -888,7 +909,7 @@ func TestPromises(t *testing.T) {
 		f.Value.Set("2000")
 		defer f.Value.Set(f.DefValue)
 	}
-	var shown, restarts, referred, run int
+	var shown, restarts, referred int
 	start := judgedInWorlds.Load()
 	verdicts := map[string]int{}
 	rapid.Check(t, func(rt *rapid.T) {
@@ -915,7 +936,7 @@ func TestPromises(t *testing.T) {
 			}
 			shown += len(h.shows)
 			referred += h.judged
-			if run++; run%2 == 0 {
+			if seed%2 == 0 {
 				h.sets(49 * time.Hour) // the end of every message: what was not shown is written down
 				broken = h.replays(verdicts)
 			}
@@ -1009,7 +1030,7 @@ func TestBrokenHousesAreSeen(t *testing.T) {
 	tests := map[string]func(h *house){
 		"P2 a screen keeps what is to go": func(h *house) {
 			groceries(h)
-			h.hands[0].stubborn = true
+			h.hands[0].with(func() { h.hands[0].stubborn = true })
 			no(h)
 		},
 		"P2 a screen shows what nobody has decided": func(h *house) {
@@ -1017,7 +1038,7 @@ func TestBrokenHousesAreSeen(t *testing.T) {
 			no(h)
 			h.wait()
 			tv := h.hands[0]
-			tv.leases = nil
+			tv.with(func() { tv.leases = nil })
 			var d dice
 			h.pushes(h.brand, policy.Marketing, &d)()
 			h.wait()
@@ -1029,7 +1050,7 @@ func TestBrokenHousesAreSeen(t *testing.T) {
 		},
 		"P5 an unplugged screen outlives its lease": func(h *house) {
 			groceries(h)
-			h.hands[0].leases = nil
+			h.hands[0].with(func() { h.hands[0].leases = nil })
 			h.hands[0].disconnect()
 			no(h)
 			if err := h.look().broken(); err != nil {
@@ -1040,7 +1061,7 @@ func TestBrokenHousesAreSeen(t *testing.T) {
 		"P6 a frame that comes twice is shown twice": func(h *house) {
 			groceries(h)
 			tv := h.hands[0]
-			tv.forgets = true
+			tv.with(func() { tv.forgets = true })
 			payload, err := wire.Encode(tv.frames[0])
 			h.must(err)
 			h.must(tv.up.Send(Frame{Leaf: wire.DnMsg, Payload: payload}))

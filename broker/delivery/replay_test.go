@@ -264,6 +264,39 @@ func TestReplayClaimedAnew(t *testing.T) {
 	})
 }
 
+// What was not shown is written down a moment after it was judged; what was shown in between did not count
+// against it.
+func TestReplayHeldBefore(t *testing.T) {
+	inWorld(t, func(w *world) {
+		t := w.t
+		tv := w.home(device.TV)[device.TV]
+		w.choose(policy.Given)
+		w.must(w.desk.SetCaps(t.Context(), "oak", []policy.Cap{{Max: 1}}))
+		turn := w.now().Time().Add(10 * time.Minute) // one is over then, and the other begins
+		held := w.push(func(s *Submission) {
+			s.NotAfter = turn
+			s.When = []SubmissionCondition{{Class: device.Fridge, Attribute: "door.open", Op: policy.EQ, Value: true}}
+		})
+		shown := w.push(func(s *Submission) { s.NotBefore = &turn })
+		w.pass(9*time.Minute + 30*time.Second)
+		tv.tell(calm[device.TV])
+		w.pass(time.Minute)
+		tv.mustShow(shown)
+		list, err := w.desk.kept(t.Context(), 1, 0)
+		w.must(err)
+		if len(list) != 2 || list[0].Message != shown || list[1].Message != held || list[1].head() >= list[0].pos {
+			t.Fatalf("kept are %+v, want what was shown, and then what was held, of before that", list)
+		}
+		all, err := w.desk.again(t.Context(), 1, list)
+		w.must(err)
+		for _, r := range all {
+			if len(r.Differs) > 0 || r.Message == held && r.Again.Reasons != policy.Reasons(0).With(policy.Condition) {
+				t.Errorf("replayed: %+v", r)
+			}
+		}
+	})
+}
+
 // What people did teaches the home, and that counts as of when the home was last read.
 func TestReplayLearnt(t *testing.T) {
 	inWorld(t, func(w *world) {

@@ -506,7 +506,10 @@ func (w *world) memory() {
 	for _, h := range homes {
 		h.mu.Lock()
 		var t tables
-		err := w.db.View(context.Background(), func(tx *store.Tx) (err error) { t, err = w.desk.read(tx, h.id); return err })
+		o := w.desk.o
+		o.Now = func() device.Instant { return h.readAt } // what was learnt is as of then
+		then := &Desk{hall: &hall{o: o, log: w.desk.log}}
+		err := w.db.View(context.Background(), func(tx *store.Tx) (err error) { t, err = then.read(tx, h.id); return err })
 		if err != nil {
 			w.t.Fatal(err)
 		}
