@@ -561,14 +561,14 @@ func TestEraseWaitsForTheLease(t *testing.T) {
 		l.tv.tell(map[string]any{"presence.who": "1 2"})
 		id := w.push(func(s *Submission) { s.Classes = []device.Class{device.TV} })
 		l.tv.mustShow(id)
-		l.tv.mute = true
+		l.tv.with(func() { l.tv.mute = true })
 		began := time.Now()
 		_, err := w.desk.Erase(w.t.Context(), Erasure{Home: "oak", Data: DeliveryData})
 		w.must(err)
 		if took := time.Since(began); took < 10*time.Second {
 			t.Errorf("erased after %s: it may be on the screen for 10 s", took)
 		}
-		l.tv.mute = false
+		l.tv.with(func() { l.tv.mute = false })
 	})
 }
 

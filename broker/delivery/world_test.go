@@ -113,6 +113,7 @@ func (w *world) end() {
 func (w *world) restart() {
 	w.t.Helper()
 	w.end()
+	w.wait() // what hands are still saying is said to the hall that has ended
 	w.start()
 }
 
