@@ -285,6 +285,10 @@ func (d *Desk) settleAll(h *home) error {
 			over = append(over, settledFact{Message: dl.id, Device: dl.device, Outcome: outcome, Counts: counts})
 		case lapsed && dl.want == WantHeld && dl.presented == 0:
 			dl.have = HaveMissing // off the screen, if it ever was on it; its moment may come again
+		case lapsed && dl.end != nil: // nothing has come after what the device had said
+			end := *dl.end
+			end.Counts = true
+			over = append(over, end)
 		case lapsed:
 			// Nobody can say whether it was shown, so it counts.
 			over = append(over, settledFact{Message: dl.id, Device: dl.device, Outcome: Lapsed, Counts: true})
