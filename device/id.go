@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -102,6 +103,11 @@ func IsApplicant(s string) bool {
 func Printable(r rune) bool {
 	return !unicode.IsControl(r) && !unicode.Is(unicode.Bidi_Control, r) && !unicode.In(r, unicode.Zl, unicode.Zp) && r != 0xfeff && r != 0xfffd
 }
+
+var languageTag = regexp.MustCompile(`^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}$`)
+
+// IsLanguage reports whether s is spelled as a BCP 47 tag of at most 35 characters, such as de or pt-BR.
+func IsLanguage(s string) bool { return len(s) <= 35 && languageTag.MatchString(s) }
 
 func slug(s string) bool {
 	for i := range len(s) {

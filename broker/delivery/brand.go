@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -102,13 +103,14 @@ func (d *Desk) ChangeBrand(_ context.Context, id device.BrandID, edit func(*regi
 	}
 	d.know(b)
 	d.rename(b)
-	d.reread()
+	err = d.reread()
 	d.showBrands()
-	return b, nil
+	return b, err
 }
 
-// reread has the choices of every home in memory read again.
-func (d *Desk) reread() {
+// reread has the choices of every home in memory read again, and done what follows: when it returns, nothing
+// is released any more that they forbid.
+func (d *Desk) reread() error {
 	d.mu.Lock()
 	homes := slices.Collect(maps.Values(d.homes))
 	d.mu.Unlock()
@@ -116,8 +118,12 @@ func (d *Desk) reread() {
 		h.mu.Lock()
 		h.loaded = false
 		h.mu.Unlock()
-		d.queue.put(h)
+		err := d.in(h.id, func(h *home) error { d.converge(h); return nil })
+		if err != nil && !errors.Is(err, registry.ErrUnknown) {
+			return err // it stays to be read before anything else is done with that home
+		}
 	}
+	return nil
 }
 
 // rename puts the messages of a brand in force under its name as it is now. What is on a screen

@@ -142,9 +142,19 @@ type settledFact struct {
 
 // nouns are who projects which events, by the first word of their kind.
 var nouns = map[string]func(*store.Apply, store.Event) (mine bool, err error){
-	"home": registry.Apply, "person": registry.Apply, "room": registry.Apply, "device": registry.Apply, "brand": registry.Apply, "credential": registry.Apply, "enrolment": registry.Apply, "door": applyNothing, "authority": applyNothing,
+	"home": either(applyRights, registry.Apply), "person": registry.Apply, "room": registry.Apply, "device": registry.Apply, "brand": registry.Apply, "credential": registry.Apply, "enrolment": registry.Apply, "door": applyNothing, "authority": applyNothing,
 	"consent": applyConsent, "notice": consent.Apply, "preference": twin.Apply,
-	"message": applyMessage, "delivery": applyDelivery, "withdrawal": applyWithdrawal,
+	"message": applyMessage, "delivery": either(applyRights, applyDelivery), "withdrawal": applyWithdrawal,
+}
+
+// either projects a noun whose facts are those of two rooms.
+func either(one, other func(*store.Apply, store.Event) (bool, error)) func(*store.Apply, store.Event) (bool, error) {
+	return func(tx *store.Apply, e store.Event) (bool, error) {
+		if mine, err := one(tx, e); mine || err != nil {
+			return mine, err
+		}
+		return other(tx, e)
+	}
 }
 
 // Project is the one way from the journal to the tables: it hands each event to its noun.

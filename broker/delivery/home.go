@@ -245,20 +245,20 @@ func (d *Desk) read(tx *store.Tx, id device.HomeID) (t tables, err error) {
 	if err != nil {
 		return t, err
 	}
-	t.view.Caps, t.view.Moments = DefaultCaps(), DefaultMoments()
 	for name, into := range map[string]any{twin.Mutes: &t.view.Mutes, twin.Quiet: &t.view.Quiet, twin.Caps: &t.view.Caps, twin.Moments: &t.view.Moments,
 		twin.Languages: &t.view.Languages, twin.Signals: &t.view.Signals, twin.Frozen: &t.view.Frozen, twin.Forgotten: &t.forgotten} {
 		if p, ok := prefs[name]; ok {
-			switch name { // JSON would be read over the defaults, field by field
-			case twin.Caps:
-				t.view.Caps = nil
-			case twin.Moments:
-				t.view.Moments = nil
-			}
 			if err := json.Unmarshal(p.Body, into); err != nil {
 				return t, fmt.Errorf("preference %s: %w", name, err)
 			}
 		}
+	}
+	// What a home has set is read into nothing: over the defaults JSON would keep fields of theirs.
+	if _, set := prefs[twin.Caps]; !set {
+		t.view.Caps = DefaultCaps()
+	}
+	if _, set := prefs[twin.Moments]; !set {
+		t.view.Moments = DefaultMoments()
 	}
 	for i := range t.view.Quiet {
 		if q := &t.view.Quiet[i]; q.Zone != "" {

@@ -3,7 +3,6 @@ package delivery
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -610,21 +609,8 @@ func (d *Desk) IssueNotice(ctx context.Context, n consent.Notice) (is consent.No
 	d.mu.Lock()
 	d.notices++
 	d.noticed[n.Brand] = d.notices
-	homes := make([]*home, 0, len(d.homes))
-	for _, h := range d.homes {
-		homes = append(homes, h)
-	}
 	d.mu.Unlock()
-	for _, h := range homes {
-		h.mu.Lock()
-		h.loaded = false
-		h.mu.Unlock()
-		err := d.in(h.id, func(h *home) error { d.converge(h); return nil })
-		if err != nil && !errors.Is(err, registry.ErrUnknown) {
-			return is, err // it stays to be read before anything else is done with that home
-		}
-	}
-	return is, nil
+	return is, d.reread()
 }
 
 // NoticeState is a notice and what it is called by.

@@ -456,7 +456,7 @@ func checkLanguages(all []string) error {
 		return fmt.Errorf("languages: %w: %d are more than 8", registry.ErrInvalid, len(all))
 	}
 	for _, l := range all {
-		if len(l) > 35 || !languageRE.MatchString(l) {
+		if !device.IsLanguage(l) {
 			return fmt.Errorf("languages: %w: %.40q is no BCP 47 tag such as de or pt-BR", registry.ErrInvalid, l)
 		}
 	}

@@ -52,23 +52,6 @@ type forgottenMessage struct {
 	Category string           `json:"category,omitempty"`
 }
 
-// The facts about homes and deliveries are those of two rooms.
-func init() {
-	ofHome, ofDelivery := nouns["home"], nouns["delivery"]
-	nouns["home"] = func(tx *store.Apply, e store.Event) (bool, error) {
-		if mine, err := applyRights(tx, e); mine || err != nil {
-			return mine, err
-		}
-		return ofHome(tx, e)
-	}
-	nouns["delivery"] = func(tx *store.Apply, e store.Event) (bool, error) {
-		if mine, err := applyRights(tx, e); mine || err != nil {
-			return mine, err
-		}
-		return ofDelivery(tx, e)
-	}
-}
-
 // applyRights projects the facts of this file; mine is false for those of others.
 func applyRights(tx *store.Apply, e store.Event) (mine bool, err error) {
 	switch e.Kind {

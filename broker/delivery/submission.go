@@ -295,7 +295,6 @@ func jsonName(t reflect.Type) string {
 
 var (
 	categoryRE = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
-	languageRE = regexp.MustCompile(`^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}$`)
 )
 
 // plain reports whether s is text that any screen can show: no control characters but newline,
@@ -330,7 +329,7 @@ func (s Submission) compile(b registry.Brand, now device.Instant) (*policy.Messa
 	}
 	for i, t := range s.Texts {
 		at := fmt.Sprintf("texts[%d].", i)
-		if len(t.Language) > 35 || !languageRE.MatchString(t.Language) {
+		if !device.IsLanguage(t.Language) {
 			bad.add(at+"language", "syntax", "write a BCP 47 tag such as en or de-CH", "is %.40q", t.Language)
 		}
 		if slices.ContainsFunc(s.Texts[:i], func(o SubmissionText) bool { return strings.EqualFold(o.Language, t.Language) }) {

@@ -3,7 +3,6 @@ package registry
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
 
 	"porchlight/device"
 	"porchlight/device/store"
@@ -80,8 +79,6 @@ func RemoveHome(tx *store.Tx, id device.HomeID) error {
 	return add(tx, id, homeRemoved, idFact[device.HomeID]{id})
 }
 
-var languageTag = regexp.MustCompile(`^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}$`)
-
 // MaxPeople is how many people a home can have.
 const MaxPeople = 64
 
@@ -126,7 +123,7 @@ func checkPerson(tx *store.Tx, home device.HomeID, p Person) ([]Person, error) {
 		return nil, fmt.Errorf("person %q: %w: age is unknown, child, teen or adult; at most 8 languages and 8 guardians", p.Name, ErrInvalid)
 	}
 	for _, l := range p.Languages {
-		if len(l) > 35 || !languageTag.MatchString(l) {
+		if !device.IsLanguage(l) {
 			return nil, fmt.Errorf("person %q: %w: language %.40q is no BCP 47 tag", p.Name, ErrInvalid, l)
 		}
 	}
