@@ -60,7 +60,7 @@ func profiles(p Purpose) bool {
 //
 // It waits where a change of who is there could help, and refuses where the owner of the screen,
 // who is taken to be there, stands in the way, or where nobody has ever told who is there.
-func age(q Request) finding {
+func age(q *Request) finding {
 	m, h, p := q.Message, q.Home, &q.there
 	there := p.Known | p.Past
 	own := q.owner()
@@ -124,7 +124,7 @@ func (q *Request) approved(there uint64) finding {
 }
 
 // sensitive lets what is nobody else's business be seen by one adult of the home alone.
-func sensitive(q Request) finding {
+func sensitive(q *Request) finding {
 	if !listed(sensitiveWords, q.Message.Category) {
 		return pass
 	}

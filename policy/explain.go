@@ -9,12 +9,10 @@ func Causes(q Request, d Decision) []Cause {
 		return nil
 	}
 	var all []Cause
-	if parts(q) == 0 {
+	if parts(&q) == 0 {
 		q.there, q.notes = Present(q.Home, q.Screen, q.Now), &all
 		for _, r := range d.Reasons.Rules() {
-			if book[r] != nil {
-				book[r](q)
-			}
+			ask(r, &q)
 		}
 	}
 	if len(all) == 0 {
@@ -26,7 +24,7 @@ func Causes(q Request, d Decision) []Cause {
 // Grounds is what speaks for showing q's message: whose yes it rests on, and what of its own
 // condition has happened; nothing if d does not show it.
 func Grounds(q Request, d Decision) []Cause {
-	if d.Verdict != Show || parts(q) != 0 {
+	if d.Verdict != Show || parts(&q) != 0 {
 		return nil
 	}
 	q.there = Present(q.Home, q.Screen, q.Now)
@@ -58,7 +56,7 @@ func Grounds(q Request, d Decision) []Cause {
 // which would do. As every rule can say no by itself, that is one rule where one alone fails, and
 // all that fail where there are several. Nil if it is shown, or cannot be judged.
 func WhatIf(q Request) [][]Rule {
-	if d := Decide(q); d.Verdict != Show && parts(q) == 0 {
+	if d := Decide(q); d.Verdict != Show && parts(&q) == 0 {
 		return [][]Rule{d.Reasons.Rules()}
 	}
 	return nil

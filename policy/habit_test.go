@@ -116,7 +116,7 @@ func TestPromiseLearningNeverWidens(t *testing.T) {
 						without(&q.Home.Mutes[i])
 					}
 				}
-				return mute(q)
+				return mute(&q)
 			}
 		}
 	}
@@ -151,7 +151,7 @@ func TestPromiseLearningNeverWidens(t *testing.T) {
 						return pass
 					}
 				}
-				return mute(q)
+				return mute(&q)
 			}
 		},
 		"what was learnt opens quiet times": func(b *rulebook) {
@@ -159,7 +159,7 @@ func TestPromiseLearningNeverWidens(t *testing.T) {
 				if slices.ContainsFunc(q.Home.Mutes, func(r MuteRule) bool { return r.Implied }) {
 					return pass
 				}
-				return quiet(q)
+				return quiet(&q)
 			}
 		},
 	})

@@ -11,7 +11,7 @@ import (
 // yes of everybody who is known to be there. A person's own screen needs that person's yes, and
 // the home may not have said no. Whoever is or may be there may not have said no, nor that nothing
 // is to be done with what is known. A word that is neither yes nor silence is a no.
-func consent(q Request) finding {
+func consent(q *Request) finding {
 	h, owner := q.Home, q.Screen.Owner
 	f := pass
 	if h.Frozen {
@@ -109,7 +109,7 @@ func (s *stance) cause() Cause {
 
 // terms refuses what somebody has ruled out in an app or a browser, on this screen or on any other
 // of its owner's. Nothing that was permitted there counts.
-func terms(q Request) finding {
+func terms(q *Request) finding {
 	f := pass
 	for i := range q.Home.Signals {
 		g := &q.Home.Signals[i]
@@ -150,15 +150,15 @@ func (s *Selector) Picks(m *Message, screen *Screen) bool {
 
 // mute holds what is silenced for a while and refuses what is silenced for good. What takes away a
 // part of a message does so only if there are words or a picture left: a sound says nothing.
-func mute(q Request) finding {
+func mute(q *Request) finding {
 	f, words, picture := pass, pass, pass
 	for i := range q.Home.Mutes {
 		r := &q.Home.Mutes[i]
-		g := r.stands(&q)
+		g := r.stands(q)
 		switch {
 		case g.verdict == Show:
 		case r.Content == 0:
-			f = f.and(q.not(g, r.cause(&q)))
+			f = f.and(q.not(g, r.cause(q)))
 		default:
 			if r.Content&Words != 0 {
 				words = words.and(g)
@@ -179,8 +179,8 @@ func mute(q Request) finding {
 	if q.notes != nil {
 		for i := range q.Home.Mutes {
 			if r := &q.Home.Mutes[i]; r.Content&(Words|Picture) != 0 {
-				if r.stands(&q).verdict != Show {
-					q.not(finding{verdict: left.verdict}, r.cause(&q))
+				if r.stands(q).verdict != Show {
+					q.not(finding{verdict: left.verdict}, r.cause(q))
 				}
 			}
 		}
@@ -231,7 +231,7 @@ func (q *Request) content(f device.Form) Content {
 const ahead = 8
 
 // quiet holds during quiet time and in moments in which nobody wants to be disturbed.
-func quiet(q Request) finding { return q.quietTimes().and(q.moments()) }
+func quiet(q *Request) finding { return q.quietTimes().and(q.moments()) }
 
 // quietTimes holds during quiet time, until all who are there, or may be, are awake: one quiet time
 // may run into the next. A start that the clocks skip is at the change, an end that they skip too;
@@ -342,10 +342,10 @@ func (w *wall) nextQuiet(z *Quiet, unix int64) int64 {
 
 // frequency holds what would be one message too many, until there is room again. A cap of none
 // refuses, and so does one that makes no sense.
-func frequency(q Request) finding { return q.caps(Frequency) }
+func frequency(q *Request) finding { return q.caps(Frequency) }
 
 // spacing holds what comes too soon after another message.
-func spacing(q Request) finding { return q.caps(Spacing) }
+func spacing(q *Request) finding { return q.caps(Spacing) }
 
 // caps asks the caps that belong to one rule.
 func (q *Request) caps(rule Rule) finding {
@@ -480,7 +480,7 @@ func (c *Cap) daily(q *Request) finding {
 }
 
 // dedupe refuses what this home has had, and holds what is open on another screen.
-func dedupe(q Request) finding {
+func dedupe(q *Request) finding {
 	f := pass
 	if q.Own {
 		return f

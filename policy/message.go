@@ -12,7 +12,7 @@ const endOfTime device.Instant = 253402300799999
 
 // validity refuses what is not a whole message or is over, and holds what is too early. Without
 // a clock nothing is valid.
-func validity(q Request) finding {
+func validity(q *Request) finding {
 	m := q.Message
 	say := func(f finding, code Code, until device.Instant) finding {
 		return q.not(f, Cause{Rule: Validity, Code: code, Until: until})
@@ -35,7 +35,7 @@ func validity(q Request) finding {
 const maxButtons = 4
 
 // capability refuses what the screen cannot present or the message is not for.
-func capability(q Request) finding {
+func capability(q *Request) finding {
 	m, s := q.Message, q.Screen
 	f := pass
 	say := func(c Cause) {
@@ -132,11 +132,11 @@ func begins(tag, prefix string) bool {
 
 // condition holds until every predicate of the message is known to be true, and refuses one
 // that has no meaning.
-func condition(q Request) finding {
+func condition(q *Request) finding {
 	f := pass
 	for i := range q.Message.When {
 		p := &q.Message.When[i]
-		g := p.judge(&q)
+		g := p.judge(q)
 		if g.verdict != Show {
 			q.not(g, p.cause(g))
 		}

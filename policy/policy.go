@@ -126,6 +126,7 @@ type Decision struct {
 	Form    device.Form    // of a Show: how to present it
 	Text    int            // of a Show: which of Message.Texts
 	Content Content        // of a Show: what of it may be used
+	Duties  Duties         // of a Show: what the screen must do while it shows it
 }
 
 // Purpose is what a brand wants to use a channel for: a closed list, after the W3C Data Privacy
@@ -358,6 +359,10 @@ type Exposure struct {
 	Open     bool              // still on its screen, or on the way there
 	Who      []device.PersonID // who was in front of it
 	Unknown  bool              // perhaps others, too
+	Thread                     // what it belongs to, as its message said
+	Ended    device.Instant    // when it was over; 0: it is not, or nobody has said
+	Reaction Reaction          // what somebody did with it
+	Act      Act               // what the button that was pressed does
 }
 
 // Person is somebody of the home as the judge sees them.
@@ -396,6 +401,28 @@ type Home struct {
 	Shown     []Exposure // of the last 32 days, the oldest first
 	Screens   []*Screen
 	Alarm     bool // some device last said that its alarm is on: lost contact does not end an alarm
+
+	Complaints []Complaint // what is not put right yet
+	Got        []Got       // what somebody here has, or has ordered, as they said themselves
+	Channels   []Channel   // where messages are liked
+}
+
+// Complaint is that something went wrong with a brand, and is not put right yet.
+type Complaint struct {
+	Brand device.BrandID
+	At    device.Instant
+}
+
+// Got is an item that somebody said they have got.
+type Got struct {
+	Item string
+	At   device.Instant
+}
+
+// Channel is where somebody likes messages best.
+type Channel struct {
+	Owner   device.PersonID // Household: the home's
+	Classes []device.Class  // the most liked first; what is not named is liked least
 }
 
 // Person finds somebody of the home; ok is false if nobody has that number.
@@ -453,9 +480,67 @@ type MessageText struct {
 	Body     string // 1 to 512 bytes
 }
 
+// Act is what a button does for whoever presses it: facts that later messages must not contradict.
+type Act uint8
+
+// The acts. NoAct is an answer and nothing more.
+const (
+	NoAct    Act = iota
+	Add          // puts the item on the shopping list
+	Buy          // orders the item
+	Redeem       // uses the voucher for the item
+	Remind       // asks to be reminded
+	Complain     // something went wrong: the brand's advertising pauses until it is put right
+	acts
+)
+
+var actNames = [acts]string{"", "add", "buy", "redeem", "remind", "complain"}
+
+// String names the act; "" for none.
+func (a Act) String() string {
+	if a < acts {
+		return actNames[a]
+	}
+	return ""
+}
+
+// ActNames lists the names of all acts.
+func ActNames() []string { return append([]string(nil), actNames[1:]...) }
+
+// ParseAct reads an act's name; the empty name is NoAct.
+func ParseAct(s string) (Act, error) {
+	for a, name := range actNames {
+		if name == s {
+			return Act(a), nil
+		}
+	}
+	return NoAct, fmt.Errorf("act %.40q is unknown: use one of %s", s, strings.Join(actNames[1:], ", "))
+}
+
+// MarshalText is String; JSON uses it.
+func (a Act) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// UnmarshalText is ParseAct.
+func (a *Act) UnmarshalText(b []byte) error {
+	got, err := ParseAct(string(b))
+	*a = got
+	return err
+}
+
+// Thread is what a message has to do with others of the same home.
+type Thread struct {
+	Dedupe  string   // the brand's word for what it says: a home is shown one message of each; "": the message stands for itself
+	Journey string   // the brand's name for a sequence that it belongs to; "": none
+	Step    int      // its place in the sequence, from 1
+	After   Reaction // how the step before must have ended; NoReaction: however
+	Item    string   // what it is about, such as a GTIN; "": nothing in particular
+	Echo    Act      // it speaks of what somebody here did with a message of its brand; NoAct: of nothing
+}
+
 // Button is an answer that a person can give on the screen.
 type Button struct {
 	ID     int
+	Act    Act
 	Labels []string // one for each of Message.Texts, 1 to 32 bytes each
 }
 
@@ -476,7 +561,9 @@ type Message struct {
 	NotBefore device.Instant // 0: at once
 	NotAfter  device.Instant // from then on it is not shown; never 0
 	Display   time.Duration  // how long to show it; 0: the device's choice
-	When      []Predicate    // all must hold; the condition language will compile to the same
+	When      []Predicate    // all must hold
+	Thread                   // what it has to do with others
+	Value     float64        // what it is worth to its brand beside the brand's other messages, 0 to 1; 0.5 is the brand's own middle
 	Seq       int64          // its place in the gateway's book: messages keep this order
 }
 

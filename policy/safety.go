@@ -122,7 +122,7 @@ var (
 
 // safety holds while the moment is dangerous or not known to be harmless, and refuses what may
 // never appear on such a screen.
-func safety(q Request) finding {
+func safety(q *Request) finding {
 	s, row := q.Screen, safetyOf(q.Screen.Class)
 	no := func(f finding, c Cause) finding {
 		c.Rule, c.Class = Safety, s.Class

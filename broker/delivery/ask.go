@@ -408,7 +408,7 @@ func (d *Desk) put(h *home, s *screen, o offer) (made consent.Ask, err error) {
 	if err != nil {
 		return made, err
 	}
-	k.asked, k.until = made.Asked, time.Now().Add(d.o.AckWait) // a window that does not open is no good moment
+	k.asked, k.until = made.Asked, d.mono().Add(d.o.AckWait) // a window that does not open is no good moment
 	h.asks.open = k
 	d.queue.put(h)
 	return made, nil
@@ -483,14 +483,14 @@ func (d *Desk) phone(h *home, k *ask, person device.PersonID, now device.Instant
 // leaves is the judge's. The caller holds h.mu, and nothing of QoS 1 is on its way to s.
 func (d *Desk) askNext(h *home, s *screen, now device.Instant) (f wire.Ask, ok bool) {
 	k := h.asks.open
-	if !k.on(s.ID) || k.handed || !time.Now().Before(k.until) {
+	if !k.on(s.ID) || k.handed || !d.mono().Before(k.until) {
 		return f, false
 	}
 	if no := d.asking(h, s, k, now); no != "" || h.saidNo(k) {
 		return f, false // it waits until its time is over
 	}
 	k.handed = true
-	k.until = time.Now().Add(d.o.AckWait + k.live() + d.o.Allowance)
+	k.until = d.mono().Add(d.o.AckWait + k.live() + d.o.Allowance)
 	f = k.frame
 	f.Epoch = uint64(h.wishes)
 	return f, true
@@ -501,7 +501,7 @@ func (k *ask) live() time.Duration { return time.Duration(k.frame.Live) * time.M
 // askAcked takes in that a device has the ask that was on its way to it.
 func (d *Desk) askAcked(h *home, s *screen) {
 	if k := h.asks.open; k.on(s.ID) && k.handed {
-		k.until = time.Now().Add(k.live() + d.o.Allowance)
+		k.until = d.mono().Add(k.live() + d.o.Allowance)
 		d.queue.put(h)
 	}
 }
@@ -510,7 +510,7 @@ func (d *Desk) askAcked(h *home, s *screen) {
 // its answer may come with the next connection.
 func (d *Desk) askAway(h *home, s *screen) {
 	if k := h.asks.open; k.on(s.ID) && k.handed {
-		if t := time.Now().Add(k.live() + d.o.Allowance); t.Before(k.until) {
+		if t := d.mono().Add(k.live() + d.o.Allowance); t.Before(k.until) {
 			k.until = t
 		}
 	}
@@ -520,7 +520,7 @@ func (d *Desk) askAway(h *home, s *screen) {
 // returns when to look again. The caller holds h.mu.
 func (d *Desk) askDue(h *home) time.Time {
 	d = d.As("")
-	mono := time.Now()
+	mono := d.mono()
 	soon := mono.Add(time.Second)
 	if err := d.readAsks(h); err != nil {
 		d.fault(h, "read asks", err)
@@ -626,7 +626,7 @@ func (d *Desk) Answer(dev device.ID, link Link, a wire.Answer) error {
 		if !k.on(dev) || k.id != a.Ask || !k.handed {
 			return d.lateNo(h, s, a)
 		}
-		if !time.Now().Before(k.until) { // its end is being written down
+		if !d.mono().Before(k.until) { // its end is being written down
 			d.queue.put(h)
 			return d.lateNo(h, s, a)
 		}
@@ -681,7 +681,7 @@ func (d *Desk) lateNo(h *home, s *screen, a wire.Answer) error {
 		return nil
 	case err != nil:
 		return err
-	case !s.facts.Allow():
+	case !s.facts.AllowN(d.mono(), 1):
 		return fmt.Errorf("up/ans: %w", ErrOften)
 	}
 	_, err = d.reply(h, consent.Reply{Ask: a.Ask, Device: s.ID, Say: consent.No, Person: device.PersonID(a.Person)}, s)
@@ -696,7 +696,7 @@ func (d *Desk) drawn(h *home, s *screen, r consent.Reply, a wire.Answer) error {
 	}
 	if k := h.asks.open; !k.drawn {
 		k.drawn = true
-	} else if !s.facts.Allow() { // a deeper layer may be told of, but not for ever
+	} else if !s.facts.AllowN(d.mono(), 1) { // a deeper layer may be told of, but not for ever
 		return fmt.Errorf("up/ans: %w", ErrOften)
 	}
 	err := d.record(h, func(tx *store.Tx) error { return consent.Served(tx, h.id, sv) })
@@ -718,7 +718,7 @@ func (d *Desk) handOver(h *home, phone *screen, k *ask) (moved bool, err error) 
 	})
 	switch {
 	case err == nil:
-		to.until = time.Now().Add(d.o.AckWait)
+		to.until = d.mono().Add(d.o.AckWait)
 		h.asks.open = to
 		d.queue.put(h)
 		return true, nil

@@ -51,14 +51,14 @@ func (c *Courier) Run(ctx context.Context) error {
 // watch wakes homes when their time comes. Once a second it looks at the clock itself: where it
 // was set, everything is judged anew; messages that have expired leave memory.
 func (d *Desk) watch(ctx context.Context) error {
-	start, wall := time.Now(), d.o.Now()
+	start, wall := d.mono(), d.o.Now()
 	timer := time.NewTimer(time.Second)
 	defer timer.Stop()
 	for {
 		now := d.o.Now()
-		if drift := now - wall - device.Instant(time.Since(start).Milliseconds()); drift > 500 || drift < -500 {
+		if drift := now - wall - device.Instant(d.mono().Sub(start).Milliseconds()); drift > 500 || drift < -500 {
 			d.log.Warn("clock was set", "by_ms", int64(drift))
-			start, wall = time.Now(), now
+			start, wall = d.mono(), now
 			d.jumps.Add(1)
 			if err := d.readForce(); err != nil { // what had expired may be in force again
 				d.log.Error("messages in force cannot be read", "err", err)
@@ -69,7 +69,7 @@ func (d *Desk) watch(ctx context.Context) error {
 		d.dismiss(now)
 		d.runOut(now)
 		d.entrance.sweep()
-		wait := d.queue.fire(time.Now())
+		wait := d.queue.fire(d.mono())
 		timer.Reset(min(wait, time.Second))
 		select {
 		case <-ctx.Done():
@@ -148,7 +148,7 @@ func (d *Desk) converge(h *home) {
 			return // removed: nothing will ever be due there
 		}
 		d.log.Error("home cannot be read", "home", h.id, "err", err)
-		d.queue.at(h, time.Now().Add(time.Second))
+		d.queue.at(h, d.mono().Add(time.Second))
 		return
 	}
 	if jumps := d.jumps.Load(); jumps != h.jumps {
@@ -157,7 +157,7 @@ func (d *Desk) converge(h *home) {
 	if h.stale.Swap(false) {
 		d.pairUp(h)
 	}
-	next := time.Now().Add(time.Hour)
+	next := d.mono().Add(time.Hour)
 	soon := func(t time.Time) {
 		if t.Before(next) {
 			next = t
@@ -166,24 +166,24 @@ func (d *Desk) converge(h *home) {
 	var rest time.Time // what could not be written is not tried again before
 	if err := d.settleAll(h); err != nil {
 		d.fault(h, "settle", err)
-		rest = time.Now().Add(time.Second)
+		rest = d.mono().Add(time.Second)
 		soon(rest)
 	}
 	if err := d.stopAll(h); err != nil {
 		d.fault(h, "stop", err)
-		soon(time.Now().Add(time.Second))
+		soon(d.mono().Add(time.Second))
 	}
 	// What is to go goes before anything is judged that is to come.
 	for _, dl := range h.open {
 		if s := h.screens[dl.device]; dl.want != WantShown && s != nil && s.session != nil && !s.session.recalled {
-			d.pump(h, s, d.o.Now(), time.Now())
+			d.pump(h, s, d.o.Now(), d.mono())
 		}
 	}
 	if err := d.claimAll(h); err != nil {
 		d.fault(h, "claim", err)
-		soon(time.Now().Add(time.Second))
+		soon(d.mono().Add(time.Second))
 	}
-	now, mono := d.o.Now(), time.Now()
+	now, mono := d.o.Now(), d.mono()
 	for _, s := range h.screens {
 		if s.session != nil {
 			soon(d.pump(h, s, now, mono))
@@ -258,7 +258,7 @@ func (d *Desk) decide(q policy.Request) policy.Decision {
 // settleAll judges what is open and writes down what is over.
 func (d *Desk) settleAll(h *home) error {
 	var over []settledFact
-	mono := time.Now()
+	mono := d.mono()
 	for _, dl := range h.open {
 		d.judge(h, dl)
 		lapsed := dl.lapses() && !mono.Before(dl.kept.Add(d.o.Lease+d.o.Allowance))
@@ -331,11 +331,11 @@ func (d *Desk) settle(h *home, over ...settledFact) error {
 }
 
 // claimAll judges the pairs that something has changed for, and claims screens for what may be
-// shown: one message on a screen at a time, in the order in which messages were accepted. A
+// shown: one message on a screen at a time, the best of them first. A
 // claim is on disk before the message leaves, and is made only when it can leave at once: it counts
 // from then.
 func (d *Desk) claimAll(h *home) error {
-	now, mono := d.o.Now(), time.Now()
+	now, mono := d.o.Now(), d.mono()
 	busy := map[device.ID]bool{}
 	for _, dl := range h.open {
 		busy[dl.device] = busy[dl.device] || dl.have != HaveMissing
@@ -343,8 +343,6 @@ func (d *Desk) claimAll(h *home) error {
 	if h.asks.open != nil {
 		busy[h.asks.open.device] = true // nothing comes over a question
 	}
-	waits := map[device.MessageID]bool{}
-	there := map[*screen]*policy.Presence{}
 	var claims []claimedFact
 	var made []*delivery
 	claim := func(dl *delivery, m *policy.Message) {
@@ -371,32 +369,41 @@ func (d *Desk) claimAll(h *home) error {
 			claim(dl, m)
 		}
 	}
+	d.wake(h, now)
+	var candidates []*pair
 	for _, p := range h.pairs {
-		due := p.decision.Until != 0 && now >= p.decision.Until
-		ready := p.decision.Verdict == policy.Show
-		if !(h.all || p.dirty || due || ready) {
-			continue
+		if p.decision.Verdict == policy.Show && !mono.Before(p.rest) && d.message(p.m.ID) != nil {
+			candidates = append(candidates, p)
 		}
-		if there[p.s] == nil { // who is there is the same for all of them
-			found := policy.Present(&h.view, &p.s.view, now)
-			there[p.s] = &found
-		}
-		p.decision = d.decide(policy.Request{Home: &h.view, Screen: &p.s.view, Message: p.m, Now: now, There: there[p.s]})
-		p.dirty = false
-		if p.decision.Verdict != policy.Show || busy[p.s.ID] || mono.Before(p.rest) || waits[p.m.ID] || d.message(p.m.ID) == nil {
-			continue
+	}
+	for len(candidates) > 0 {
+		p := d.choose(h, candidates, busy, now)
+		if p == nil {
+			break
 		}
 		dl := &delivery{id: p.m.ID, brand: p.m.Brand, purpose: p.m.Purpose, category: p.m.Category, device: p.s.ID, want: WantShown, decision: p.decision, others: true}
 		if err := d.fits(h, p.s, p.m, dl, now); err != nil {
 			d.log.Warn("message does not fit the device", "message", p.m.ID, "device", p.s.ID, "err", err)
 			h.rest(p.m.ID, p.s.ID, memory, true)
+			candidates = slices.DeleteFunc(candidates, func(o *pair) bool { return o == p })
 			continue
 		}
 		if !p.s.idle(h.wishes) {
-			waits[p.m.ID] = true // for this screen, rather than for a worse one that is free a moment sooner
+			// It waits for this screen, rather than for a worse one that is free a moment sooner.
+			candidates = slices.DeleteFunc(candidates, func(o *pair) bool { return o.m == p.m })
 			continue
 		}
 		claim(dl, p.m)
+		// What was a candidate beside it may be one too many now.
+		left := candidates[:0]
+		for _, o := range candidates {
+			if o.m != p.m {
+				if d.judgePair(h, o, nil, now); o.decision.Verdict == policy.Show {
+					left = append(left, o)
+				}
+			}
+		}
+		candidates = left
 	}
 	h.all = false
 	if len(claims) == 0 {
@@ -595,7 +602,7 @@ func (d *Desk) away(h *home, s *screen) {
 	for _, dl := range h.open {
 		if dl.device == s.ID && dl.have != HaveNone && dl.have != HaveGone {
 			if dl.have == HaveSent {
-				dl.kept = time.Now() // it may have arrived as late as now: its lease has not begun earlier than that is known
+				dl.kept = d.mono() // it may have arrived as late as now: its lease has not begun earlier than that is known
 			}
 			dl.have = HaveUnsure
 		}

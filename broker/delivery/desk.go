@@ -39,6 +39,7 @@ var (
 // Options are the Desk's settings. The zero value is good.
 type Options struct {
 	Now       func() device.Instant // people's time; nil means the system's clock
+	Mono      func() time.Time      // a clock that nobody sets, for leases and waits; nil means the system's
 	Lease     time.Duration         // how long a device may keep a delivery without hearing from us; 0 means 10 s
 	Allowance time.Duration         // added to the lease for the device's clock; 0 means 2 s
 	AckWait   time.Duration         // how long a device may take to acknowledge; 0 means 20 s
@@ -102,6 +103,9 @@ type hall struct {
 	count counters
 }
 
+// mono is the clock that nobody sets.
+func (d *hall) mono() time.Time { return d.o.Mono() }
+
 // offer is what a choice is about, whoever made it.
 type offer struct {
 	brand   device.BrandID
@@ -117,6 +121,9 @@ type counters struct {
 func NewDesk(db *store.DB, o Options, log *slog.Logger) (*Desk, error) {
 	if o.Now == nil {
 		o.Now = func() device.Instant { return device.At(time.Now()) }
+	}
+	if o.Mono == nil {
+		o.Mono = time.Now
 	}
 	o.Lease = cmp.Or(o.Lease, 10*time.Second)
 	o.Allowance = cmp.Or(o.Allowance, 2*time.Second)

@@ -144,7 +144,7 @@ func (d *Desk) over(ctx context.Context, h *home, limit int) ([]heldFact, error)
 // WhyAsked answers a person who asks on a device why: about one message, or what was held back today.
 func (d *Desk) WhyAsked(dev device.ID, link Link, q wire.WhyAsked) error {
 	return d.on(dev, link, func(d *Desk, h *home, s *screen) error {
-		if !s.asks.Allow() {
+		if !s.asks.AllowN(d.mono(), 1) {
 			return fmt.Errorf("up/why: %w", ErrOften)
 		}
 		reader := s.Owner

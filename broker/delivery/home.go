@@ -51,6 +51,8 @@ type home struct {
 	heldBack  []heldFact         // what was not shown and is over, to be written down
 	stopping  []*withdrawal      // what somebody said no to, and is not off every screen yet
 
+	mono func() time.Time // the Desk's
+
 	// guarded by the queue's lock
 	queued bool
 	due    time.Time
@@ -82,13 +84,15 @@ type session struct {
 	learntAt   uint64    // version of that document
 	notices    int64     // how many notices had been issued then
 	recalled   bool      // a beacon has gone out since something is to go
+
+	mono func() time.Time // the Desk's
 }
 
 // ready reports whether the device can be sent messages: it listens, has said what it is, and
 // how it is. The last it may leave unsaid; but what it has on its screen since before the
 // connection is not taken off for want of a word that is on its way.
 func (s *screen) ready() bool {
-	return s.session != nil && s.session.subscribed && s.session.born && (s.session.told || time.Since(s.session.bornAt) >= silence)
+	return s.session != nil && s.session.subscribed && s.session.born && (s.session.told || s.session.mono().Sub(s.session.bornAt) >= silence)
 }
 
 // idle reports whether a message could be handed to the device at once: nothing is on its way,
@@ -161,7 +165,7 @@ func (d *Desk) home(id device.HomeID) *home {
 	defer d.mu.Unlock()
 	h := d.homes[id]
 	if h == nil {
-		h = &home{id: id, screens: map[device.ID]*screen{}, alarms: map[device.ID]bool{}}
+		h = &home{id: id, mono: d.mono, screens: map[device.ID]*screen{}, alarms: map[device.ID]bool{}}
 		d.homes[id] = h
 	}
 	return h
@@ -283,7 +287,7 @@ func (d *Desk) read(tx *store.Tx, id device.HomeID) (t tables, err error) {
 		t.view.Shown = append(t.view.Shown, row.exposure(row.settled == 0))
 		if row.settled == 0 {
 			dl := row.delivery
-			dl.have, dl.kept = HaveUnsure, time.Now() // a grace of one lease after a restart
+			dl.have, dl.kept = HaveUnsure, d.mono() // a grace of one lease after a restart
 			t.delivery = append(t.delivery, &dl)
 		}
 	}
@@ -518,7 +522,7 @@ func (d *Desk) keepHeld(h *home) {
 	})
 	if err != nil {
 		d.fault(h, "held", err)
-		d.queue.at(h, time.Now().Add(time.Second))
+		d.queue.at(h, d.mono().Add(time.Second))
 		return
 	}
 	h.heldBack = nil

@@ -136,7 +136,7 @@ func (d *Desk) Propose(dev device.ID, link Link, p wire.Proposal) error {
 		if p.Base > uint64(h.wishes) {
 			return fmt.Errorf("%w: up/twin: base is %d, and the newest version is %d", wire.ErrFrame, p.Base, h.wishes)
 		}
-		if !onlyNo(p) && !s.facts.Allow() { // a no always finds its way
+		if !onlyNo(p) && !s.facts.AllowN(d.mono(), 1) { // a no always finds its way
 			return fmt.Errorf("up/twin: %w", ErrOften)
 		}
 		c, err := h.change(s, p)

@@ -69,7 +69,7 @@ func (d *Desk) Connected(dev device.ID, id device.HomeID, link Link) error {
 			d.forget(s.session.link)
 			d.away(h, s)
 		}
-		s.session = &session{link: link, twin: -1}
+		s.session = &session{link: link, twin: -1, mono: d.mono}
 		d.mu.Lock()
 		d.links[link] = id
 		d.mu.Unlock()
@@ -108,7 +108,7 @@ func (d *Desk) Birth(dev device.ID, link Link, b wire.Birth) error {
 		}
 		model, can := model(b.Model), capabilities(b.Can)
 		if !sameDescription(s.Device, model, can) {
-			if !s.facts.Allow() {
+			if !s.facts.AllowN(d.mono(), 1) {
 				return fmt.Errorf("up/birth: %w: it describes itself anew again and again", ErrOften)
 			}
 			err := d.record(h, func(tx *store.Tx) error {
@@ -140,7 +140,7 @@ func (d *Desk) Birth(dev device.ID, link Link, b wire.Birth) error {
 				dl.have = HaveQueued
 			}
 		}
-		s.session.born, s.session.bornAt, s.session.clock = true, time.Now(), b.Clock
+		s.session.born, s.session.bornAt, s.session.clock = true, d.mono(), b.Clock
 		s.session.told = len(b.Attributes) == 0
 		s.session.beacon = time.Time{}
 		s.session.twin = -1
@@ -217,7 +217,7 @@ func (se *session) age(c wire.Context) time.Duration {
 	if c.Observed == 0 || se.clock == 0 {
 		return 0
 	}
-	now := se.clock + uint64(time.Since(se.bornAt).Milliseconds())
+	now := se.clock + uint64(se.mono().Sub(se.bornAt).Milliseconds())
 	if c.Observed >= now {
 		return 0
 	}
@@ -257,7 +257,7 @@ func (d *Desk) alarmed(h *home, s *screen) error {
 	if !known || on == h.alarms[s.ID] {
 		return nil
 	}
-	if !on && !s.facts.Allow() {
+	if !on && !s.facts.AllowN(d.mono(), 1) {
 		return nil // an alarm that comes and goes stays on until it has been off for long enough to be written down
 	}
 	if on {
@@ -429,7 +429,7 @@ func (h *home) rest(id device.MessageID, dev device.ID, first time.Duration, lon
 			}
 			p.declined++
 		}
-		p.rest = time.Now().Add(pause)
+		p.rest = h.mono().Add(pause)
 	}
 }
 

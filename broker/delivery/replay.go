@@ -262,7 +262,7 @@ func (d *Desk) judgeAgain(ctx context.Context, past *store.DB, id device.HomeID,
 	o := d.o
 	o.Now = func() device.Instant { return k.Inputs.Read }
 	then := &Desk{hall: &hall{o: o, log: slog.New(slog.NewTextHandler(io.Discard, nil)), listeners: map[offer]map[*home]bool{}}}
-	h := &home{id: id, screens: map[device.ID]*screen{}, alarms: map[device.ID]bool{}}
+	h := &home{id: id, mono: then.mono, screens: map[device.ID]*screen{}, alarms: map[device.ID]bool{}}
 	err := past.View(ctx, func(tx *store.Tx) error {
 		t, err := then.read(tx, id)
 		if err == nil {

@@ -25,7 +25,7 @@ type heardSignal struct {
 func (d *Desk) Signal(dev device.ID, link Link, g wire.Signal) error {
 	return d.on(dev, link, func(d *Desk, h *home, s *screen) error {
 		denied, bad := signals.Denied(signals.Kind(g.Kind), g.Value)
-		if !s.facts.Allow() {
+		if !s.facts.AllowN(d.mono(), 1) {
 			return fmt.Errorf("up/sig: %w", ErrOften)
 		}
 		err := d.record(h, func(tx *store.Tx) error {

@@ -3,7 +3,6 @@ package delivery
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"porchlight/device"
 	"porchlight/device/registry"
@@ -102,7 +101,7 @@ func (w *withdrawal) blocks(dl *delivery) bool {
 
 // open lists the screens that are still to be cleared for w.
 func (d *Desk) open(h *home, w *withdrawal) (all []OpenScreen) {
-	now, mono := d.o.Now(), time.Now()
+	now, mono := d.o.Now(), d.mono()
 	for _, dl := range h.open {
 		if w.blocks(dl) {
 			o := OpenScreen{Device: dl.device, By: now.Add(dl.kept.Add(d.o.Lease + d.o.Allowance).Sub(mono))}
