@@ -2,7 +2,7 @@
 
 GO ?= go
 
-.PHONY: build check check-long test setup demo bench fuzz clean
+.PHONY: build check check-long mutate test setup demo bench fuzz clean
 
 build: ## build/porchlight
 	$(GO) build -o build/porchlight ./cmd/porchlight
@@ -13,9 +13,15 @@ check: ## format, vet, staticcheck, all tests with the race detector
 	$(GO) tool staticcheck ./...
 	$(GO) test -race -timeout 30m ./...
 
-check-long: ## the promises on a million decisions, and a hundred thousand withdrawals under fire; half an hour
-	PORCHLIGHT_LONG=1 $(GO) test -timeout 60m -run 'Promise|Reference|Agrees' ./policy ./policy/consent
+check-long: ## a million of everything: decisions, conditions, pairs of worlds, withdrawals under fire; hours
+	PORCHLIGHT_LONG=1 $(GO) test -timeout 60m -run 'Promise|Reference|Agrees|Condition|Caps' ./policy ./policy/consent
+	cd cmd/porchlight-bench && $(GO) vet . && $(GO) run . -json "" -opinions 200000
+	PORCHLIGHT_LONG=1 $(GO) test -timeout 60m -run 'TestPromise' ./broker/api
+	PORCHLIGHT_LONG=1 $(GO) test -timeout 90m -run 'Caps' ./broker/delivery
 	PORCHLIGHT_LONG=1 $(GO) test -race -timeout 90m -run 'TestPromises|TestNoReleaseAfterStopping' ./broker/delivery
+
+mutate: ## every operator of the judge turned into its neighbour, one at a time: which change does no test notice?
+	PORCHLIGHT_MUTATE=all $(GO) test -count 1 -timeout 3h -run TestMutants -v ./policy
 
 test: setup check build ## everything that decides what lands
 	$(GO) test -run '^$$' -fuzz FuzzLetThrough -fuzztime 60s ./broker
@@ -37,7 +43,8 @@ setup:
 demo: build ## a home, a brand and six scenes on the terminal
 	build/porchlight demo
 
-bench: ## the figures of the README, printed again
+bench: ## the figures of the README, printed again; those beside peers go to build/bench.json, too
+	cd cmd/porchlight-bench && $(GO) run . -json ../../build/bench.json
 	$(GO) test -run '^$$' -bench . -benchtime 2s ./policy ./device/wire ./device/store ./broker ./broker/delivery ./cmd/porchlight
 
 fuzz: ## each fuzzer for half a minute

@@ -38,14 +38,41 @@ const (
 	VehicleMoving
 	SelectedGear
 	ParkingBrake
+	LowVoltage
+	Distraction
+	CabinLanguage
+	DriverSubject
 	DoorOpen
 	Temperature
 	OperationalState
 	CurrentPhase
 	CountdownTime
+	Completion
+	CookTime
+	Setpoint
 	Alarm
-	attributes // how many there are
+	attributes // how many there are, at most 64
 )
+
+// AttributeSet is a set of attributes: bit n is the Attribute with the number n.
+type AttributeSet uint64
+
+// Attributes makes a set.
+func Attributes(list ...Attribute) (s AttributeSet) {
+	for _, a := range list {
+		s = s.With(a)
+	}
+	return s
+}
+
+// Has reports whether a is in the set.
+func (s AttributeSet) Has(a Attribute) bool { return s&(1<<a) != 0 }
+
+// With returns the set and a.
+func (s AttributeSet) With(a Attribute) AttributeSet { return s | 1<<a }
+
+// Intersects reports whether the sets have an attribute in common.
+func (s AttributeSet) Intersects(t AttributeSet) bool { return s&t != 0 }
 
 // Kind is the type of an attribute's value.
 type Kind uint8
@@ -69,35 +96,45 @@ type AttributeInfo struct {
 }
 
 var infos = [attributes]AttributeInfo{
-	PowerState:       {Name: "power.state", Kind: Enum, Values: []string{"on", "standby", "off"}},
-	RoomOccupancy:    {Name: "room.occupancy", Kind: Bool},
-	PresenceCount:    {Name: "presence.count", Kind: Number, Unit: "people"},
-	PresenceWho:      {Name: "presence.who", Kind: Text}, // numbers of people, each with what it is sure of: "1 2@0.7"
-	Sleeping:         {Name: "sleeping", Kind: Bool},
-	DND:              {Name: "dnd", Kind: Bool},
-	BatteryLevel:     {Name: "battery.level", Kind: Number, Unit: "%"},
-	PlayerState:      {Name: "state", Kind: Enum, Values: []string{"off", "on", "idle", "playing", "paused", "buffering", "standby"}, Of: []Class{TV, Speaker, Console}},
-	AppName:          {Name: "app_name", Kind: Text, Of: []Class{TV}},
-	Source:           {Name: "source", Kind: Text, Of: []Class{TV}},
-	VolumeLevel:      {Name: "volume_level", Kind: Number, Unit: "0 to 1", Of: []Class{TV, Speaker}},
-	VolumeMuted:      {Name: "is_volume_muted", Kind: Bool, Of: []Class{TV, Speaker}},
-	ContentType:      {Name: "media_content_type", Kind: Text, Of: []Class{TV}},
-	ContentRating:    {Name: "content.rating", Kind: Text, Of: []Class{TV}},
-	Fullscreen:       {Name: "full_screen", Kind: Bool, Of: []Class{TV}},
-	CallActive:       {Name: "call.active", Kind: Bool, Of: []Class{Speaker, Companion}},
-	GameState:        {Name: "game.state", Kind: Enum, Values: []string{"none", "gameplay_interruptible", "gameplay_uninterruptible", "content", "unknown"}, Of: []Class{Console}},
-	Driving:          {Name: "ux.driving", Kind: Enum, Values: []string{"parked", "idling", "moving", "unknown"}, Of: []Class{Car}},
-	Restrictions:     {Name: "ux.restrictions", Kind: Number, Unit: "bits", Of: []Class{Car}},
-	VehicleSpeed:     {Name: "Vehicle.Speed", Kind: Number, Unit: "km/h", Of: []Class{Car}},
-	VehicleMoving:    {Name: "Vehicle.IsMoving", Kind: Bool, Of: []Class{Car}},
-	SelectedGear:     {Name: "Vehicle.Powertrain.Transmission.SelectedGear", Kind: Number, Unit: "126 is Park", Of: []Class{Car}},
-	ParkingBrake:     {Name: "Vehicle.Chassis.ParkingBrake.IsEngaged", Kind: Bool, Of: []Class{Car}},
+	PowerState:    {Name: "power.state", Kind: Enum, Values: []string{"on", "standby", "off"}},
+	RoomOccupancy: {Name: "room.occupancy", Kind: Bool},
+	PresenceCount: {Name: "presence.count", Kind: Number, Unit: "people"},
+	PresenceWho:   {Name: "presence.who", Kind: Text}, // numbers of people, each with what it is sure of: "1 2@0.7"
+	Sleeping:      {Name: "sleeping", Kind: Bool},
+	DND:           {Name: "dnd", Kind: Bool},
+	BatteryLevel:  {Name: "battery.level", Kind: Number, Unit: "%"},
+	PlayerState:   {Name: "state", Kind: Enum, Values: []string{"off", "on", "idle", "playing", "paused", "buffering", "standby"}, Of: []Class{TV, Speaker, Console}},
+	AppName:       {Name: "app_name", Kind: Text, Of: []Class{TV}},
+	Source:        {Name: "source", Kind: Text, Of: []Class{TV}},
+	VolumeLevel:   {Name: "volume_level", Kind: Number, Unit: "0 to 1", Of: []Class{TV, Speaker}},
+	VolumeMuted:   {Name: "is_volume_muted", Kind: Bool, Of: []Class{TV, Speaker}},
+	ContentType:   {Name: "media_content_type", Kind: Text, Of: []Class{TV}},
+	ContentRating: {Name: "content.rating", Kind: Text, Of: []Class{TV}},
+	Fullscreen:    {Name: "full_screen", Kind: Bool, Of: []Class{TV}},
+	CallActive:    {Name: "call.active", Kind: Bool, Of: []Class{Speaker, Companion}},
+	GameState:     {Name: "game.state", Kind: Enum, Values: []string{"none", "gameplay_interruptible", "gameplay_uninterruptible", "content", "unknown"}, Of: []Class{Console}},
+	Driving:       {Name: "ux.driving", Kind: Enum, Values: []string{"parked", "idling", "moving", "unknown"}, Of: []Class{Car}},
+	Restrictions:  {Name: "ux.restrictions", Kind: Number, Unit: "bits", Of: []Class{Car}},
+	VehicleSpeed:  {Name: "Vehicle.Speed", Kind: Number, Unit: "km/h", Of: []Class{Car}},
+	VehicleMoving: {Name: "Vehicle.IsMoving", Kind: Bool, Of: []Class{Car}},
+	SelectedGear:  {Name: "Vehicle.Powertrain.Transmission.SelectedGear", Kind: Number, Unit: "126 is Park", Of: []Class{Car}},
+	ParkingBrake:  {Name: "Vehicle.Chassis.ParkingBrake.IsEngaged", Kind: Bool, Of: []Class{Car}},
+	// The state of the ignition. A new cycle begins with ON or START after anything else.
+	LowVoltage:       {Name: "Vehicle.LowVoltageSystemState", Kind: Enum, Values: []string{"UNDEFINED", "LOCK", "OFF", "ACC", "ON", "START"}, Of: []Class{Car}},
+	Distraction:      {Name: "Vehicle.Driver.DistractionLevel", Kind: Number, Unit: "%", Of: []Class{Car}},
+	CabinLanguage:    {Name: "Vehicle.Cabin.Infotainment.HMI.CurrentLanguage", Kind: Text, Of: []Class{Car}},
+	DriverSubject:    {Name: "Vehicle.Occupant.Row1.DriverSide.Identifier.Subject", Kind: Text, Of: []Class{Car}},
 	DoorOpen:         {Name: "door.open", Kind: Bool, Of: []Class{Fridge, Washer, Dryer, Dishwasher, Oven}},
 	Temperature:      {Name: "temperature", Kind: Number, Unit: "Cel", Of: []Class{Fridge, Oven}},
 	OperationalState: {Name: "OperationalState", Kind: Enum, Values: []string{"Stopped", "Running", "Paused", "Error"}, Of: []Class{Washer, Dryer, Dishwasher, Oven}},
 	CurrentPhase:     {Name: "CurrentPhase", Kind: Text, Of: []Class{Washer, Dryer, Dishwasher, Oven}},
 	CountdownTime:    {Name: "CountdownTime", Kind: Number, Unit: "s", Of: []Class{Washer, Dryer, Dishwasher, Oven}},
-	Alarm:            {Name: "alarm", Kind: Bool},
+	// How the last run ended, in the words of Matter's OperationCompletion event: from its end on until the machine
+	// is emptied or runs again; null while nothing has been completed.
+	Completion: {Name: "OperationCompletion", Kind: Enum, Values: []string{"NoError", "UnableToStartOrResume", "UnableToCompleteOperation", "CommandInvalidInState"}, Of: []Class{Washer, Dryer, Dishwasher, Oven}},
+	CookTime:   {Name: "CookTime", Kind: Number, Unit: "s", Of: []Class{Oven}},              // what is set, not what is left
+	Setpoint:   {Name: "TemperatureSetpoint", Kind: Number, Unit: "Cel", Of: []Class{Oven}}, // what it heats to; null: it does not heat
+	Alarm:      {Name: "alarm", Kind: Bool},
 }
 
 var byName = func() map[string]Attribute {
@@ -131,21 +168,54 @@ func (a Attribute) Info() AttributeInfo {
 }
 
 // String is the attribute's name.
-func (a Attribute) String() string { return a.Info().Name }
+func (a Attribute) String() string {
+	if a < attributes {
+		return infos[a].Name
+	}
+	return ""
+}
 
 // Of reports whether devices of class c report a.
 func (a Attribute) Of(c Class) bool {
-	of := a.Info().Of
+	if a >= attributes {
+		return true
+	}
+	of := infos[a].Of
 	return of == nil || slices.Contains(of, c)
 }
 
 // TTL is how long a reading of a from a device of class c may be relied on. After that it is
 // as if the device had never told.
-func (a Attribute) TTL(c Class) time.Duration {
+func (a Attribute) TTL(c Class) time.Duration { return time.Duration(a.ttl(c)) * time.Millisecond }
+
+// ttl is TTL in milliseconds.
+func (a Attribute) ttl(c Class) Instant {
+	if c > Companion {
+		c = 0 // as every class without a rule of its own
+	}
+	if a >= attributes {
+		a = NoAttribute
+	}
+	return ttls[a][c]
+}
+
+// ttls is how long each attribute of each class is good for, in milliseconds.
+var ttls = func() (all [attributes][Companion + 1]Instant) {
+	for a := range all {
+		for c := range all[a] {
+			all[a][c] = Instant(ttlOf(Attribute(a), Class(c)) / time.Millisecond)
+		}
+	}
+	return all
+}()
+
+func ttlOf(a Attribute, c Class) time.Duration {
 	switch {
+	case Attributes(PowerState, RoomOccupancy, DND, BatteryLevel).Has(a):
+		return 10 * time.Minute
 	case c == Car:
-		return 5 * time.Second
-	case a.Info().Of == nil && a != Alarm:
+		return 5 * time.Second // who is in it, too
+	case Attributes(PresenceCount, PresenceWho, Sleeping).Has(a):
 		return 10 * time.Minute
 	case c == TV, c == Speaker, c == Console, c == Oven:
 		return time.Minute
@@ -240,38 +310,59 @@ func (a Attribute) Show(v Value) string {
 // Reading is a value and when it was true.
 type Reading struct {
 	Value Value
-	At    Instant
+	At    Instant // when it was last told
+	Since Instant // since when it has been so, as far as was told: a gap longer than its TTL begins anew
 }
 
 // Context is what a device last told about itself. The zero Context knows nothing.
 type Context struct {
+	Class    Class // of the device: how long its readings last; 0: as long as those of any other
 	readings [attributes]Reading
 }
 
 // Set records v as a's value at the instant at. A reading older than the one it would replace
 // is dropped, so that a frame delivered twice or late changes nothing.
 func (c *Context) Set(a Attribute, v Value, at Instant) {
-	if a < attributes && at >= c.readings[a].At {
-		c.readings[a] = Reading{v, at}
+	if a >= attributes {
+		return
+	}
+	r := &c.readings[a]
+	if at < r.At {
+		return
+	}
+	// What is unknown does not become anything by being unknown for longer.
+	if v != r.Value || v.Kind != Unknown && at-r.At > a.ttl(c.Class) {
+		r.Value, r.Since = v, at
+	}
+	r.At = at
+}
+
+// Put records a reading as it was kept, whatever is there.
+func (c *Context) Put(a Attribute, r Reading) {
+	if a < attributes {
+		c.readings[a] = r
 	}
 }
 
-// Get returns a's reading, fresh or not. ok is false if its value is unknown.
+// Get returns a's reading, fresh or not. ok is false if its value is unknown; its Since is then
+// when it came to be, 0 if it was never told.
 func (c *Context) Get(a Attribute) (r Reading, ok bool) {
 	if c == nil || a >= attributes {
 		return Reading{}, false
 	}
-	r = c.readings[a]
-	return r, r.Value.Kind != Unknown
+	p := &c.readings[a]
+	return *p, p.Value.Kind != Unknown
 }
 
 // Fresh returns a's value for a device of class class if it is known and at now neither older
 // than its TTL nor from the future by more than that; until is when it stops being fresh.
 func (c *Context) Fresh(class Class, a Attribute, now Instant) (v Value, until Instant, ok bool) {
-	r, ok := c.Get(a)
-	ttl := a.TTL(class)
-	until = r.At.Add(ttl)
-	if !ok || now >= until || r.At > now.Add(ttl) {
+	if c == nil || a >= attributes {
+		return Value{}, 0, false
+	}
+	r, ttl := &c.readings[a], a.ttl(class)
+	until = r.At + ttl
+	if r.Value.Kind == Unknown || now >= until || r.At > now+ttl {
 		return Value{}, 0, false
 	}
 	return r.Value, until, true
@@ -281,11 +372,13 @@ func (c *Context) Fresh(class Class, a Attribute, now Instant) (v Value, until I
 // does not make old readings win over new ones.
 func (c *Context) NotAfter(now Instant) {
 	for a := range c.readings {
-		c.readings[a].At = min(c.readings[a].At, now)
+		r := &c.readings[a]
+		r.At, r.Since = min(r.At, now), min(r.Since, now)
 	}
 }
 
-// Stale makes every reading as old as can be: none is fresh, all are still known.
+// Stale makes every reading as old as can be: none is fresh, all are still known, and so is
+// since when: what comes after a gap begins anew.
 func (c *Context) Stale() {
 	for a := range c.readings {
 		c.readings[a].At = 0

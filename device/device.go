@@ -140,6 +140,12 @@ const (
 	ReportsDriving   uint = 4
 )
 
+// The bits of Capabilities.Duties.
+const (
+	CanDim     uint = 1 // show a message darker than it shows anything else
+	CanMinimal uint = 2 // show no more than who it is from, until somebody asks for the rest
+)
+
 // Capabilities are what a device can do, as its birth says. The zero value can do nothing.
 type Capabilities struct {
 	Width      uint     `json:"width,omitempty"`       // pixels
@@ -153,6 +159,7 @@ type Capabilities struct {
 	Languages  []string `json:"languages,omitempty"`   // BCP 47, the preferred first, at most 8
 	Holds      uint     `json:"holds,omitempty"`       // messages it can hold back by itself
 	Attention  uint     `json:"attention,omitempty"`   // bits: ReportsOccupancy ...
+	Duties     uint     `json:"duties,omitempty"`      // bits: CanDim, CanMinimal
 }
 
 // CanShow reports whether the device presents messages in form f.

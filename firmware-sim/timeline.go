@@ -57,8 +57,11 @@ func (t *timeline) paint(colour, s string) string {
 func (t *timeline) note(e sim.Event) {
 	var colour, text string
 	quote := func() string {
-		if e.Sender == "" {
+		switch {
+		case e.Sender == "":
 			return fmt.Sprintf("%q", e.Text)
+		case e.Text == "": // no more is seen of it
+			return "something from " + e.Sender
 		}
 		return fmt.Sprintf("%q from %s", e.Text, e.Sender)
 	}
@@ -72,6 +75,9 @@ func (t *timeline) note(e sim.Event) {
 		colour, text = red, "is off line: "+e.Why
 	case sim.Shown:
 		colour, text, picture = green, map[string]string{"": "shows ", "tone": "sounds a tone and shows ", "voice": "says "}[e.Sound]+quote(), true
+		if e.Dim {
+			text += ", dark"
+		}
 	case sim.Waiting:
 		colour, text = dim, "keeps "+quote()+" until the screen is free"
 	case sim.Removed:
@@ -189,6 +195,7 @@ const keyHelp = `A-Z select a device   a-z do one of its actions   0-9 press a b
 +   say yes to all brands          *   say no to all brands
     of a question: 1 yes  2 no  3 more  4 on a phone  - leave it
 _   say nothing to a voice         $   answer it as a stranger
+>   read the rest of a message of which only the sender is seen
 /   why is this here?              \   what was held back today?
 ,   nothing for an hour            ;   nothing more of this brand
 :   type a step, as in a script: comes: Anna   people: 2   caps: [{max: 3}]
@@ -255,6 +262,8 @@ func (k *keyboard) press(c byte) error {
 		return d.Reply("back", "")
 	case c == '-':
 		return d.Dismiss(nil)
+	case c == '>':
+		return d.Read()
 	case c == '_':
 		return d.Reply("silence", "")
 	case c == '$':

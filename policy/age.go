@@ -77,7 +77,7 @@ func age(q *Request) finding {
 		f = showTo(p.Until)
 	}
 	private := m.Audience == Personal || m.Purpose == Personalised
-	floored := listed(floorWords, m.Category)
+	floored := q.scratch.traits.floored
 	switch {
 	case own&child != 0:
 		return q.not(refuse, Cause{Rule: Age, Code: ChildAlone, Person: q.Screen.Owner})
@@ -109,15 +109,15 @@ func age(q *Request) finding {
 func (q *Request) approved(there uint64) finding {
 	f := pass
 	for ; there != 0; there &= there - 1 {
-		c := &q.Home.People[bits.TrailingZeros64(there)]
+		place := bits.TrailingZeros64(there)
+		c := &q.Home.People[place]
 		if c.kind()&child == 0 {
 			continue
 		}
-		s := q.stance(c.ID)
-		if s.choice != Given {
+		if said, until := q.stance(c.ID, place); said != Given {
 			f = f.and(q.unless(Cause{Rule: Age, Code: ChildThere, Person: c.ID, Brand: q.Message.Brand, Purpose: q.Message.Purpose}))
-		} else if s.until != 0 {
-			f = f.and(showTo(s.until))
+		} else {
+			f = f.and(showTo(until))
 		}
 	}
 	return f
@@ -125,7 +125,7 @@ func (q *Request) approved(there uint64) finding {
 
 // sensitive lets what is nobody else's business be seen by one adult of the home alone.
 func sensitive(q *Request) finding {
-	if !listed(sensitiveWords, q.Message.Category) {
+	if !q.scratch.traits.sensitive {
 		return pass
 	}
 	if one := q.alone(); one != nil && one.kind() == grown {
@@ -140,8 +140,8 @@ func sensitive(q *Request) finding {
 
 // owner is what the owner of a personal screen is; 0 for all other screens.
 func (q *Request) owner() kind {
-	if one, known := q.Home.Person(q.Screen.Owner); known {
-		return one.kind()
+	if i := q.Home.number(q.Screen.Owner); i >= 0 {
+		return q.Home.People[i].kind()
 	}
 	return 0
 }

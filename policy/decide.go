@@ -38,6 +38,8 @@ func ask(r Rule, q *Request) finding {
 		return validity(q)
 	case Capability:
 		return capability(q)
+	case Operator:
+		return operators(q)
 	default: // Language fails never; Holdout is still to come
 		return pass
 	}
@@ -59,6 +61,7 @@ func decide(q *Request, spoilt *rulebook) (d Decision) {
 	} else {
 		q.there = Present(q.Home, q.Screen, q.Now)
 	}
+	q.prepare()
 	all := pass
 	longest := finding{}
 	for ; asked < rules; asked++ {
@@ -82,9 +85,10 @@ func decide(q *Request, spoilt *rulebook) (d Decision) {
 	switch d.Verdict {
 	case Show:
 		d.Until = all.until
-		d.Form, _ = form(q.Message, q.Screen)
+		d.Form, _ = form(q.Message, q.Screen, q.row())
 		d.Text = q.text()
 		d.Content = q.content(d.Form)
+		d.Duties, _ = q.duties()
 	case Hold:
 		d.Until = all.until
 		if d.Until == 0 || d.Until > q.Message.NotAfter {

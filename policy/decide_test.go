@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -59,7 +58,7 @@ var calm = map[device.Class]map[device.Attribute]any{
 	device.Washer:     {device.OperationalState: "Stopped"},
 	device.Dryer:      {device.OperationalState: "Stopped"},
 	device.Dishwasher: {device.OperationalState: "Paused"},
-	device.Oven:       {device.OperationalState: "Stopped", device.Alarm: false},
+	device.Oven:       {device.OperationalState: "Stopped", device.Alarm: false, device.Temperature: 21.0},
 	device.Display:    {device.PowerState: "on"},
 	device.Companion:  {device.CallActive: false},
 }
@@ -67,11 +66,13 @@ var calm = map[device.Class]map[device.Attribute]any{
 // good is a request that shows: a grocer's offer, consented to, on a screen of class c.
 func good(c device.Class) *Request {
 	screen := func(id device.ID, c device.Class) *Screen {
-		s := &Screen{ID: id, Class: c, Context: new(device.Context)}
-		s.Can = device.Capabilities{Inputs: device.Remote, MaxButtons: 3, Languages: []string{"de-CH", "en"}, Forms: []device.Form{
+		s := &Screen{ID: id, Class: c, Context: &device.Context{Class: c}}
+		s.Can = device.Capabilities{Duties: device.CanDim | device.CanMinimal, Inputs: device.Remote, MaxButtons: 3, Languages: []string{"de-CH", "en"}, Forms: []device.Form{
 			device.Badge, device.List, device.Toast, device.Panel, device.Voice, device.FullScreen}}
 		for a, v := range calm[c] {
-			s.Context.Set(a, val(a, v), noon)
+			for _, at := range []device.Instant{noon - 60_000, noon} { // and has been well for a while
+				s.Context.Set(a, val(a, v), at)
+			}
 		}
 		return s
 	}
@@ -749,49 +750,4 @@ func TestDecideAllocatesNothing(t *testing.T) {
 			}
 		}
 	}
-}
-
-func BenchmarkDecide(b *testing.B) {
-	var all []Request
-	classes := []device.Class{device.TV, device.Car, device.Fridge, device.Washer, device.Companion}
-	for h := range 1000 {
-		home := &Home{
-			ID: device.HomeID(h + 1), Zone: zone([]string{"Europe/Zurich", "America/New_York", "Asia/Kathmandu"}[h%3]),
-			People: []Person{{ID: 1, Age: device.Adult}, {ID: 2, Age: device.Adult}, {ID: 3, Age: device.Adult}}, Consents: map[ConsentKey]Stance{},
-			Quiet: []Quiet{{Start: 1320, End: 420}}, Caps: []Cap{{Each: true, Max: 1}, {Max: 3}, {Max: 12, Hours: 168}},
-			Mutes: []MuteRule{{Selector: Selector{Brand: "brand-7"}}, {Selector: Selector{Category: "toys", Class: device.TV}}},
-		}
-		for i, c := range classes {
-			s := *good(c).Screen
-			s.ID = device.ID(fmt.Sprintf("device-%d-%d", h, i))
-			home.Screens = append(home.Screens, &s)
-		}
-		for i := range 10 {
-			home.Shown = append(home.Shown, Exposure{At: noon.Add(-hours(float64(160 - i*15))), Brand: device.BrandID(fmt.Sprintf("brand-%d", i)), Message: id(byte(100 + i))})
-		}
-		for i := range 50 {
-			brand := device.BrandID(fmt.Sprintf("brand-%d", i))
-			for p := range device.PersonID(4) {
-				if (i+int(p)+h)%3 != 0 || p == 0 {
-					home.Consents[ConsentKey{p, brand, Marketing}] = Stance{Choice: Given}
-				}
-			}
-			m := *good(device.TV).Message
-			m.Brand = brand
-			if i%5 == 0 {
-				m.When = []Predicate{{device.Fridge, device.DoorOpen, EQ, val(device.DoorOpen, true)}}
-			}
-			all = append(all, Request{Home: home, Screen: home.Screens[i%len(classes)], Message: &m, Now: noon})
-		}
-	}
-	shown := 0
-	b.ReportAllocs()
-	b.ResetTimer()
-	for i := range b.N {
-		if Decide(all[i*7919%len(all)]).Verdict == Show {
-			shown++
-		}
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N), "ns/decision")
-	b.ReportMetric(100*float64(shown)/float64(b.N), "%shown")
 }

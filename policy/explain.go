@@ -11,6 +11,7 @@ func Causes(q Request, d Decision) []Cause {
 	var all []Cause
 	if parts(&q) == 0 {
 		q.there, q.notes = Present(q.Home, q.Screen, q.Now), &all
+		q.prepare()
 		for _, r := range d.Reasons.Rules() {
 			ask(r, &q)
 		}
@@ -28,10 +29,11 @@ func Grounds(q Request, d Decision) []Cause {
 		return nil
 	}
 	q.there = Present(q.Home, q.Screen, q.Now)
+	q.prepare()
 	var all []Cause
 	yes := func(who device.PersonID) {
-		if s := q.stance(who); s.choice == Given {
-			all = append(all, s.cause())
+		if c, _ := q.stance(who, q.Home.number(who)); c == Given {
+			all = append(all, q.word(who))
 		}
 	}
 	if q.Screen.Owner != device.Household {
@@ -44,12 +46,14 @@ func Grounds(q Request, d Decision) []Cause {
 			}
 		}
 	}
+	n := inquiry{q: &q}
 	for i := range q.Message.When {
-		if p := &q.Message.When[i]; p.judge(&q).verdict == Show {
-			all = append(all, p.cause(p.judge(&q)))
+		p := &q.Message.When[i]
+		if g := p.judge(&n); g.verdict == Show {
+			all = append(all, p.cause(g))
 		}
 	}
-	return all
+	return n.credit(q.Message.Condition, all)
 }
 
 // WhatIf is what would have to be otherwise for q's message to be shown: sets of rules, each of

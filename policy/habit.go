@@ -2,7 +2,6 @@ package policy
 
 import (
 	"cmp"
-	"math"
 	"slices"
 	"time"
 
@@ -59,13 +58,18 @@ func (k Reaction) weight() (w float64, half time.Duration) {
 func Lever(habits []Habit, now device.Instant) float64 {
 	sum := 1.0
 	for _, h := range habits {
-		w, half := h.Kind.weight()
-		if half > 0 {
-			w *= math.Exp2(-float64(max(0, now-h.At)) / float64(half.Milliseconds()))
-		}
-		sum += w
+		sum += h.moves(now)
 	}
 	return min(max(sum, leastLever), mostLever)
+}
+
+// moves is how much h moves the lever at an instant.
+func (h *Habit) moves(now device.Instant) float64 {
+	w, half := h.Kind.weight()
+	if half > 0 {
+		w *= faded(now, h.At, half)
+	}
+	return w
 }
 
 // pause is how long a brand is paused that was dismissed twice within as long.

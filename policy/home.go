@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"slices"
 	"time"
 
 	"porchlight/device"
@@ -17,25 +16,25 @@ func consent(q *Request) finding {
 	if h.Frozen {
 		f = q.not(refuse, Cause{Rule: Consent, Code: FrozenAll})
 	}
-	home := q.stance(device.Household)
-	switch own, known := h.Person(owner); {
-	case owner == device.Household && home.choice != Given:
-		f = f.and(q.not(refuse, home.cause()))
+	home, until := q.stance(device.Household, -1)
+	switch own := h.number(owner); {
+	case owner == device.Household && home != Given:
+		f = f.and(q.says(refuse, device.Household))
 	case owner == device.Household:
-		f = f.and(home.lasts())
-	case !known:
+		f = f.and(showTo(until))
+	case own < 0:
 		f = f.and(q.not(refuse, Cause{Rule: Consent, Code: OwnerUnknown, Person: owner}))
 	default:
-		if own.Frozen {
+		if h.People[own].Frozen {
 			f = f.and(q.not(refuse, Cause{Rule: Consent, Code: FrozenAll, Person: owner}))
 		}
-		if s := q.stance(owner); s.choice != Given {
-			f = f.and(q.not(refuse, s.cause()))
+		if c, until := q.stance(owner, own); c != Given {
+			f = f.and(q.says(refuse, owner))
 		} else {
-			f = f.and(s.lasts())
+			f = f.and(showTo(until))
 		}
-		if !mild(home.choice) {
-			f = f.and(q.not(refuse, home.cause()))
+		if !mild(home) {
+			f = f.and(q.says(refuse, device.Household))
 		}
 	}
 	anybody, seen := q.anybody(), q.there.Known|q.there.Past
@@ -48,11 +47,11 @@ func consent(q *Request) finding {
 		if one.Frozen {
 			f = f.and(q.unless(Cause{Rule: Consent, Code: FrozenAll, Person: one.ID}))
 		}
-		switch s := q.stance(one.ID); {
-		case !mild(s.choice), s.choice != Given && there && owner == device.Household:
-			f = f.and(q.unless(s.cause()))
+		switch c, until := q.stance(one.ID, i); {
+		case !mild(c), c != Given && there && owner == device.Household:
+			f = f.and(q.says(q.leaving(), one.ID))
 		case there && owner == device.Household:
-			f = f.and(s.lasts())
+			f = f.and(showTo(until))
 		}
 	}
 	return f
@@ -61,48 +60,49 @@ func consent(q *Request) finding {
 func mild(c Choice) bool { return c == Silent || c == Given }
 
 // stance is what somebody has said about the message's brand and purpose, as it counts on this
-// screen and now.
-type stance struct {
-	choice Choice
-	until  device.Instant // of a yes: when it ends; 0: never
-	why    Code           // of what is no yes
-	said   Stance
-	key    ConsentKey
-	class  device.Class
-}
-
-func (q *Request) stance(who device.PersonID) stance {
-	s := stance{key: ConsentKey{who, q.Message.Brand, q.Message.Purpose}, class: q.Screen.Class}
-	s.said = q.Home.Consents[s.key]
-	s.choice = s.said.Choice
-	switch {
-	case s.choice == Silent:
-		s.why = NobodyAsked
-	case s.choice != Given:
-		s.why = SaidNo
-	case s.said.Until != 0 && q.Now >= s.said.Until:
-		s.choice, s.why = Silent, Ended
-	case !s.said.Classes.Has(s.class):
-		s.choice, s.why = Silent, NotOnThis
-	default:
-		s.until = s.said.Until
+// screen and now; of a yes until when, 0: for ever. place is where they stand among the people, -1
+// for the home, and for who is none of them.
+func (q *Request) stance(who device.PersonID, place int) (c Choice, until device.Instant) {
+	var s said
+	if row := q.scratch.offer; row != nil && (place >= 0 || who == device.Household) {
+		s = row[1+place]
+	} else {
+		full := q.Home.Consents[ConsentKey{who, q.Message.Brand, q.Message.Purpose}]
+		s = said{full.Until, full.Classes, full.Choice}
 	}
-	return s
+	switch {
+	case s.choice != Given:
+		return s.choice, 0
+	case s.until != 0 && q.Now >= s.until || !s.classes.Has(q.Screen.Class):
+		return Silent, 0
+	default:
+		return Given, s.until
+	}
 }
 
-// lasts is what a yes says: a Show as long as it is good.
-func (s *stance) lasts() finding { return showTo(s.until) }
+// says is f, with what somebody has said written down if somebody wants to know why.
+func (q *Request) says(f finding, who device.PersonID) finding {
+	if q.notes == nil {
+		return f
+	}
+	return q.not(f, q.word(who))
+}
 
-// cause says what s means, for or against.
-func (s *stance) cause() Cause {
-	c := Cause{Rule: Consent, Code: s.why, Person: s.key.Subject, Brand: s.key.Brand, Purpose: s.key.Purpose, At: s.said.At, Device: s.said.Device}
-	switch s.why {
-	case "":
-		c.Code, c.Verdict, c.Until = SaidYes, Show, s.until
-	case Ended:
-		c.Until = s.said.Until
-	case NotOnThis:
-		c.Class = s.class
+// word is what somebody has said about the message's brand and purpose, for or against.
+func (q *Request) word(who device.PersonID) Cause {
+	s := q.Home.Consents[ConsentKey{who, q.Message.Brand, q.Message.Purpose}]
+	c := Cause{Rule: Consent, Code: SaidYes, Person: who, Brand: q.Message.Brand, Purpose: q.Message.Purpose, At: s.At, Device: s.Device}
+	switch {
+	case s.Choice == Silent:
+		c.Code = NobodyAsked
+	case s.Choice != Given:
+		c.Code = SaidNo
+	case s.Until != 0 && q.Now >= s.Until:
+		c.Code, c.Until = Ended, s.Until
+	case !s.Classes.Has(q.Screen.Class):
+		c.Code, c.Class = NotOnThis, q.Screen.Class
+	default:
+		c.Verdict, c.Until = Show, s.Until
 	}
 	return c
 }
@@ -216,7 +216,7 @@ func (r *MuteRule) cause(q *Request) Cause {
 // sound only where it is asked for, possible, and everybody who hears it is known.
 func (q *Request) content(f device.Form) Content {
 	c := Words | Picture
-	if q.Message.Sound && q.Screen.Can.Sound != 0 && f != device.Voice && !q.anybody() {
+	if row := q.row(); q.Message.Sound && row != nil && !row.silent && q.Screen.Can.Sound != 0 && f != device.Voice && !q.anybody() {
 		c |= Sound
 	}
 	for i := range q.Home.Mutes {
@@ -237,31 +237,44 @@ func quiet(q *Request) finding { return q.quietTimes().and(q.moments()) }
 // may run into the next. A start that the clocks skip is at the change, an end that they skip too;
 // of a start that comes twice the first counts, of an end the second.
 func (q *Request) quietTimes() finding {
+	if len(q.Home.Quiet) == 0 {
+		return pass
+	}
 	now := floor(int64(q.Now), 1000)
 	var home wall
+	f := pass
+	awake, owner := now, device.Household
 	for i := range q.Home.Quiet {
 		z := &q.Home.Quiet[i]
-		switch zone := z.zone(q.Home); {
-		case !q.near(z.Owner):
+		if !q.heeds(z) {
+			continue
+		}
+		zone := z.zone(q.Home)
+		switch {
 		case zone == nil:
 			return q.not(holdTo(q.there.soon), Cause{Rule: QuietTime, Code: ZoneUnknown, Person: z.Owner})
 		case !z.valid():
 			return q.not(holdTo(q.there.soon), Cause{Rule: QuietTime, Code: QuietSenseless, Person: z.Owner})
 		case z.Zone == "" && home.zone == nil:
-			home = wallAt(zone, now)
+			home = q.Home.wall(zone, now)
+		}
+		w := z.wall(q.Home, &home, now)
+		if end := w.quietTo(z, now); end > awake {
+			awake, owner = end, z.Owner
+		}
+		if awake == now {
+			f = f.and(showTo(device.Instant(w.nextQuiet(z, now) * 1000)))
 		}
 	}
-	awake, owner := now, device.Household
+	if awake == now {
+		return f
+	}
 	for awake < now+ahead*day {
 		end := awake
 		for i := range q.Home.Quiet {
-			if z := &q.Home.Quiet[i]; q.near(z.Owner) {
-				w := z.wall(home, now)
-				if e := w.quietTo(z, awake); e > end {
-					if end = e; awake == now {
-						owner = z.Owner
-					}
-				}
+			if z := &q.Home.Quiet[i]; q.heeds(z) {
+				w := z.wall(q.Home, &home, now)
+				end = max(end, w.quietTo(z, awake))
 			}
 		}
 		if end == awake {
@@ -269,18 +282,8 @@ func (q *Request) quietTimes() finding {
 		}
 		awake = end
 	}
-	if awake > now {
-		until := device.Instant(awake * 1000)
-		return q.not(holdTo(sooner(until, q.there.soon)), Cause{Rule: QuietTime, Code: QuietNow, Person: owner, Until: until})
-	}
-	f := pass
-	for i := range q.Home.Quiet {
-		if z := &q.Home.Quiet[i]; q.near(z.Owner) {
-			w := z.wall(home, now)
-			f = f.and(showTo(device.Instant(w.nextQuiet(z, now) * 1000)))
-		}
-	}
-	return f
+	until := device.Instant(awake * 1000)
+	return q.not(holdTo(sooner(until, q.there.soon)), Cause{Rule: QuietTime, Code: QuietNow, Person: owner, Until: until})
 }
 
 // zone is where z's clock hangs; nil if that is not known.
@@ -291,12 +294,12 @@ func (z *Quiet) zone(h *Home) *time.Location {
 	return h.Zone
 }
 
-// wall is z's clock; home is the home's.
-func (z *Quiet) wall(home wall, now int64) wall {
+// wall is z's clock; home is that of its home.
+func (z *Quiet) wall(h *Home, home *wall, now int64) wall {
 	if z.Zone != "" {
-		return wallAt(z.Clock, now)
+		return h.wall(z.Clock, now)
 	}
-	return home
+	return *home
 }
 
 func (z *Quiet) valid() bool {
@@ -319,6 +322,14 @@ func (z *Quiet) on(w *wall, n int64) (from, to int64) {
 // quietTo is the latest end of z's quiet times that are on at unix; unix if there are none.
 func (w *wall) quietTo(z *Quiet, unix int64) int64 {
 	latest, today := unix, w.day(unix)
+	if w.plain(unix) {
+		for n := today - 1; n <= today; n++ {
+			if from, to := z.on(w, n); from <= unix && unix < to {
+				latest = max(latest, to)
+			}
+		}
+		return latest
+	}
 	// Two days back for a day that was skipped; one ahead because a date can come twice.
 	for n := today - 2; n <= today+1; n++ {
 		if from, to := z.on(w, n); from <= unix && unix < to {
@@ -338,162 +349,4 @@ func (w *wall) nextQuiet(z *Quiet, unix int64) int64 {
 		}
 	}
 	return w.first((today + ahead + 1) * day)
-}
-
-// frequency holds what would be one message too many, until there is room again. A cap of none
-// refuses, and so does one that makes no sense.
-func frequency(q *Request) finding { return q.caps(Frequency) }
-
-// spacing holds what comes too soon after another message.
-func spacing(q *Request) finding { return q.caps(Spacing) }
-
-// caps asks the caps that belong to one rule.
-func (q *Request) caps(rule Rule) finding {
-	f := pass
-	for i := range q.Home.Caps {
-		if c := &q.Home.Caps[i]; c.rule() == rule && c.Picks(q.Message, q.Screen) && q.near(c.Owner) {
-			f = f.and(c.judge(q))
-		}
-	}
-	return f
-}
-
-// rule is where c belongs: one message in some minutes keeps messages apart.
-func (c *Cap) rule() Rule {
-	if c.Max == 1 && c.Minutes > 0 {
-		return Spacing
-	}
-	return Frequency
-}
-
-// counts reports whether c counts e where q's message is to be shown. What is not known of e does
-// not speak against counting it.
-func (c *Cap) counts(e *Exposure, q *Request) bool {
-	if (c.Each || c.Brand != "") && e.Brand != q.Message.Brand ||
-		c.Purpose != NoPurpose && c.Purpose != e.Purpose ||
-		c.Category != "" && c.Category != e.Category ||
-		c.Device != "" && c.Device != e.Device ||
-		c.Owner != device.Household && !e.Unknown && !slices.Contains(e.Who, c.Owner) {
-		return false
-	}
-	if c.Class == 0 && c.Room == 0 {
-		return true
-	}
-	s := q.Home.screen(e.Device)
-	return s == nil || (c.Class == 0 || c.Class == s.Class) && (c.Room == 0 || c.Room == s.Room)
-}
-
-const (
-	longestCap  = 168  // hours
-	longestRest = 1440 // minutes
-)
-
-func (c *Cap) judge(q *Request) finding {
-	switch {
-	case c.Max <= 0, c.Hours < 0, c.Hours > longestCap, c.Minutes < 0, c.Minutes > longestRest, c.Hours > 0 && c.Minutes > 0:
-		if c.Owner != device.Household && c.Owner != q.Screen.Owner && q.there.heard {
-			return q.not(holdTo(q.there.soon), c.cause(q, CapNone, 0)) // they may leave
-		}
-		return q.not(refuse, c.cause(q, CapNone, 0))
-	case c.Hours > 0:
-		return c.rolling(q, time.Duration(c.Hours)*time.Hour)
-	case c.Minutes > 0:
-		return c.rolling(q, time.Duration(c.Minutes)*time.Minute)
-	case q.Home.Zone == nil:
-		return q.not(holdTo(q.there.soon), c.cause(q, ZoneUnknown, 0))
-	default:
-		return c.daily(q)
-	}
-}
-
-func (c *Cap) cause(q *Request, code Code, have int) Cause {
-	brand := c.Brand
-	if c.Each {
-		brand = q.Message.Brand
-	}
-	return Cause{Rule: c.rule(), Code: code, Person: c.Owner, Brand: brand, Purpose: c.Purpose, Category: c.Category, Class: c.Class,
-		Device: c.Device, Room: c.Room, Have: have, Max: c.Max, Hours: c.Hours, Minutes: c.Minutes}
-}
-
-// full is what c says when it is used up until an instant.
-func (c *Cap) full(q *Request, have int, until device.Instant) finding {
-	code := CapFull
-	if c.rule() == Spacing {
-		code = TooClose
-	}
-	cause := c.cause(q, code, have)
-	cause.Until = until
-	return q.not(holdTo(sooner(until, q.there.soon)), cause)
-}
-
-// before is what counts against q's message: all that was shown, or, if the message is on the
-// screen already, what was shown before it.
-func before(q *Request) []Exposure {
-	if q.Own {
-		for i := range q.Home.Shown {
-			if q.Home.Shown[i].Message == q.Message.ID {
-				return q.Home.Shown[:i]
-			}
-		}
-	}
-	return q.Home.Shown
-}
-
-// rolling: at least Max within the window means that the Max-th newest is still that young.
-func (c *Cap) rolling(q *Request, window time.Duration) finding {
-	after := q.Now.Add(-window)
-	shown, n := before(q), 0
-	for i := len(shown) - 1; i >= 0; i-- {
-		if e := &shown[i]; e.At > after && c.counts(e, q) {
-			if n++; n == c.Max {
-				return c.full(q, n, min(e.At, endOfTime).Add(window))
-			}
-		}
-	}
-	return pass
-}
-
-// daily counts by the date on the wall: today's, and those of a later date, which there are if
-// a clock was set back. The answer is asked for again when the zone changes its offset, because
-// then a date may come twice.
-func (c *Cap) daily(q *Request) finding {
-	now := floor(int64(q.Now), 1000)
-	w := wallAt(q.Home.Zone, now)
-	today := w.day(now)
-	shown, n := before(q), 0
-	for i := range shown {
-		// No local day is longer than two days; more than three ago is not worth a look-up.
-		e := &shown[i]
-		at := floor(int64(e.At), 1000)
-		if at > now-3*day && c.counts(e, q) && w.day(at) >= today {
-			n++
-		}
-	}
-	switch {
-	case n >= c.Max:
-		return c.full(q, n, device.Instant(w.midnight(now)*1000))
-	case w.to < int64(endOfTime)/1000:
-		return showTo(device.Instant(w.to * 1000))
-	default:
-		return pass
-	}
-}
-
-// dedupe refuses what this home has had, and holds what is open on another screen.
-func dedupe(q *Request) finding {
-	f := pass
-	if q.Own {
-		return f
-	}
-	for i := range q.Home.Shown {
-		if e := &q.Home.Shown[i]; e.Message == q.Message.ID {
-			if !e.Open {
-				return q.not(refuse, Cause{Rule: Dedupe, Code: ShownBefore, Device: e.Device, At: e.At})
-			}
-			if f.verdict == Show {
-				f = q.not(wait, Cause{Rule: Dedupe, Code: OnAnother, Device: e.Device, At: e.At})
-			}
-		}
-	}
-	return f
 }

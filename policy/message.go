@@ -18,7 +18,7 @@ func validity(q *Request) finding {
 		return q.not(f, Cause{Rule: Validity, Code: code, Until: until})
 	}
 	switch {
-	case m.ID == device.MessageID{} || m.Brand == "" || !m.Purpose.Known():
+	case m.ID == device.MessageID{} || m.Brand == "" || !m.Purpose.Known() || m.Purpose == Context:
 		return say(refuse, NotWhole, 0)
 	case q.Now <= 0 || q.Now > endOfTime:
 		return say(refuse, NoTime, 0)
@@ -45,7 +45,7 @@ func capability(q *Request) finding {
 	if len(m.Classes) > 0 && !slices.Contains(m.Classes, s.Class) {
 		say(Cause{Code: NotForClass})
 	}
-	if _, ok := form(m, s); !ok {
+	if _, ok := form(m, s, q.row()); !ok {
 		say(Cause{Code: CannotShow})
 	}
 	switch n, most := len(m.Buttons), min(s.Can.MaxButtons, maxButtons); {
@@ -57,17 +57,16 @@ func capability(q *Request) finding {
 	if len(m.Texts) == 0 {
 		say(Cause{Code: NoWords})
 	}
-	return f
+	return f.and(q.unmet())
 }
 
 // form is the first of m's forms that s can show and its class allows.
-func form(m *Message, s *Screen) (f device.Form, ok bool) {
-	row := safetyOf(s.Class)
+func form(m *Message, s *Screen, row *safetyRow) (f device.Form, ok bool) {
 	if row == nil {
 		return 0, false
 	}
 	for _, f := range m.Forms {
-		if s.Can.CanShow(f) && slices.Contains(row.forms, f) {
+		if s.Can.CanShow(f) && row.forms.has(f) {
 			return f, true
 		}
 	}
@@ -77,9 +76,16 @@ func form(m *Message, s *Screen) (f device.Form, ok bool) {
 // text is the index of the text to use: in a language of the one person who is there, if it fits
 // the screen; else of the home's, else of the screen's, else the first.
 func (q *Request) text() int {
+	if q.scratch.text == 0 {
+		q.scratch.text = 1 + q.suits()
+	}
+	return q.scratch.text - 1
+}
+
+func (q *Request) suits() int {
 	m, s := q.Message, q.Screen
 	if one := q.alone(); one != nil {
-		row := safetyOf(s.Class)
+		row := q.row()
 		if i := speaks(m, one.Languages); i >= 0 && (row == nil || row.chars == 0 || length(m, i) <= row.chars) {
 			return i
 		}
@@ -130,15 +136,22 @@ func begins(tag, prefix string) bool {
 	return len(tag) > len(prefix) && tag[len(prefix)] == '-' && strings.EqualFold(tag[:len(prefix)], prefix)
 }
 
-// condition holds until every predicate of the message is known to be true, and refuses one
-// that has no meaning.
+// condition holds until every predicate of the message, and its expression, is known to be true,
+// and refuses a predicate that has no meaning.
 func condition(q *Request) finding {
-	f := pass
+	f, n := pass, inquiry{q: q}
 	for i := range q.Message.When {
 		p := &q.Message.When[i]
-		g := p.judge(q)
+		g := p.judge(&n)
 		if g.verdict != Show {
-			q.not(g, p.cause(g))
+			q.not(g, p.why(&n, g))
+		}
+		f = f.and(g)
+	}
+	if c := q.Message.Condition; c != nil {
+		g := n.judge(c).holds()
+		if q.notes != nil && g.verdict != Show {
+			n.blame(c)
 		}
 		f = f.and(g)
 	}
@@ -157,20 +170,46 @@ func (p *Predicate) cause(g finding) Cause {
 	return c
 }
 
-func (p *Predicate) judge(q *Request) finding {
+// why is the cause that p fails.
+func (p *Predicate) why(n *inquiry, g finding) Cause {
+	c := p.cause(g)
+	if g.verdict == Hold && delicate(p.Attribute) && n.refused(variable{class: p.Class, attribute: p.Attribute}) {
+		c = Cause{Rule: Condition, Code: NotItsConcern, Brand: n.q.Message.Brand, Class: p.Class, Attribute: p.Attribute}
+	}
+	return c
+}
+
+func (p *Predicate) judge(n *inquiry) finding {
 	if !p.valid() {
 		return refuse
 	}
 	if p.Class == 0 {
-		return p.on(q.Screen, q.Now)
+		return p.allowed(n, n.q.Screen)
 	}
 	f := wait
-	for _, s := range q.Home.Screens {
+	for _, s := range n.q.Home.Screens {
 		if s != nil && s.Class == p.Class {
-			f = f.or(p.on(s, q.Now))
+			f = f.or(p.allowed(n, s))
 		}
 	}
 	return f
+}
+
+// allowed asks one screen, if what it is asked may be known.
+func (p *Predicate) allowed(n *inquiry, s *Screen) finding {
+	if !delicate(p.Attribute) {
+		return p.on(s, n.q.Now)
+	}
+	switch leave := n.permitted(s); leave {
+	case 0:
+		return holdTo(n.q.there.soon)
+	default:
+		f := p.on(s, n.q.Now)
+		if f.verdict == Show {
+			f = f.and(showTo(orNone(leave)))
+		}
+		return f
+	}
 }
 
 // on asks one screen.

@@ -16,7 +16,7 @@ func (q *Request) moments() finding {
 	for _, m := range q.Home.Moments {
 		f = f.and(q.moment(m, q.Screen))
 		for _, s := range q.Home.Screens {
-			if s != nil && s != q.Screen && s.ID != q.Screen.ID {
+			if s != nil && !s.is(q.Screen) {
 				f = f.and(q.moment(m, s))
 			}
 		}
@@ -29,7 +29,7 @@ func (q *Request) moment(m Moment, s *Screen) finding {
 	if s.Context == nil {
 		return pass
 	}
-	here := s.ID == q.Screen.ID || s.Room != 0 && s.Room == q.Screen.Room
+	here := s.Room != 0 && s.Room == q.Screen.Room || s.is(q.Screen)
 	on := wait
 	switch m {
 	case Film:

@@ -112,7 +112,7 @@ func TestContent(t *testing.T) {
 		}, Picture | Sound},
 	}
 	for name, tt := range tests {
-		q := good(device.TV)
+		q := good(device.Display)
 		q.choose(ada, Given)
 		q.choose(ben, Given)
 		q.Message.Sound, q.Screen.Can.Sound = true, 1

@@ -49,11 +49,12 @@ const (
 	Capability
 	Language
 	Holdout
+	Operator
 	rules // how many there are
 )
 
 var ruleNames = [rules]string{"safety", "age", "consent", "terms", "mute", "sensitive", "quiet", "frequency",
-	"spacing", "dedupe", "sequence", "context", "validity", "capability", "language", "holdout"}
+	"spacing", "dedupe", "sequence", "context", "validity", "capability", "language", "holdout", "operator"}
 
 // String is the rule's code, as decisions, logs and the API spell it.
 func (r Rule) String() string {
@@ -142,10 +143,11 @@ const (
 	Recommendations         // dpv:ProvideProductRecommendations
 	Research                // dpv:CommercialResearch
 	Analytics               // dpv:ServiceUsageAnalytics
+	Context                 // dpv:ServicePersonalisation: to choose the moment by what is known of the people there; no message is for it
 	purposes
 )
 
-var purposeNames = [purposes]string{"", "service", "marketing", "personalised", "recommendations", "research", "analytics"}
+var purposeNames = [purposes]string{"", "service", "marketing", "personalised", "recommendations", "research", "analytics", "context"}
 
 // Known reports whether p is one of the purposes above.
 func (p Purpose) Known() bool { return p > NoPurpose && p < purposes }
@@ -285,19 +287,24 @@ type Quiet struct {
 	End   int             `json:"end"`             // minutes after midnight, 0 to 1439
 	Zone  string          `json:"zone,omitempty"`  // IANA; "": the home's
 	Owner device.PersonID `json:"owner,omitempty"` // as MuteRule.Owner
+	Dim   bool            `json:"dim,omitempty"`   // nothing is held back: in that time screens show what they show darker
 
 	Clock *time.Location `json:"-"` // Zone, loaded; nil with a Zone: it is not known here, and nothing passes
 }
 
-// Cap limits how many messages are shown in a window: those that Selector picks, together, or
-// with Each those of each brand by itself. A Max of 1 in some minutes keeps messages apart.
+// Cap limits how many messages are shown in a window: those that Selector picks, together, or those
+// of each brand or of each category by themselves. It has one window at most; with none that is the
+// home's local day. A Max of 1 in some minutes keeps messages apart.
 type Cap struct {
 	Selector
-	Each    bool            `json:"each,omitempty"`    // each brand by itself
-	Max     int             `json:"max"`               // 0 or more
-	Hours   int             `json:"hours,omitempty"`   // a rolling window, 1 to 168
-	Minutes int             `json:"minutes,omitempty"` // a rolling window, 1 to 1440; with neither, the home's local day
-	Owner   device.PersonID `json:"owner,omitempty"`   // counts what this person was, or may have been, in front of; Household: all
+	Each         bool            `json:"each,omitempty"`          // each brand by itself
+	EachCategory bool            `json:"each_category,omitempty"` // each category by itself, whatever brand; what has none is not counted
+	Max          int             `json:"max"`                     // 0 or more
+	Hours        int             `json:"hours,omitempty"`         // a rolling window, 1 to 168
+	Minutes      int             `json:"minutes,omitempty"`       // a rolling window, 1 to 1440
+	Week         bool            `json:"week,omitempty"`          // the home's local week, which begins on Monday
+	Trip         bool            `json:"trip,omitempty"`          // of a car, and of no other screen: since its ignition was switched on; where that is not known, the last 24 hours
+	Owner        device.PersonID `json:"owner,omitempty"`         // counts what this person was, or may have been, in front of; Household: all
 }
 
 // Moment is something that goes on in a home and that nobody wants to be disturbed in.
@@ -381,8 +388,9 @@ type Screen struct {
 	Room    device.RoomID   // 0: not said
 	Owner   device.PersonID // Household: everybody's
 	Guest   bool            // a visitor's: what it tells of who is around it opens nothing
-	Can     device.Capabilities
 	Context *device.Context // nil: nothing is known
+	Trip    device.Instant  // when a car's current ignition cycle began; 0: not known
+	Can     device.Capabilities
 }
 
 // Home is a home as the judge sees it: a snapshot that does not change while it is judged.
@@ -402,9 +410,14 @@ type Home struct {
 	Screens   []*Screen
 	Alarm     bool // some device last said that its alarm is on: lost contact does not end an alarm
 
-	Complaints []Complaint // what is not put right yet
-	Got        []Got       // what somebody here has, or has ordered, as they said themselves
-	Channels   []Channel   // where messages are liked
+	Complaints []Complaint    // what is not put right yet
+	Got        []Got          // what somebody here has, or has ordered, as they said themselves
+	Channels   []Channel      // where messages are liked
+	Rules      []OperatorRule // of whoever runs the gateway; shared by all homes
+
+	Safety *SafetyTable // what may appear on devices of each class, and when; nil: what every gateway has
+
+	index *index // see Prepare
 }
 
 // Complaint is that something went wrong with a brand, and is not put right yet.
@@ -421,8 +434,8 @@ type Got struct {
 
 // Channel is where somebody likes messages best.
 type Channel struct {
-	Owner   device.PersonID // Household: the home's
-	Classes []device.Class  // the most liked first; what is not named is liked least
+	Owner   device.PersonID `json:"owner,omitempty"` // Household: the home's
+	Classes []device.Class  `json:"classes"`         // the most liked first; what is not named is liked least
 }
 
 // Person finds somebody of the home; ok is false if nobody has that number.
@@ -562,9 +575,12 @@ type Message struct {
 	NotAfter  device.Instant // from then on it is not shown; never 0
 	Display   time.Duration  // how long to show it; 0: the device's choice
 	When      []Predicate    // all must hold
+	Condition *Expression    // must be true, too; nil: there is none
 	Thread                   // what it has to do with others
 	Value     float64        // what it is worth to its brand beside the brand's other messages, 0 to 1; 0.5 is the brand's own middle
 	Seq       int64          // its place in the gateway's book: messages keep this order
+
+	traits traits // see Prepare
 }
 
 // Request is everything that a Decision depends on.
@@ -577,6 +593,7 @@ type Request struct {
 
 	There *Presence // who is in front of Screen at Now, where the caller has asked Present already; nil: it is worked out
 
-	there Presence // who is in front of Screen: decided once, before the rules are asked
-	notes *[]Cause // where to write down what speaks against it; nil: nowhere
+	there   Presence // who is in front of Screen: decided once, before the rules are asked
+	scratch scratch
+	notes   *[]Cause // where to write down what speaks against it; nil: nowhere
 }

@@ -35,7 +35,7 @@ func Present(h *Home, s *Screen, now device.Instant) Presence {
 	c.read(s)
 	if s.Room != 0 {
 		for _, o := range h.Screens {
-			if o != nil && o != s && o.ID != s.ID && o.Room == s.Room {
+			if o != nil && o.Room == s.Room && !o.is(s) {
 				if o.Guest {
 					c.hear(o)
 				} else {
@@ -57,10 +57,21 @@ func Present(h *Home, s *Screen, now device.Instant) Presence {
 	return p
 }
 
+// is reports whether s and o are the same device. A device is of one class only, which is sooner compared.
+func (s *Screen) is(o *Screen) bool { return s == o || s.Class == o.Class && s.ID == o.ID }
+
 // place is where somebody stands among the first 64 people of h; -1 for all others.
 func (h *Home) place(id device.PersonID) int {
+	if i := h.number(id); i < 64 {
+		return i
+	}
+	return -1
+}
+
+// number is where somebody stands among the people of h; -1 if nobody has that number.
+func (h *Home) number(id device.PersonID) int {
 	for i := range h.People {
-		if h.People[i].ID == id && i < 64 {
+		if h.People[i].ID == id {
 			return i
 		}
 	}
@@ -238,15 +249,21 @@ func (q *Request) near(owner device.PersonID) bool {
 	if owner == device.Household || owner == q.Screen.Owner {
 		return true
 	}
+	if q.anybody() {
+		return true
+	}
 	i := q.Home.place(owner)
-	return q.anybody() || i >= 0 && (q.there.Known|q.there.Past)&(1<<i) != 0
+	return i >= 0 && (q.there.Known|q.there.Past)&(1<<i) != 0
 }
 
 // unless is what a rule says that fails because of who is there: it waits where that can be told,
 // and refuses where it never was.
-func (q *Request) unless(c Cause) finding {
+func (q *Request) unless(c Cause) finding { return q.not(q.leaving(), c) }
+
+// leaving is what fails because of who is there.
+func (q *Request) leaving() finding {
 	if q.there.heard {
-		return q.not(holdTo(q.there.soon), c)
+		return holdTo(q.there.soon)
 	}
-	return q.not(refuse, c)
+	return refuse
 }

@@ -19,6 +19,7 @@ type judged struct {
 	form    device.Form
 	text    int
 	content Content
+	duties  Duties
 }
 
 func reference(q Request) judged {
@@ -28,7 +29,7 @@ func reference(q Request) judged {
 	said := map[Rule]Verdict{
 		Safety: refSafety(q), Age: refAge(q), Consent: refConsent(q), Terms: refTerms(q), Mute: refMute(q), Sensitive: refSensitive(q),
 		QuietTime: min(refQuiet(q), refMoments(q)), Frequency: refCaps(q, "frequency"), Spacing: refCaps(q, "spacing"),
-		Dedupe: refDedupe(q), Condition: refCondition(q), Validity: refValidity(q), Capability: refCapability(q),
+		Dedupe: refDedupe(q), Sequence: refSequence(q), Condition: min(refCondition(q), refWaits(q)), Operator: refOperators(q), Validity: refValidity(q), Capability: min(refCapability(q), refMeets(q)),
 	}
 	d := judged{verdict: Show}
 	for r, v := range said {
@@ -40,7 +41,7 @@ func reference(q Request) judged {
 		}
 	}
 	if d.verdict == Show {
-		d.form, d.text, d.content = refForms(q)[0], refText(q), refContent(q)
+		d.form, d.text, d.content, d.duties = refForms(q)[0], refText(q), refContent(q), refDuties(q)
 	}
 	return d
 }
@@ -75,77 +76,6 @@ func refTold(s *Screen, a device.Attribute) string {
 }
 
 func oneOf(s string, list ...string) bool { return slices.Contains(list, s) }
-
-func refClassForms(c device.Class) string {
-	switch c {
-	case device.Car:
-		return "badge list"
-	case device.TV, device.Console, device.Display, device.Companion:
-		return "badge list toast panel full-screen"
-	case device.Speaker, device.Fridge, device.Washer, device.Dryer, device.Dishwasher, device.Oven:
-		return "badge list toast panel"
-	}
-	return ""
-}
-
-func refAllowed(c device.Class, f device.Form) bool {
-	return oneOf(f.String(), strings.Fields(refClassForms(c))...)
-}
-
-func refSafety(q Request) Verdict {
-	s := q.Screen
-	if refClassForms(s.Class) == "" {
-		return Refuse
-	}
-	fits := false
-	for _, f := range q.Message.Forms {
-		fits = fits || refAllowed(s.Class, f)
-	}
-	if !fits {
-		return Refuse
-	}
-	if i := refText(q); s.Class == device.Car && i < len(q.Message.Texts) {
-		if len([]rune(q.Message.Texts[i].Title))+len([]rune(q.Message.Texts[i].Body)) > 80 {
-			return Refuse
-		}
-	}
-	if s.Context == nil || q.Home.Alarm || refTold(s, device.Alarm) == "true" || refTold(s, device.DND) == "true" {
-		return Hold
-	}
-	for _, other := range q.Home.Screens {
-		if refTold(other, device.Alarm) == "true" {
-			return Hold
-		}
-	}
-	word := func(a device.Attribute) string { return refWord(s, a, q.Now) }
-	told := func(a device.Attribute) string { return refTold(s, a) }
-	switch s.Class {
-	case device.TV:
-		return showIf(oneOf(word(device.PlayerState), "on", "idle", "paused") ||
-			word(device.PlayerState) == "playing" && word(device.Fullscreen) == "false")
-	case device.Speaker:
-		return showIf(word(device.CallActive) == "false" && told(device.VolumeMuted) != "true")
-	case device.Console:
-		return showIf(word(device.GameState) == "none")
-	case device.Car:
-		if told(device.VehicleMoving) == "true" || !oneOf(told(device.VehicleSpeed), "", "0") || !oneOf(told(device.SelectedGear), "", "0", "126") {
-			return Hold
-		}
-		if told(device.Driving) != "" {
-			return showIf(word(device.Driving) == "parked")
-		}
-		return showIf(word(device.SelectedGear) == "126" ||
-			word(device.VehicleSpeed) == "0" && word(device.ParkingBrake) == "true")
-	case device.Washer, device.Dryer, device.Dishwasher:
-		return showIf(oneOf(word(device.OperationalState), "Stopped", "Paused"))
-	case device.Oven:
-		return showIf(word(device.OperationalState) == "Stopped" && word(device.Alarm) == "false")
-	case device.Companion:
-		return showIf(oneOf(told(device.PowerState), "", "on") && told(device.CallActive) != "true")
-	default: // fridge, display
-		return showIf(oneOf(told(device.PowerState), "", "on"))
-	}
-}
 
 // refScene is who is in front of a screen: who is there by name, who was and has not been said to
 // have left, and whether there may be others whom nobody knows.
@@ -449,7 +379,7 @@ func refContent(q Request) (c Content) {
 		c |= Picture
 	}
 	company := (q.Screen.Owner != 0 || s.told && len(s.here) > 0) && !s.strangers
-	if q.Message.Sound && q.Screen.Can.Sound > 0 && company && refSilenced(q, Sound) == Show {
+	if q.Message.Sound && q.Screen.Can.Sound > 0 && refLoud(q.Screen.Class) && company && refSilenced(q, Sound) == Show {
 		c |= Sound
 	}
 	return c
@@ -514,10 +444,13 @@ func refScan(zone *time.Location, wall int64) (first, last int64) {
 	return first, last
 }
 
-func refQuiet(q Request) Verdict {
+func refQuiet(q Request) Verdict { return refQuietOf(q, false) }
+
+// refQuietOf asks the quiet times that hold messages back, or those that make screens dark.
+func refQuietOf(q Request, dim bool) Verdict {
 	minute := int64(q.Now) / 60000
 	for _, z := range q.Home.Quiet {
-		if !refNear(q, z.Owner) {
+		if z.Dim != dim || !refNear(q, z.Owner) {
 			continue
 		}
 		zone := q.Home.Zone
@@ -547,69 +480,6 @@ func refQuiet(q Request) Verdict {
 	return Show
 }
 
-// refCaps judges the caps of one rule: one message in some minutes is spacing, all else frequency.
-func refCaps(q Request, rule string) Verdict {
-	v := Show
-	screens := map[device.ID]*Screen{}
-	for _, s := range q.Home.Screens {
-		screens[s.ID] = s
-	}
-	for _, c := range q.Home.Caps {
-		if (rule == "spacing") != (c.Max == 1 && c.Minutes >= 1) || !refPicks(c.Selector, q) || !refNear(q, c.Owner) {
-			continue
-		}
-		if c.Max < 1 || c.Hours < 0 || c.Hours > 168 || c.Minutes < 0 || c.Minutes > 24*60 || c.Hours != 0 && c.Minutes != 0 {
-			if c.Owner == 0 || c.Owner == q.Screen.Owner || !refThere(q).heard {
-				return Refuse
-			}
-			v = Hold
-			continue
-		}
-		window := device.Instant(c.Hours)*3600_000 + device.Instant(c.Minutes)*60_000
-		if window == 0 && q.Home.Zone == nil {
-			v = Hold
-			continue
-		}
-		n := 0
-		for _, e := range q.Home.Shown {
-			if q.Own && e.Message == q.Message.ID {
-				break // what came later does not count against what is there already
-			}
-			s := screens[e.Device]
-			elsewhere := s != nil && (c.Class != 0 && s.Class != c.Class || c.Room != 0 && s.Room != c.Room)
-			switch {
-			case (c.Brand != "" || c.Each) && e.Brand != q.Message.Brand, c.Purpose != 0 && e.Purpose != c.Purpose,
-				c.Category != "" && e.Category != c.Category, c.Device != "" && e.Device != c.Device, elsewhere,
-				c.Owner != 0 && !slices.Contains(e.Who, c.Owner) && !e.Unknown:
-			case window > 0:
-				if q.Now < e.At+window {
-					n++
-				}
-			case e.At.Time().In(q.Home.Zone).Format(time.DateOnly) >= q.Now.Time().In(q.Home.Zone).Format(time.DateOnly):
-				n++
-			}
-		}
-		if n >= c.Max {
-			v = min(v, Hold)
-		}
-	}
-	return v
-}
-
-func refDedupe(q Request) Verdict {
-	v := Show
-	for _, e := range q.Home.Shown {
-		if e.Message == q.Message.ID && !q.Own {
-			if e.Open {
-				v = min(v, Hold)
-			} else {
-				v = Refuse
-			}
-		}
-	}
-	return v
-}
-
 func refCondition(q Request) Verdict {
 	v := Show
 	for _, p := range q.Message.When {
@@ -627,7 +497,7 @@ func refCondition(q Request) Verdict {
 		}
 		held := false
 		for _, s := range screens {
-			if have := refWord(s, p.Attribute, q.Now); refFresh(s, p.Attribute, q.Now) {
+			if have := refWord(s, p.Attribute, q.Now); refFresh(s, p.Attribute, q.Now) && refMayRead(q, s, p.Attribute, false) {
 				r, _ := s.Context.Get(p.Attribute)
 				want := p.Attribute.Show(p.Value)
 				a, b := r.Value.Num, p.Value.Num
@@ -643,7 +513,7 @@ func refCondition(q Request) Verdict {
 
 func refValidity(q Request) Verdict {
 	m := q.Message
-	if !oneOf(m.Purpose.String(), PurposeNames()...) || m.Brand == "" || m.ID == (device.MessageID{}) ||
+	if !oneOf(m.Purpose.String(), PurposeNames()...) || m.Purpose == Context || m.Brand == "" || m.ID == (device.MessageID{}) ||
 		m.NotAfter == 0 || q.Now >= m.NotAfter || m.NotBefore >= m.NotAfter || q.Now <= 0 || q.Now.Time().Year() > 9999 {
 		return Refuse
 	}

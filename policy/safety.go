@@ -2,128 +2,29 @@ package policy
 
 import (
 	"slices"
+	"strings"
+	"time"
 	"unicode/utf8"
 
 	"porchlight/device"
 )
 
-// The safety rule is a table: what a screen of a class must have told, what it must not have
-// told, and what may appear on it at all. A class without a row is never shown anything.
-//
-// A fact that permits must be fresh. A fact that restrains (an alarm, do-not-disturb, a gear
-// other than Park) stands until the device tells otherwise, however old it is: losing touch with
-// a device never opens what the device had closed.
-type safetyRow struct {
-	forms []device.Form // what may appear on it
-	chars int           // how many characters at most, title and body together; 0: no limit
-	free  [][]fact      // one of these must hold in full; none: nothing need be known
-	calm  []fact        // each must hold of what was told, fresh or not
-}
-
-// fact is an attribute and the values that are good.
-type fact struct {
-	attribute device.Attribute
-	kind      device.Kind
-	good      []float64
-	untold    bool // good only if it was never told
-}
-
-// is makes a fact from words of an Enum, booleans or numbers. It panics on a misspelt one: the
-// table is made when the program starts.
-func is(a device.Attribute, good ...any) fact {
-	f := fact{attribute: a, kind: a.Info().Kind}
-	for _, g := range good {
-		v, err := a.ValueOf(g)
-		if err != nil {
-			panic(err)
-		}
-		f.good = append(f.good, v.Num)
-	}
-	return f
-}
-
-func untold(a device.Attribute) fact { return fact{attribute: a, untold: true} }
-
-const (
-	gearNeutral = 0.0
-	gearPark    = 126.0
-)
-
-// Nothing speaks without being asked: Voice is in no row.
-var (
-	quietForms = []device.Form{device.Badge, device.List}
-	cardForms  = []device.Form{device.Badge, device.List, device.Toast, device.Panel}
-	wallForms  = []device.Form{device.Badge, device.List, device.Toast, device.Panel, device.FullScreen}
-
-	powered   = is(device.PowerState, "on")
-	appliance = [][]fact{{is(device.OperationalState, "Stopped", "Paused")}}
-)
-
-var safetyTable = [...]*safetyRow{
-	device.TV: {
-		forms: wallForms,
-		free: [][]fact{
-			{is(device.PlayerState, "on", "idle", "paused")},
-			{is(device.PlayerState, "playing"), is(device.Fullscreen, false)},
-		},
-	},
-	device.Speaker: {
-		forms: cardForms,
-		free:  [][]fact{{is(device.CallActive, false)}},
-		calm:  []fact{is(device.VolumeMuted, false)},
-	},
-	device.Console: {
-		forms: wallForms,
-		free:  [][]fact{{is(device.GameState, "none")}},
-	},
-	// Parked is what ux.driving says, because only the firmware knows. Where it has never been
-	// told, gear in Park will do, or standing still with the parking brake on. A stale or
-	// unknown ux.driving is not "never told", and no other fact outweighs a sign of movement.
-	device.Car: {
-		forms: quietForms, chars: 80,
-		free: [][]fact{
-			{is(device.Driving, "parked")},
-			{untold(device.Driving), is(device.SelectedGear, gearPark)},
-			{untold(device.Driving), is(device.VehicleSpeed, 0.0), is(device.ParkingBrake, true)},
-		},
-		calm: []fact{
-			is(device.VehicleMoving, false),
-			is(device.VehicleSpeed, 0.0),
-			is(device.SelectedGear, gearPark, gearNeutral),
-		},
-	},
-	device.Fridge:     {forms: cardForms, calm: []fact{powered}},
-	device.Washer:     {forms: cardForms, free: appliance},
-	device.Dryer:      {forms: cardForms, free: appliance},
-	device.Dishwasher: {forms: cardForms, free: appliance},
-	device.Oven: {
-		forms: cardForms,
-		free:  [][]fact{{is(device.OperationalState, "Stopped"), is(device.Alarm, false)}},
-	},
-	device.Display: {forms: wallForms, calm: []fact{powered}},
-	device.Companion: {
-		forms: wallForms,
-		calm:  []fact{powered, is(device.CallActive, false)},
-	},
-}
-
-// safetyOf returns class c's row, nil if nothing is ever shown there.
-func safetyOf(c device.Class) *safetyRow {
-	if int(c) < len(safetyTable) {
-		return safetyTable[c]
-	}
-	return nil
-}
-
+// The safety rule is a table, safety.json, read once into rows: what a screen of a class must have
+// told, what it must not have told, and what may appear on it at all. A class without a row is never
+// shown anything. What holds for every class stands here: no message while an alarm is on in the
+// home, nor on a device that is not to be disturbed or has told nothing at all.
 var (
 	noAlarm = is(device.Alarm, false)
 	disturb = is(device.DND, false)
 )
 
+// row is what q's screen may show; nil: nothing ever.
+func (q *Request) row() *safetyRow { return q.Home.Safety.of(q.Screen.Class) }
+
 // safety holds while the moment is dangerous or not known to be harmless, and refuses what may
 // never appear on such a screen.
 func safety(q *Request) finding {
-	s, row := q.Screen, safetyOf(q.Screen.Class)
+	s, row := q.Screen, q.row()
 	no := func(f finding, c Cause) finding {
 		c.Rule, c.Class = Safety, s.Class
 		return q.not(f, c)
@@ -132,22 +33,28 @@ func safety(q *Request) finding {
 		return no(refuse, Cause{Code: NeverHere})
 	}
 	f := pass
-	if n := length(q.Message, q.text()); row.chars > 0 && n > row.chars {
-		f = no(refuse, Cause{Code: TooLong, Have: n, Max: row.chars})
+	if row.chars > 0 {
+		if n := length(q.Message, q.text()); n > row.chars {
+			f = no(refuse, Cause{Code: TooLong, Have: n, Max: row.chars})
+		}
 	}
 	if !row.fits(q.Message) {
 		f = f.and(no(refuse, Cause{Code: WrongForm}))
 	}
-	if alarmed(q.Home) || !noAlarm.calm(s.Context) {
+	if alarmed(q.Home) || noAlarm.calm(s, q.Now).verdict != Show {
 		f = f.and(no(wait, Cause{Code: AlarmOn}))
+	}
+	if row.trip > 0 {
+		g, n := row.trips(q)
+		f = f.and(no(g, Cause{Code: TripFull, Have: n, Max: row.trip}))
 	}
 	if s.Context == nil {
 		return f.and(no(wait, Cause{Code: NothingKnown}))
 	}
-	if !disturb.calm(s.Context) {
+	if disturb.calm(s, q.Now).verdict != Show {
 		f = f.and(no(wait, Cause{Code: NotDisturbed}))
 	}
-	return f.and(no(row.calmly(s).and(row.freely(s, q.Now)), Cause{Code: NotSafe}))
+	return f.and(no(row.calmly(s, q.Now).and(row.freely(s, q.Now)).and(row.quietly(q)), Cause{Code: NotSafe}))
 }
 
 // alarmed reports whether an alarm is on anywhere in the home.
@@ -156,45 +63,81 @@ func alarmed(h *Home) bool {
 		return true
 	}
 	for _, s := range h.Screens {
-		if s != nil && !noAlarm.calm(s.Context) {
+		if s != nil && noAlarm.calm(s, 0).verdict != Show {
 			return true
 		}
 	}
 	return false
 }
 
-func (row *safetyRow) calmly(s *Screen) finding {
+func (row *safetyRow) calmly(s *Screen, now device.Instant) finding {
+	f := pass
 	for i := range row.calm {
-		if !row.calm[i].calm(s.Context) {
-			return wait
-		}
+		f = f.and(row.calm[i].calm(s, now))
 	}
-	return pass
+	return f
 }
 
 func (row *safetyRow) freely(s *Screen, now device.Instant) finding {
-	if len(row.free) == 0 {
-		return pass
-	}
-	best := wait
-	for _, all := range row.free {
-		f := pass
-		for i := range all {
-			f = f.and(all[i].free(s, now))
+	f := pass
+	for _, group := range row.free {
+		best := wait
+		for _, all := range group {
+			g := pass
+			for i := range all {
+				g = g.and(all[i].free(s, now))
+			}
+			best = best.or(g)
 		}
-		best = best.or(f)
+		f = f.and(best)
 	}
-	return best
+	return f
+}
+
+// quietly holds in the moments in which nothing is shown on such a screen, whatever the home says.
+func (row *safetyRow) quietly(q *Request) finding {
+	f := pass
+	if len(row.moments) == 0 {
+		return f
+	}
+	silent := *q
+	silent.notes = nil
+	for _, m := range row.moments {
+		f = f.and(silent.moment(m, q.Screen))
+		for _, s := range q.Home.Screens {
+			if s != nil && s != q.Screen && s.ID != q.Screen.ID {
+				f = f.and(silent.moment(m, s))
+			}
+		}
+	}
+	return f
+}
+
+// longestTrip is how long a trip is taken to have lasted whose beginning is not known.
+const longestTrip = 24 * time.Hour
+
+// trips holds while as many messages as may be were shown on this trip; n is how many.
+func (row *safetyRow) trips(q *Request) (f finding, n int) {
+	since := q.Screen.Trip
+	if since == 0 {
+		since = q.Now.Add(-longestTrip) + 1
+	}
+	shown, f := before(q), pass
+	for i := len(shown) - 1; i >= 0; i-- {
+		if e := &shown[i]; e.Device == q.Screen.ID && e.At >= since && e.Message != q.Message.ID {
+			if n++; n == row.trip {
+				if f = wait; q.Screen.Trip == 0 {
+					f = holdTo(min(e.At, endOfTime).Add(longestTrip))
+				}
+			}
+		}
+	}
+	return f, n
 }
 
 // fits reports whether m comes in a form that may appear on a screen of this class.
 func (row *safetyRow) fits(m *Message) bool {
-	for _, f := range m.Forms {
-		if slices.Contains(row.forms, f) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(m.Forms, row.forms.has)
 }
 
 // length is how many characters the i-th text of m has, title and body together.
@@ -205,43 +148,67 @@ func length(m *Message, i int) int {
 	return utf8.RuneCountInString(m.Texts[i].Title) + utf8.RuneCountInString(m.Texts[i].Body)
 }
 
-func (f *fact) has(v device.Value) bool { return v.Kind == f.kind && slices.Contains(f.good, v.Num) }
-
-// calm reports whether c has never told f's attribute or last told something good.
-func (f *fact) calm(c *device.Context) bool {
-	r, told := c.Get(f.attribute)
-	return !told || f.has(r.Value)
+// has reports whether v is good.
+func (f *fact) has(v device.Value) bool {
+	switch {
+	case v.Kind != f.kind:
+		return false
+	case v.Kind == device.Number:
+		return f.below != 0 && v.Num < f.below || slices.Contains(f.good, v.Num)
+	case v.Kind == device.Text:
+		for _, w := range f.words {
+			if strings.EqualFold(w, v.Text) {
+				return true
+			}
+		}
+		return false
+	default:
+		return v.Num >= 0 && v.Num < 64 && f.mask>>uint(v.Num)&1 != 0
+	}
 }
 
-// free passes while f's attribute is fresh and good.
-func (f *fact) free(s *Screen, now device.Instant) finding {
-	if f.untold {
-		if _, told := s.Context.Get(f.attribute); told {
-			return wait
-		}
+// calm passes if s has never told f's attribute, or last told something good, and long enough ago.
+func (f *fact) calm(s *Screen, now device.Instant) finding {
+	r, told := s.Context.Get(f.attribute)
+	switch {
+	case !told:
 		return pass
+	case !f.has(r.Value):
+		return wait
+	case f.lasting > 0 && now < r.Since+f.lasting:
+		return holdTo(r.Since + f.lasting)
 	}
-	v, until, fresh := s.Context.Fresh(s.Class, f.attribute, now)
-	if fresh {
-		if f.has(v) {
-			return showTo(until)
-		}
+	return pass
+}
+
+// free passes while f's attribute is fresh and good, and has been good long enough.
+func (f *fact) free(s *Screen, now device.Instant) finding {
+	r, told := s.Context.Get(f.attribute)
+	switch {
+	case f.untold && !told:
+		return pass
+	case f.untold, !told, !f.has(r.Value):
 		return wait
 	}
-	return f.later(s, now)
-}
-
-// later is the answer for a reading that is not fresh: it stays so, unless it is from the
-// future (a clock was set back), is good, and its time is yet to come.
-func (f *fact) later(s *Screen, now device.Instant) finding {
-	r, told := s.Context.Get(f.attribute)
-	if told && f.has(r.Value) {
-		return upcoming(r, f.attribute, s.Class, now)
+	from, until := now, r.At.Add(f.attribute.TTL(s.Class))
+	if g := upcoming(r, f.attribute, s.Class, now); g.until != 0 {
+		from = g.until
 	}
-	return wait
+	if f.lasting > 0 {
+		from = max(from, r.Since+f.lasting)
+	}
+	switch {
+	case from >= until:
+		return wait
+	case from > now:
+		return holdTo(from)
+	default:
+		return showTo(until)
+	}
 }
 
-// upcoming is the Hold for a good reading that is not fresh at now.
+// upcoming is the Hold for a good reading that is not fresh at now, because it is from the future (a
+// clock was set back) and its time is yet to come.
 func upcoming(r device.Reading, a device.Attribute, c device.Class, now device.Instant) finding {
 	if from := r.At.Add(-a.TTL(c)); r.At > now && from > now {
 		return holdTo(from)

@@ -35,6 +35,9 @@ func wallAt(zone *time.Location, unix int64) wall {
 	return w
 }
 
+// plain reports whether the clocks change on none of the days around unix.
+func (w *wall) plain(unix int64) bool { return unix-4*day >= w.from && unix+4*day < w.to }
+
 // local is what the wall shows at unix.
 func (w *wall) local(unix int64) int64 {
 	if w.from <= unix && unix < w.to {
@@ -83,14 +86,19 @@ func (w *wall) when(local int64, last bool) int64 {
 }
 
 // midnight is the next Unix second after unix at which the wall shows a later date.
-func (w *wall) midnight(unix int64) int64 {
-	next := (w.day(unix) + 1) * day
-	t := w.first(next)
-	if t <= unix { // midnight comes twice
-		t = w.last(next)
+func (w *wall) midnight(unix int64) int64 { return w.nextDate(w.day(unix)+1, unix) }
+
+// nextDate is the next Unix second after unix at which the wall shows local day n or a later one.
+func (w *wall) nextDate(n, unix int64) int64 {
+	t := w.first(n * day)
+	if t <= unix { // its midnight comes twice
+		t = w.last(n * day)
 	}
 	return max(t, unix+1)
 }
+
+// monday is the Monday of the week of a local day.
+func monday(n int64) int64 { return floor(n+3, 7)*7 - 3 }
 
 // weekday of a local day; 0 is Sunday.
 func weekday(day int64) int { return int(((day+4)%7 + 7) % 7) }

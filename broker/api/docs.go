@@ -133,7 +133,7 @@ func newDocs(api *huma.OpenAPI, now func() device.Instant) (*docs, error) {
 		}
 	}
 	schemas := api.Components.Schemas.Map()
-	for _, name := range []string{"Submission", "SubmissionText", "SubmissionButton", "SubmissionCondition", "Message", "ListOutputBody", "Problem", "InvalidError"} {
+	for _, name := range []string{"Submission", "SubmissionText", "SubmissionButton", "SubmissionCondition", "SubmissionStep", "Message", "ListOutputBody", "Problem", "InvalidError"} {
 		s := schemas[name]
 		if s == nil {
 			return nil, fmt.Errorf("documentation: there is no schema %s", name)

@@ -41,6 +41,16 @@ type (
 	Snoozed struct {
 		Until device.Instant `json:"until"` // 0: not any more
 	}
+	// Got says that somebody of a home has got something.
+	Got struct {
+		Home string `json:"home"`
+		Item string `json:"item"`
+	}
+	// Complaint is about a brand.
+	Complaint struct {
+		Home  string         `json:"home"`
+		Brand device.BrandID `json:"brand"`
+	}
 	// PersonAdd adds somebody to a home.
 	PersonAdd struct {
 		Home   string              `json:"home"`
@@ -86,6 +96,15 @@ func (o *Operators) homeVerbs(mux *http.ServeMux) {
 	verb(o, mux, "home/snooze", func(ctx context.Context, d *delivery.Desk, in Snooze) (Snoozed, error) {
 		until, err := d.Snooze(ctx, in.Home, in.Person, in.Until)
 		return Snoozed{until}, err
+	})
+	verb(o, mux, "home/got", func(ctx context.Context, d *delivery.Desk, in Got) (None, error) {
+		return None{}, d.Got(ctx, in.Home, in.Item)
+	})
+	verb(o, mux, "home/complain", func(ctx context.Context, d *delivery.Desk, in Complaint) (None, error) {
+		return None{}, d.Complain(ctx, in.Home, in.Brand)
+	})
+	verb(o, mux, "home/resolve", func(ctx context.Context, d *delivery.Desk, in Complaint) (None, error) {
+		return None{}, d.Resolve(ctx, in.Home, in.Brand)
 	})
 	verb(o, mux, "person/add", func(ctx context.Context, d *delivery.Desk, in PersonAdd) (registry.Person, error) {
 		return d.AddPerson(ctx, in.Home, in.Person)

@@ -241,6 +241,9 @@ func (o *Operators) verbs(gateway Gateway) http.Handler {
 	verb(o, mux, "why", func(ctx context.Context, d *delivery.Desk, in WhyAsked) (delivery.Why, error) {
 		return d.Why(ctx, in.ID, in.Home, in.WhyOptions)
 	})
+	verb(o, mux, "context", func(ctx context.Context, d *delivery.Desk, in delivery.ContextAsked) ([]delivery.DeviceContext, error) {
+		return d.ContextOf(ctx, in)
+	})
 	verb(o, mux, "learnt", func(ctx context.Context, d *delivery.Desk, in HeldAsked) ([]delivery.LearntState, error) {
 		return d.Learnt(ctx, in.Home, in.WhyOptions)
 	})

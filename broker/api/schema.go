@@ -17,6 +17,7 @@ type (
 	formWord    string
 	opWord      string
 	messageWord string
+	actWord     string
 )
 
 func words(doc string, all []string) *huma.Schema {
@@ -47,6 +48,9 @@ func (opWord) Schema(huma.Registry) *huma.Schema {
 	return words("", []string{string(policy.EQ), string(policy.NE), string(policy.LT), string(policy.LE), string(policy.GT), string(policy.GE)})
 }
 
+// Schema of what a button does.
+func (actWord) Schema(huma.Registry) *huma.Schema { return words("", policy.ActNames()) }
+
 // Schema of a message's ID.
 func (messageWord) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeString, Format: "uuid"}
@@ -59,6 +63,7 @@ func newRegistry() huma.Registry {
 	r.RegisterTypeAlias(reflect.TypeFor[[]device.Class](), reflect.TypeFor[[]classWord]())
 	r.RegisterTypeAlias(reflect.TypeFor[[]device.Form](), reflect.TypeFor[[]formWord]())
 	r.RegisterTypeAlias(reflect.TypeFor[policy.Op](), reflect.TypeFor[opWord]())
+	r.RegisterTypeAlias(reflect.TypeFor[policy.Act](), reflect.TypeFor[actWord]())
 	r.RegisterTypeAlias(reflect.TypeFor[device.MessageID](), reflect.TypeFor[messageWord]())
 	return r
 }

@@ -1,14 +1,125 @@
 package delivery
 
-import "porchlight/device"
+import (
+	"context"
+	"math"
+	"slices"
 
-// choose picks the candidate that comes next: all of them may be shown. busy are the screens that have
-// something on them. Nil: none of them is to be shown now. The caller holds h.mu.
+	"porchlight/device"
+	"porchlight/device/store"
+	"porchlight/policy"
+	"porchlight/policy/words"
+)
+
+// choose picks the candidate that comes next, on the screen that suits it best: all of them may be shown.
+// busy are the screens that have something on them. Nil: none of them is to be shown now; where that is
+// because silence is worth more, h.hush says when they are weighed again. The caller holds h.mu.
 func (d *Desk) choose(h *home, candidates []*pair, busy map[device.ID]bool, now device.Instant) *pair {
+	there := map[*screen]*policy.Presence{}
+	list := make([]policy.Candidate, 0, len(candidates))
+	of := make([]*pair, 0, len(candidates))
 	for _, p := range candidates {
-		if !busy[p.s.ID] {
-			return p
+		if busy[p.s.ID] {
+			continue
 		}
+		if there[p.s] == nil {
+			found := policy.Present(&h.view, &p.s.view, now)
+			there[p.s] = &found
+		}
+		list = append(list, policy.Candidate{Message: p.m, Screen: &p.s.view, Form: p.decision.Form, There: there[p.s]})
+		of = append(of, p)
 	}
-	return nil
+	if len(list) == 0 {
+		return nil
+	}
+	best, pick := d.arbiter(h, now).Choose(list)
+	if best < 0 {
+		h.hush = policy.NextHour(now)
+		return nil
+	}
+	of[best].pick = &pick
+	return of[best]
 }
+
+// arbiter weighs what may be shown in h, with what was learnt up to now.
+func (d *Desk) arbiter(h *home, now device.Instant) *policy.Arbiter {
+	if hour := policy.Hour(now); h.tasted != hour {
+		var taste policy.Taste
+		err := d.db.View(context.Background(), func(tx *store.Tx) (err error) {
+			taste, err = d.taste(tx, h, hour)
+			return err
+		})
+		if err != nil {
+			d.log.Error("what was learnt cannot be read", "home", h.id, "err", err) // as if nothing had been
+		}
+		h.taste, h.tasted = taste, hour
+	}
+	return &policy.Arbiter{Home: &h.view, Taste: &h.taste, Now: now}
+}
+
+// taste reads what was learnt of the people of h, as of an hour.
+func (d *Desk) taste(tx *store.Tx, h *home, hour device.Instant) (policy.Taste, error) {
+	devices := make([]device.Device, 0, len(h.screens))
+	for _, s := range h.screens {
+		devices = append(devices, s.Device)
+	}
+	did, tried, err := reactions(tx, h.id, &h.view, devices, h.forgotten, hour)
+	return policy.Taste{Habits: did, Tallies: policy.TallyUp(tried, hour), Off: d.o.Learner == LearnerOff}, err
+}
+
+// weighed is what the arbiter makes of m on s alone; ok is false if it may not be shown there now.
+func (d *Desk) weighed(h *home, s *screen, q policy.Request, dec policy.Decision) (p policy.Pick, ok bool) {
+	if dec.Verdict != policy.Show {
+		return p, false
+	}
+	there := policy.Present(q.Home, q.Screen, q.Now)
+	a := d.arbiter(h, q.Now)
+	a.Home = q.Home
+	return a.Weigh(policy.Candidate{Message: q.Message, Screen: q.Screen, Form: dec.Form, There: &there}), true
+}
+
+// chosen keeps with r why it was chosen; nil says nothing.
+func (r Record) chosen(p *policy.Pick) Record {
+	if p != nil {
+		kept := *p
+		for _, x := range numbers(&kept) {
+			*x = math.Round(*x*1e6) / 1e6
+		}
+		r.Choice = &kept
+	}
+	return r
+}
+
+// numbers are those of p that depend on what is weighed.
+func numbers(p *policy.Pick) []*float64 {
+	s, l := &p.Score, &p.Place
+	return []*float64{&s.Value, &s.Chance, &s.Lever, &s.Moment, &s.Fresh, &s.Urgent, &s.Fatigue, &s.Total, &s.Usual, &s.Silence,
+		&l.Capability, &l.Attention, &l.Room, &l.Channel, &l.Calm, &l.Total, &p.Next}
+}
+
+// sameChoice reports whether again is what was kept, as far as it does not depend on the other messages.
+func sameChoice(kept, again *policy.Pick) bool {
+	if kept == nil || again == nil {
+		return kept == again
+	}
+	other := *again
+	other.Next = kept.Next
+	a, b := numbers(kept), numbers(&other)
+	near := func(x, y *float64) bool { return math.Abs(*x-*y) < 2e-6 }
+	return kept.Seed == again.Seed && kept.Score.Asked == again.Score.Asked && slices.EqualFunc(a, b, near)
+}
+
+// choiceWords say why r's message came here, and why it and no other, each as a sentence without its stop.
+func choiceWords(r Record, m device.BrandID, s device.Class, language string, n words.Names) []string {
+	if r.Choice == nil {
+		return nil
+	}
+	return tell([]policy.Cause{{Code: r.Choice.Here, Verdict: policy.Show, Brand: m, Class: s}, {Code: r.Choice.This, Verdict: policy.Show, Brand: m, Class: s}}, language, n)
+}
+
+// The values of Options.Learner. Whether there is a learner changes in which order messages come, and when
+// none does; never which may be shown.
+const (
+	LearnerOn  = "on"
+	LearnerOff = "off"
+)

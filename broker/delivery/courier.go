@@ -36,16 +36,28 @@ func (c *Courier) Run(ctx context.Context) error {
 				if !ok {
 					return nil
 				}
-				h.mu.Lock()
-				d.converge(h)
-				d.keepHeld(h)
-				h.mu.Unlock()
+				d.turn(h)
 			}
 		})
 	}
 	g.Go(func() error { return d.watch(ctx) })
 	g.Go(func() error { return d.probe(ctx) })
 	return g.Wait()
+}
+
+// turn is what is done for one home at a time.
+func (d *Desk) turn(h *home) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	d.converge(h)
+	d.keepHeld(h)
+}
+
+// clockwork does what comes about by the clock alone, to messages, devices and choices.
+func (d *Desk) clockwork(now device.Instant) {
+	d.expire(now)
+	d.dismiss(now)
+	d.runOut(now)
 }
 
 // watch wakes homes when their time comes. Once a second it looks at the clock itself: where it
@@ -65,9 +77,7 @@ func (d *Desk) watch(ctx context.Context) error {
 			}
 			d.wakeAll()
 		}
-		d.expire(now)
-		d.dismiss(now)
-		d.runOut(now)
+		d.clockwork(now)
 		d.entrance.sweep()
 		wait := d.queue.fire(d.mono())
 		timer.Reset(min(wait, time.Second))
@@ -200,17 +210,24 @@ func (d *Desk) converge(h *home) {
 		if m := d.message(dl.id); m != nil {
 			wall(m.NotAfter)
 		}
+		if t, due := d.followAt(dl); !due {
+			soon(t)
+		} else {
+			wall(dl.look)
+		}
 		if dl.lapses() {
 			soon(later(dl.kept.Add(d.o.Lease+d.o.Allowance), rest))
 		}
 	}
-	for _, p := range h.pairs {
-		if p.decision.Verdict == policy.Hold {
-			wall(p.decision.Until)
-		}
+	wall(h.pending.next())
+	wall(h.hush)
+	for _, p := range h.pending.shows {
 		if p.rest.After(mono) {
 			soon(p.rest)
 		}
+	}
+	if len(h.pending.woken) > 0 {
+		d.queue.put(h)
 	}
 	d.queue.at(h, later(next, mono.Add(5*time.Millisecond))) // no rule may make the hall spin
 }
@@ -237,8 +254,10 @@ func (d *Desk) judge(h *home, dl *delivery) {
 	}
 	dl.decision = d.decide(policy.Request{Home: &h.view, Screen: &s.view, Message: m, Now: d.o.Now(), Own: true})
 	switch {
-	case dl.end != nil:
+	case dl.end != nil, dl.leaving:
 		dl.want = WantGone
+	case dl.decision.Verdict == policy.Show && !dl.decision.Duties.Within(dl.duties):
+		dl.want = WantHeld // the device was not told to do so much
 	case dl.decision.Verdict == policy.Show:
 		dl.want = WantShown
 	case dl.decision.Verdict == policy.Hold:
@@ -261,6 +280,11 @@ func (d *Desk) settleAll(h *home) error {
 	mono := d.mono()
 	for _, dl := range h.open {
 		d.judge(h, dl)
+	}
+	if err := d.follow(h); err != nil {
+		return err
+	}
+	for _, dl := range h.open {
 		lapsed := dl.lapses() && !mono.Before(dl.kept.Add(d.o.Lease+d.o.Allowance))
 		if h.screens[dl.device] == nil {
 			if lapsed || !dl.lapses() { // until then it may be on the screen of what was removed
@@ -273,6 +297,7 @@ func (d *Desk) settleAll(h *home) error {
 			// Not acknowledged in all that time: it may still be on its way, and its lease is yet to begin.
 			s.session.link.Close(Silent)
 			d.away(h, s)
+		case dl.leaving && dl.have == HaveMissing && !lapsed: // it has said, or will say, whether it was shown
 		case next(dl.want, dl.have) == Settle:
 			outcome, counts := Vanished, true
 			switch dl.have {
@@ -280,7 +305,7 @@ func (d *Desk) settleAll(h *home) error {
 				outcome = Lapsed // nobody can say yet whether it was shown, so it counts
 			case HaveNone: // the judge changed its mind between claim and hand-over
 				outcome, counts = Unsent, false
-				h.rest(dl.id, dl.device, time.Second, true)
+				h.rest(dl.id, dl.device, d.pause(dl), true)
 			}
 			over = append(over, settledFact{Message: dl.id, Device: dl.device, Outcome: outcome, Counts: counts})
 		case lapsed && dl.want == WantHeld && dl.presented == 0:
@@ -299,7 +324,7 @@ func (d *Desk) settleAll(h *home) error {
 
 // lapses reports whether the end of its lease ends dl, if the device does not speak before.
 func (dl *delivery) lapses() bool {
-	return dl.want != WantShown && dl.have != HaveNone && dl.have != HaveMissing && dl.have != HaveGone
+	return dl.want != WantShown && dl.have != HaveNone && (dl.have != HaveMissing || dl.leaving) && dl.have != HaveGone
 }
 
 // settle writes down the ends of deliveries in one transaction.
@@ -307,24 +332,27 @@ func (d *Desk) settle(h *home, over ...settledFact) error {
 	if len(over) == 0 {
 		return nil
 	}
+	at := make([]device.Instant, len(over))
 	err := d.update(func(tx *store.Tx) error {
-		for _, f := range over {
-			if _, err := tx.Add(h.id, deliverySettled, f); err != nil {
+		for i, f := range over {
+			e, err := tx.Add(h.id, deliverySettled, f)
+			if err != nil {
 				return err
 			}
+			at[i] = e.At
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	for _, f := range over {
+	for i, f := range over {
 		d.count.settled.Add(1)
 		if !f.Counts {
 			d.count.released.Add(1)
 		}
 		if dl := h.find(f.Message, f.Device); dl != nil {
-			h.drop(dl, f.Counts)
+			h.drop(dl, f, at[i])
 		}
 	}
 	return nil
@@ -336,6 +364,7 @@ func (d *Desk) settle(h *home, over ...settledFact) error {
 // from then.
 func (d *Desk) claimAll(h *home) error {
 	now, mono := d.o.Now(), d.mono()
+	h.hush = 0
 	busy := map[device.ID]bool{}
 	for _, dl := range h.open {
 		busy[dl.device] = busy[dl.device] || dl.have != HaveMissing
@@ -348,13 +377,14 @@ func (d *Desk) claimAll(h *home) error {
 	claim := func(dl *delivery, m *policy.Message) {
 		busy[dl.device] = true
 		dl.who, dl.others = h.present(h.screens[dl.device], now)
-		dl.epoch = h.wishes
+		dl.epoch, dl.duties = h.wishes, dl.decision.Duties
 		made = append(made, dl)
 		q := policy.Request{Home: &h.view, Screen: &h.screens[dl.device].view, Message: m, Now: now}
-		claims = append(claims, claimedFact{dl.id, dl.device, dl.brand, dl.purpose, dl.category, dl.who, dl.others, record(q, dl.decision, h.wishes), h.inputs(q)})
+		claims = append(claims, claimedFact{dl.id, dl.device, dl.brand, dl.purpose, dl.category, dl.who, dl.others, record(q, dl.decision, h.wishes).chosen(dl.pick), h.inputs(q), thread(dl.thread)})
 		// Those judged after it must see it.
 		dl.claimed = now
 		h.view.Shown = append(h.view.Shown, dl.exposure(true))
+		h.pending.showed(dl.have == HaveMissing)
 	}
 	// What a device has lost is claimed again, and counts from now: it is judged as if its first
 	// claim had not been, and with all that was shown since.
@@ -370,18 +400,13 @@ func (d *Desk) claimAll(h *home) error {
 		}
 	}
 	d.wake(h, now)
-	var candidates []*pair
-	for _, p := range h.pairs {
-		if p.decision.Verdict == policy.Show && !mono.Before(p.rest) && d.message(p.m.ID) != nil {
-			candidates = append(candidates, p)
-		}
-	}
+	candidates := d.candidates(h, mono)
 	for len(candidates) > 0 {
 		p := d.choose(h, candidates, busy, now)
 		if p == nil {
 			break
 		}
-		dl := &delivery{id: p.m.ID, brand: p.m.Brand, purpose: p.m.Purpose, category: p.m.Category, device: p.s.ID, want: WantShown, decision: p.decision, others: true}
+		dl := &delivery{id: p.m.ID, brand: p.m.Brand, purpose: p.m.Purpose, category: p.m.Category, device: p.s.ID, want: WantShown, decision: p.decision, duties: p.decision.Duties, pick: p.pick, others: true, thread: rememberedOf(p.m.Thread)}
 		if err := d.fits(h, p.s, p.m, dl, now); err != nil {
 			d.log.Warn("message does not fit the device", "message", p.m.ID, "device", p.s.ID, "err", err)
 			h.rest(p.m.ID, p.s.ID, memory, true)
@@ -430,7 +455,9 @@ func (d *Desk) claimAll(h *home) error {
 			h.open = append(h.open, dl)
 		}
 		dl.claimed, dl.have, dl.kept = at[i], HaveNone, mono
+		dl.since = mono
 	}
+	h.order()
 	d.count.claimed.Add(int64(len(made)))
 	// The commit took its time: what is handed over is decided now.
 	for _, dl := range made {
@@ -548,23 +575,35 @@ func (d *Desk) launch(h *home, s *screen, now device.Instant, mono time.Time) {
 // needs to stop by itself.
 func (d *Desk) present(h *home, s *screen, m *policy.Message, dl *delivery, now device.Instant) wire.Present {
 	text := m.Texts[dl.decision.Text]
-	form := dl.decision.Form
+	form, show := dl.decision.Form, m.Display
+	if dl.duties.Must&policy.Limit != 0 {
+		show = dl.duties.Limit
+	}
 	p := wire.Present{
 		Content: uint(dl.decision.Content), Message: m.ID, ValidUntil: uint64(m.NotAfter / 1000), Live: uint64(m.NotAfter - now),
 		Text: text.Body, Title: text.Title, Sender: m.Sender, Form: &form, Language: text.Language,
-		Display: uint64(m.Display.Milliseconds()), Lease: uint64(d.o.Lease.Milliseconds()), Epoch: uint64(h.wishes),
+		Display: uint64(show.Milliseconds()), Lease: uint64(d.o.Lease.Milliseconds()), Epoch: uint64(h.wishes),
 	}
 	for _, b := range m.Buttons {
 		p.Responses = append(p.Responses, wire.Response{ID: uint(b.ID), Label: b.Labels[dl.decision.Text]})
 	}
-	switch s.Class {
-	case device.Car:
-		p.Guards = map[string]wire.Guard{device.Driving.String(): {Op: string(policy.EQ), Value: "parked"}}
-	case device.Oven:
-		p.Guards = map[string]wire.Guard{device.OperationalState.String(): {Op: string(policy.EQ), Value: "Stopped"}}
+	for a, v := range h.view.Safety.Guards(s.Class) {
+		if p.Guards == nil {
+			p.Guards = map[string]wire.Guard{}
+		}
+		p.Guards[a.String()] = wire.Guard{Op: string(policy.EQ), Value: plainValue(a, v)}
+	}
+	for duty, bit := range dutyBits {
+		if dl.duties.Must&duty != 0 {
+			p.Duties |= bit
+		}
 	}
 	return p
 }
+
+// dutyBits are the duties as a frame has them. Of the others, the limit is the time to display, and the rest
+// every device of the contract does.
+var dutyBits = map[policy.Duty]uint{policy.Dim: wire.DutyDim, policy.Minimal: wire.DutyMinimal}
 
 // fits fails if a message could not be sent to a device, whatever the moment.
 func (d *Desk) fits(h *home, s *screen, m *policy.Message, dl *delivery, now device.Instant) error {

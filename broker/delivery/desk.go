@@ -43,13 +43,20 @@ type Options struct {
 	Lease     time.Duration         // how long a device may keep a delivery without hearing from us; 0 means 10 s
 	Allowance time.Duration         // added to the lease for the device's clock; 0 means 2 s
 	AckWait   time.Duration         // how long a device may take to acknowledge; 0 means 20 s
+	Follow    time.Duration         // how long a message may take to appear on its screen before another may have it; 0 means 60 s, less than 0 that it waits for ever
 	Authority *authority.Authority  // issues certificates to devices; nil: none is let in
 	// FactsAtOnce and FactsPerMinute are what one device may cause to be written down beside receipts
 	// of what it was sent: descriptions, the ends of alarms, choices, windows. 0 means 100 and 12.
 	FactsAtOnce, FactsPerMinute int
 	Workers                     int // homes that are judged at the same time; 0 means 64
 
+	Learner string // LearnerOn or LearnerOff; "" means LearnerOn
+
+	Safety *policy.SafetyTable // what may appear on devices of each class, and when; nil: the table that every gateway has
+
 	SignedOnly bool // every brand must sign its messages, not only those that have a key
+
+	NewMessageID func(device.Instant) device.MessageID // nil means device.NewMessageID; a rehearsal's are the same each time
 }
 
 // Desk takes facts in, on behalf of somebody. Each of its methods is one transaction, and returns
@@ -125,9 +132,13 @@ func NewDesk(db *store.DB, o Options, log *slog.Logger) (*Desk, error) {
 	if o.Mono == nil {
 		o.Mono = time.Now
 	}
+	if o.NewMessageID == nil {
+		o.NewMessageID = device.NewMessageID
+	}
 	o.Lease = cmp.Or(o.Lease, 10*time.Second)
 	o.Allowance = cmp.Or(o.Allowance, 2*time.Second)
 	o.AckWait = cmp.Or(o.AckWait, 20*time.Second)
+	o.Follow = cmp.Or(o.Follow, time.Minute)
 	o.Workers = cmp.Or(o.Workers, 64)
 	o.FactsAtOnce = cmp.Or(o.FactsAtOnce, 100)
 	o.FactsPerMinute = cmp.Or(o.FactsPerMinute, 12)
@@ -210,6 +221,7 @@ func scanEvent(scan func(...any) error) (e store.Event, err error) {
 
 // enforce puts m among the messages in force. The caller holds d.mu or is alone.
 func (d *Desk) enforce(m *policy.Message) {
+	m.Prepare()
 	o := offer{m.Brand, m.Purpose}
 	d.force[m.ID] = m
 	d.inForce[m.Brand]++
@@ -269,14 +281,10 @@ func (d *Desk) Accept(ctx context.Context, b registry.Brand, key string, s Submi
 		// The same request may have been good when it first came: its not_after was ahead then.
 		m = &policy.Message{Brand: b.ID}
 	}
-	m.ID = device.NewMessageID(now)
+	m.ID = d.o.NewMessageID(now)
 	f := acceptedFact{ID: m.ID, Brand: b.ID, Key: key, Digest: digest, NotAfter: m.NotAfter, Message: s}
 	if s.signed != nil {
 		f.Message, f.Signed = Submission{}, s.signed.text
-	}
-	fact, err := store.Encode(f)
-	if err != nil {
-		return Answer{}, fmt.Errorf("accept: %w", err)
 	}
 	place := false // we hold a place among the messages in force
 	var a Answer
@@ -306,7 +314,12 @@ func (d *Desk) Accept(ctx context.Context, b registry.Brand, key string, s Submi
 			}
 			place = true
 		}
-		e, err := tx.Add(device.Gateway, messageAccepted, fact)
+		f.Value = s.value()
+		if f.Worth, err = worth(tx, b.ID, f.Value); err != nil {
+			return err
+		}
+		m.Value = f.Worth
+		e, err := tx.Add(device.Gateway, messageAccepted, f)
 		if err != nil {
 			return err
 		}

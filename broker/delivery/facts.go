@@ -21,6 +21,7 @@ const (
 	deliveryClaimed   = "delivery.claimed"   // the home's: it is about to be sent, and counts
 	deliveryPresented = "delivery.presented" // the device says it was on the screen
 	deliverySettled   = "delivery.settled"   // it is over
+	deliveryLeaving   = "delivery.leaving"   // it did not appear in time: it goes, and then another screen may have it
 	deliveryHeld      = "delivery.held"      // the message is over, and nobody here was shown it
 )
 
@@ -30,6 +31,8 @@ type acceptedFact struct {
 	Key      string           `json:"key"`
 	Digest   []byte           `json:"digest"`
 	NotAfter device.Instant   `json:"not_after"`
+	Value    float64          `json:"value"` // as its brand said, 0 to 1
+	Worth    float64          `json:"worth"` // the same beside the brand's other messages of the last 30 days, whose mean is 0.5
 	Message  Submission       `json:"message,omitzero"`
 	Signed   string           `json:"signed,omitempty"` // the message as its brand has signed it, a compact JWS, and nothing in Message
 }
@@ -47,12 +50,14 @@ type Record struct {
 	Text    int            `json:"text"`
 	Wishes  int64          `json:"wishes"` // version of the home's choices and preferences it was taken on
 	At      device.Instant `json:"at"`
+	Duties  policy.Duties  `json:"duties,omitzero"`   // of what was shown: what the screen had to do
 	Because []policy.Cause `json:"because,omitempty"` // what spoke for it if it was shown, against it if not
+	Choice  *policy.Pick   `json:"choice,omitempty"`  // of what was shown: why it came before others, and on this screen
 }
 
 // record keeps a decision about q.
 func record(q policy.Request, d policy.Decision, wishes int64) Record {
-	r := Record{Verdict: d.Verdict.String(), Reasons: d.Reasons, Until: d.Until, Form: d.Form, Text: d.Text, Wishes: wishes, At: q.Now}
+	r := Record{Verdict: d.Verdict.String(), Reasons: d.Reasons, Until: d.Until, Form: d.Form, Text: d.Text, Wishes: wishes, At: q.Now, Duties: d.Duties}
 	if d.Verdict == policy.Show {
 		r.Because = policy.Grounds(q, d)
 	} else {
@@ -71,6 +76,23 @@ type claimedFact struct {
 	Others   bool              `json:"others,omitempty"` // perhaps somebody else, too
 	Decision Record            `json:"decision"`
 	Inputs   Inputs            `json:"inputs"` // so that it can be taken again
+	Thread   thread            `json:"thread,omitzero"`
+}
+
+// thread is what of a policy.Thread is remembered of what was shown.
+type thread struct {
+	Dedupe  string          `json:"dedupe,omitempty"`
+	Journey string          `json:"journey,omitempty"`
+	Step    int             `json:"step,omitempty"`
+	After   policy.Reaction `json:"-"`
+	Item    string          `json:"item,omitempty"`
+	Echo    policy.Act      `json:"-"`
+}
+
+// rememberedOf is t without what matters only before a message is shown.
+func rememberedOf(t policy.Thread) policy.Thread {
+	t.After, t.Echo = policy.NoReaction, policy.NoAct
+	return t
 }
 
 // heldFact is a message that was not shown in a home where somebody had agreed to its kind.
@@ -137,7 +159,28 @@ type settledFact struct {
 	Outcome  Outcome          `json:"outcome"`
 	Counts   bool             `json:"counts"` // it was on the screen, or may have been
 	Response *uint            `json:"response,omitempty"`
+	Act      policy.Act       `json:"act,omitempty"` // what the button does that was pressed
 	Reason   wire.Reason      `json:"reason,omitempty"`
+}
+
+type leavingFact struct {
+	Message device.MessageID `json:"message"`
+	Device  device.ID        `json:"device"`
+}
+
+// reaction is what somebody did with what was shown, as far as it is known.
+func (o Outcome) reaction(presented device.Instant) policy.Reaction {
+	switch {
+	case o == Outcome(wire.Responded):
+		return policy.Acted
+	case o == Outcome(wire.Dismissed):
+		return policy.Dismissed
+	case o == Outcome(wire.TimedOut):
+		return policy.Ignored
+	case presented != 0:
+		return policy.Seen
+	}
+	return policy.NoReaction
 }
 
 // nouns are who projects which events, by the first word of their kind.
@@ -145,6 +188,7 @@ var nouns = map[string]func(*store.Apply, store.Event) (mine bool, err error){
 	"home": either(applyRights, registry.Apply), "person": registry.Apply, "room": registry.Apply, "device": registry.Apply, "brand": registry.Apply, "credential": registry.Apply, "enrolment": registry.Apply, "door": applyNothing, "authority": applyNothing,
 	"consent": applyConsent, "notice": consent.Apply, "preference": twin.Apply,
 	"message": applyMessage, "delivery": either(applyRights, applyDelivery), "withdrawal": applyWithdrawal,
+	"item": applyActs, "complaint": applyActs,
 }
 
 // either projects a noun whose facts are those of two rooms.
@@ -181,7 +225,7 @@ func Project(tx *store.Apply, e store.Event) error {
 // be projected again.
 func Clear(tx *store.Apply, home device.HomeID) error {
 	for _, stmt := range []string{
-		`DELETE FROM held WHERE home = ?`, `DELETE FROM withdrawal WHERE home = ?`, `DELETE FROM delivery WHERE home = ?`, `DELETE FROM preference WHERE home = ?`,
+		`DELETE FROM held WHERE home = ?`, `DELETE FROM got WHERE home = ?`, `DELETE FROM complaint WHERE home = ?`, `DELETE FROM withdrawal WHERE home = ?`, `DELETE FROM delivery WHERE home = ?`, `DELETE FROM preference WHERE home = ?`,
 		`DELETE FROM consent_ask WHERE home = ?`, `DELETE FROM consent WHERE home = ?`,
 	} {
 		if err := tx.Exec(stmt, home); err != nil {
@@ -195,8 +239,12 @@ func applyMessage(tx *store.Apply, e store.Event) (bool, error) {
 	switch e.Kind {
 	case messageAccepted:
 		return true, store.With(e, func(f acceptedFact) error {
-			return tx.Exec(`INSERT INTO message (seq, id, brand, at, not_after, key, digest) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+			err := tx.Exec(`INSERT INTO message (seq, id, brand, at, not_after, key, digest) VALUES (?, ?, ?, ?, ?, ?, ?)`,
 				e.Pos, f.ID[:], f.Brand, e.At, f.NotAfter, f.Key, f.Digest)
+			if err != nil {
+				return err
+			}
+			return applyValue(tx, e, f)
 		})
 	case messageWithdrawn:
 		return true, store.With(e, func(f withdrawnFact) error {
@@ -220,9 +268,10 @@ func applyDelivery(tx *store.Apply, e store.Event) (bool, error) {
 					return err
 				}
 			}
-			return tx.Exec(`INSERT INTO delivery (home, message, device, brand, purpose, category, who, others, epoch, claimed, decision) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-				ON CONFLICT DO UPDATE SET epoch = excluded.epoch, who = excluded.who, others = excluded.others, claimed = excluded.claimed, presented = 0, decision = excluded.decision, settled = 0, outcome = 0, counts = 1`,
-				e.Home, f.Message[:], f.Device, f.Brand, f.Purpose, f.Category, string(who), f.Others, f.Decision.Wishes, e.At, string(decision))
+			return tx.Exec(`INSERT INTO delivery (home, message, device, brand, purpose, category, dedupe, journey, step, item, who, others, epoch, claimed, decision) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+				ON CONFLICT DO UPDATE SET epoch = excluded.epoch, dedupe = excluded.dedupe, journey = excluded.journey, step = excluded.step, item = excluded.item, who = excluded.who, others = excluded.others,
+				claimed = excluded.claimed, presented = 0, decision = excluded.decision, settled = 0, outcome = 0, counts = 1, act = 0, leaving = 0`,
+				e.Home, f.Message[:], f.Device, f.Brand, f.Purpose, f.Category, f.Thread.Dedupe, f.Thread.Journey, f.Thread.Step, f.Thread.Item, string(who), f.Others, f.Decision.Wishes, e.At, string(decision))
 		})
 	case deliveryHeld:
 		return true, store.With(e, func(f heldFact) error {
@@ -240,8 +289,12 @@ func applyDelivery(tx *store.Apply, e store.Event) (bool, error) {
 		})
 	case deliverySettled:
 		return true, store.With(e, func(f settledFact) error {
-			return tx.Exec(`UPDATE delivery SET settled = ?, outcome = ?, counts = ? WHERE home = ? AND message = ? AND device = ?`,
-				e.At, f.Outcome, f.Counts, e.Home, f.Message[:], f.Device)
+			return tx.Exec(`UPDATE delivery SET settled = ?, outcome = ?, counts = ?, act = ? WHERE home = ? AND message = ? AND device = ?`,
+				e.At, f.Outcome, f.Counts, f.Act, e.Home, f.Message[:], f.Device)
+		})
+	case deliveryLeaving:
+		return true, store.With(e, func(f leavingFact) error {
+			return tx.Exec(`UPDATE delivery SET leaving = 1 WHERE home = ? AND message = ? AND device = ?`, e.Home, f.Message[:], f.Device)
 		})
 	}
 	return false, nil

@@ -90,7 +90,7 @@ func (d *Desk) held(ctx context.Context, h *home, language string, reader device
 				best = &ws
 			}
 		}
-		if best == nil || best.Verdict == policy.Show.String() && best.Connected {
+		if best == nil || best.Verdict == policy.Show.String() && best.Connected && !best.Silent {
 			continue // it is for none of these screens, or about to be shown
 		}
 		all = append(all, HeldBack{ID: m.ID, Brand: m.Brand, Name: m.Sender, Purpose: m.Purpose, Category: m.Category, Device: best.Device,
@@ -206,7 +206,11 @@ func (d *Desk) because(h *home, s *screen, id *device.MessageID, language string
 		if m := d.message(*id); m != nil {
 			q := policy.Request{Home: &h.view, Screen: &s.view, Message: m, Now: d.o.Now(), Own: true}
 			if dec := policy.Decide(q); dec.Verdict == policy.Show {
-				return []string{stop(words.Shown(policy.Grounds(q, dec), language, n))}, nil
+				lines = append(lines, stop(words.Shown(policy.Grounds(q, dec), language, n)))
+				for _, w := range tell(dl.duties.Causes(s.Class), language, n) {
+					lines = append(lines, stop(w))
+				}
+				return lines, nil
 			}
 		}
 	}
@@ -227,7 +231,14 @@ func (d *Desk) because(h *home, s *screen, id *device.MessageID, language string
 			return nil, err
 		}
 		if r.Verdict == policy.Show.String() {
-			return []string{stop(words.Shown(r.Because, language, n))}, nil
+			lines = append(lines, stop(words.Shown(r.Because, language, n)))
+			for _, w := range tell(r.Duties.Causes(s.Class), language, n) {
+				lines = append(lines, stop(w))
+			}
+			for _, w := range choiceWords(r, "", s.Class, language, n) {
+				lines = append(lines, stop(w))
+			}
+			return lines, nil
 		}
 	}
 	if m := d.message(*id); m != nil && s.Until == 0 {

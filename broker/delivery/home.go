@@ -39,12 +39,16 @@ type home struct {
 	zone      string
 	people    []registry.Person
 	rooms     []registry.Room
-	learnt    []learnt   // what was learnt of the home's people, by brand
-	forgotten forgetting // what was learnt before is not used
+	learnt    []learnt // what was learnt of the home's people, by brand
+	taste     policy.Taste
+	tasted    device.Instant // the hour as of which taste was read; 0: it is to be read anew
+	hush      device.Instant // when what gave way to silence is weighed again; 0: nothing did
+	forgotten forgetting     // what was learnt before is not used
 	screens   map[device.ID]*screen
 	alarms    map[device.ID]bool // devices that last said that their alarm is on
 	open      []*delivery        // claimed and not settled, the oldest first
 	pairs     []*pair            // what may be shown where, in the order of acceptance
+	pending   pending            // the same, filed under what they wait for
 	offers    []offer            // to which somebody here has said yes
 	jumps     int64              // clock jumps seen
 	asks      asks               // what its people are being asked
@@ -64,6 +68,8 @@ type screen struct {
 	device.Device
 	view    policy.Screen
 	context device.Context
+	history device.History
+	trip    trip          // of a car
 	session *session      // nil: away
 	facts   *rate.Limiter // what it may still cause to be written down
 	asks    *rate.Limiter // how often it may still ask why
@@ -128,8 +134,14 @@ type delivery struct {
 	have      Have
 	want      Want
 	decision  policy.Decision
-	kept      time.Time    // when the device was last told that it may keep it
-	end       *settledFact // what the device has said of its end, if that may be an old word; nil: nothing
+	duties    policy.Duties // that it was claimed with: the device knows of no others
+	pick      *policy.Pick  // why it was chosen; nil: it was not, or that is not remembered
+	kept      time.Time     // when the device was last told that it may keep it
+	end       *settledFact  // what the device has said of its end, if that may be an old word; nil: nothing
+	thread    policy.Thread
+	since     time.Time      // when it was claimed, or read after a restart
+	leaving   bool           // it did not appear in time: it goes, and then another screen may have it
+	look      device.Instant // it has not appeared in time, and before that no other screen could show it; 0: the clock alone changes nothing
 }
 
 // pair is a message that somebody here agreed to, and a screen that is ready.
@@ -137,9 +149,10 @@ type pair struct {
 	m        *policy.Message
 	s        *screen
 	decision policy.Decision
-	dirty    bool
-	declined int       // times in a row that the device would not
-	rest     time.Time // not again before
+	pick     *policy.Pick // why it was chosen last
+	declined int          // times in a row that the device would not
+	rest     time.Time    // not again before
+	filed                 // under what it is to be judged again
 }
 
 // in runs f on a home with its lock held and its tables read. It fails with
@@ -250,7 +263,7 @@ func (d *Desk) read(tx *store.Tx, id device.HomeID) (t tables, err error) {
 		return t, err
 	}
 	for name, into := range map[string]any{twin.Mutes: &t.view.Mutes, twin.Quiet: &t.view.Quiet, twin.Caps: &t.view.Caps, twin.Moments: &t.view.Moments,
-		twin.Languages: &t.view.Languages, twin.Signals: &t.view.Signals, twin.Frozen: &t.view.Frozen, twin.Forgotten: &t.forgotten} {
+		twin.Languages: &t.view.Languages, twin.Signals: &t.view.Signals, twin.Frozen: &t.view.Frozen, twin.Forgotten: &t.forgotten, twin.Channels: &t.view.Channels} {
 		if p, ok := prefs[name]; ok {
 			if err := json.Unmarshal(p.Body, into); err != nil {
 				return t, fmt.Errorf("preference %s: %w", name, err)
@@ -272,27 +285,42 @@ func (d *Desk) read(tx *store.Tx, id device.HomeID) (t tables, err error) {
 		}
 	}
 	rows, err := store.List(tx, func(scan func(...any) error) (row deliveryRow, err error) {
-		var id, who []byte
-		if err = scan(&id, &row.device, &row.brand, &row.purpose, &row.category, &who, &row.others, &row.epoch, &row.claimed, &row.presented, &row.settled); err == nil && len(who) > len("[]") {
+		var id, who, duties []byte
+		if err = scan(&id, &row.device, &row.brand, &row.purpose, &row.category, &who, &row.others, &row.epoch, &row.claimed, &row.presented, &row.settled, &duties,
+			&row.outcome, &row.act, &row.leaving, &row.thread.Dedupe, &row.thread.Journey, &row.thread.Step, &row.thread.Item); err == nil && len(who) > len("[]") {
 			err = json.Unmarshal(who, &row.who)
 		}
+		if err == nil && len(duties) > 0 && row.settled == 0 {
+			err = json.Unmarshal(duties, &row.duties)
+		}
 		copy(row.id[:], id)
+		row.device, row.brand, row.category = store.Intern(row.device), store.Intern(row.brand), store.Intern(row.category)
 		return
-	}, `SELECT message, device, brand, purpose, category, who, others, epoch, claimed, presented, settled FROM delivery WHERE home = ? AND (settled = 0 OR counts = 1 AND claimed > ?) ORDER BY claimed`,
+	}, `SELECT message, device, brand, purpose, category, who, others, epoch, claimed, presented, settled, json_extract(decision, '$.duties'),
+		outcome, act, leaving, dedupe, journey, step, item
+		FROM delivery WHERE home = ? AND (settled = 0 OR counts = 1 AND claimed > ?) ORDER BY claimed, message, device`,
 		id, d.o.Now().Add(-memory))
 	if err != nil {
 		return t, err
 	}
 	for _, row := range rows {
-		t.view.Shown = append(t.view.Shown, row.exposure(row.settled == 0))
+		e := row.exposure(row.settled == 0)
+		if row.settled != 0 {
+			e.Ended, e.Reaction, e.Act = row.settled, row.outcome.reaction(row.presented), row.act
+		}
+		t.view.Shown = append(t.view.Shown, e)
 		if row.settled == 0 {
 			dl := row.delivery
 			dl.have, dl.kept = HaveUnsure, d.mono() // a grace of one lease after a restart
+			dl.since = dl.kept
 			t.delivery = append(t.delivery, &dl)
 		}
 	}
 	did, err := habits(tx, id, &t.view, t.devices, t.forgotten, t.at)
 	if err != nil {
+		return t, err
+	}
+	if err := readActs(tx, id, &t.view, t.at); err != nil {
 		return t, err
 	}
 	pauses := policy.Pauses(did, t.at, nil)
@@ -305,22 +333,27 @@ func (d *Desk) read(tx *store.Tx, id device.HomeID) (t tables, err error) {
 type deliveryRow struct {
 	delivery
 	settled device.Instant
+	outcome Outcome
+	act     policy.Act
 }
 
 // exposure is dl as it counts against caps.
 func (dl *delivery) exposure(open bool) policy.Exposure {
-	return policy.Exposure{At: dl.claimed, Brand: dl.brand, Message: dl.id, Purpose: dl.purpose, Category: dl.category, Device: dl.device, Open: open, Who: dl.who, Unknown: dl.others}
+	return policy.Exposure{At: dl.claimed, Brand: dl.brand, Message: dl.id, Purpose: dl.purpose, Category: dl.category, Device: dl.device, Open: open, Who: dl.who, Unknown: dl.others, Thread: dl.thread}
 }
 
 // DefaultMoments are the moments that hold messages back in a home that has not said which.
 func DefaultMoments() []policy.Moment { return []policy.Moment{policy.Film, policy.Call, policy.Sleep} }
 
 // DefaultCaps are the caps of a home that has set none: so many a day and a week, each brand
-// less, and any two messages three quarters of an hour apart.
+// less, each category one a day, on a fridge one a day, on a television one in two hours, and any two
+// messages three quarters of an hour apart.
 func DefaultCaps() []policy.Cap {
 	return []policy.Cap{
 		{Max: 3}, {Max: 10, Hours: 168},
 		{Each: true, Max: 1}, {Each: true, Max: 3, Hours: 168},
+		{EachCategory: true, Max: 1},
+		{Selector: policy.Selector{Class: device.Fridge}, Max: 1}, {Selector: policy.Selector{Class: device.TV}, Max: 1, Hours: 2},
 		{Max: 1, Minutes: 45},
 	}
 }
@@ -331,6 +364,7 @@ func (d *Desk) install(h *home, t tables) {
 	h.zone, h.wishes, h.view = t.zone, t.wishes, t.view
 	h.book, h.readAt = t.book, t.at
 	h.people, h.rooms, h.learnt, h.forgotten = t.people, t.rooms, t.learnt, t.forgotten
+	h.tasted = 0
 	for _, w := range t.stopping {
 		for _, old := range h.stopping {
 			if old.Epoch == w.Epoch {
@@ -347,8 +381,8 @@ func (d *Desk) install(h *home, t tables) {
 			s = &screen{facts: rate.NewLimiter(rate.Limit(d.o.FactsPerMinute)/60, d.o.FactsAtOnce), asks: rate.NewLimiter(1, 5)}
 			h.screens[dev.ID] = s
 		}
-		s.Device = dev
-		s.view = policy.Screen{ID: dev.ID, Class: dev.Class, Room: dev.Room, Owner: dev.Owner, Guest: dev.Until != 0, Can: dev.Can, Context: &s.context}
+		s.Device, s.context.Class = dev, dev.Class
+		s.view = policy.Screen{ID: dev.ID, Class: dev.Class, Room: dev.Room, Owner: dev.Owner, Guest: dev.Until != 0, Can: dev.Can, Context: &s.context, Trip: s.view.Trip}
 	}
 	for id, s := range h.screens {
 		if !known[id] {
@@ -370,12 +404,14 @@ func (d *Desk) install(h *home, t tables) {
 		h.alarms[id] = true
 	}
 	h.view.Alarm = len(h.alarms) > 0
+	h.view.Safety = d.o.Safety
 	was := h.open
 	h.open = t.delivery
 	for _, dl := range h.open {
 		for _, old := range was {
 			if old.id == dl.id && old.device == dl.device {
 				dl.have, dl.kept, dl.want, dl.decision, dl.end = old.have, old.kept, old.want, old.decision, old.end
+				dl.since, dl.look = old.since, old.look
 				for _, s := range h.screens {
 					if s.session != nil && s.session.flight != nil && s.session.flight.delivery == old {
 						s.session.flight.delivery = dl
@@ -384,6 +420,7 @@ func (d *Desk) install(h *home, t tables) {
 			}
 		}
 	}
+	h.view.Prepare(d.o.Now())
 	offers := map[offer]bool{}
 	for key, stance := range h.view.Consents {
 		if stance.Choice == policy.Given {
@@ -465,13 +502,14 @@ func (d *Desk) pairUp(h *home) {
 			if !s.ready() {
 				continue
 			}
-			p := &pair{m: m, s: s, dirty: true}
+			p := &pair{m: m, s: s}
 			if old := was[pairKey{m.ID, s.ID}]; old != nil && old.m == m && old.s == s {
 				p = old
 			}
 			h.pairs = append(h.pairs, p)
 		}
 	}
+	h.pending.pair(h.pairs)
 }
 
 // lapsed notes of each message that is not in force any more and was never on its way here, how near
@@ -609,18 +647,20 @@ func (h *home) without(id device.MessageID) policy.Home {
 	return view
 }
 
-// drop takes a settled delivery out of memory; counts says whether it stays an exposure.
-func (h *home) drop(dl *delivery, counts bool) {
+// drop takes a delivery that was settled at an instant out of memory; what counts stays an exposure.
+func (h *home) drop(dl *delivery, f settledFact, at device.Instant) {
 	h.open = slices.DeleteFunc(h.open, func(o *delivery) bool { return o == dl })
+	h.tasted = 0 // what somebody did with it may be learnt from
 	for i := range h.view.Shown {
-		if e := &h.view.Shown[i]; e.Message == dl.id && e.Open && e.At == dl.claimed {
-			if e.Open = false; !counts {
+		if e := &h.view.Shown[i]; e.Message == dl.id && e.Device == dl.device && e.Open && e.At == dl.claimed {
+			e.Open, e.Ended, e.Reaction, e.Act = false, at, f.Outcome.reaction(dl.presented), f.Act
+			if !f.Counts {
 				h.view.Shown = slices.Delete(h.view.Shown, i, i+1)
 			}
 			break
 		}
 	}
-	h.all = true // caps, dedupe and the freed screen may let others through
+	h.pending.showed(!f.Counts) // caps, dedupe and what comes next in a sequence may let others through
 }
 
 const (
@@ -628,6 +668,7 @@ const (
 	maxMutes     = 16
 	maxQuiet     = 14
 	maxCaps      = 16
+	maxChannels  = 16
 )
 
 func isNoRows(err error) bool { return errors.Is(err, sql.ErrNoRows) }

@@ -48,13 +48,20 @@ func (l learnt) lesson() words.Lesson {
 // remembered is how long what somebody did with a message counts for anything.
 const remembered = 90 * 24 * time.Hour
 
-// habits are what the people of a home did with what they were shown. What they closed or let go by
-// counts for all who were there, what they acted on only for one who was alone and has said yes to
-// messages made for them.
-func habits(tx *store.Tx, home device.HomeID, v *policy.Home, devices []device.Device, forgotten forgetting, now device.Instant) (all []policy.Habit, err error) {
-	owners := map[device.ID]device.PersonID{}
+// habits are what the people of a home did with what they were shown; see reactions.
+func habits(tx *store.Tx, home device.HomeID, v *policy.Home, devices []device.Device, forgotten forgetting, now device.Instant) ([]policy.Habit, error) {
+	did, _, err := reactions(tx, home, v, devices, forgotten, now)
+	return did, err
+}
+
+// reactions are what the people of a home did with what they were shown: by person and brand, and each
+// once by what it was about, where and when. What they closed or let go by counts for all who were there,
+// what they acted on only for one who was alone and has said yes to messages made for them. What
+// somebody did who is frozen, or had it forgotten, teaches nothing.
+func reactions(tx *store.Tx, home device.HomeID, v *policy.Home, devices []device.Device, forgotten forgetting, now device.Instant) (all []policy.Habit, tried []policy.Trial, err error) {
+	owners, classes := map[device.ID]device.PersonID{}, map[device.ID]device.Class{}
 	for _, dev := range devices {
-		owners[dev.ID] = dev.Owner
+		owners[dev.ID], classes[dev.ID] = dev.Owner, dev.Class
 	}
 	kinds := map[Outcome]policy.Reaction{Outcome(wire.Dismissed): policy.Dismissed, Outcome(wire.TimedOut): policy.Ignored, Outcome(wire.Responded): policy.Acted}
 	_, err = store.List(tx, func(scan func(...any) error) (none struct{}, err error) {
@@ -63,7 +70,8 @@ func habits(tx *store.Tx, home device.HomeID, v *policy.Home, devices []device.D
 		var who []byte
 		var others bool
 		var outcome Outcome
-		if err = scan(&dev, &h.Brand, &h.Category, &who, &others, &outcome, &h.At); err != nil {
+		var claimed device.Instant
+		if err = scan(&dev, &h.Brand, &h.Category, &who, &others, &outcome, &claimed, &h.At); err != nil {
 			return
 		}
 		var there []device.PersonID
@@ -82,15 +90,23 @@ func habits(tx *store.Tx, home device.HomeID, v *policy.Home, devices []device.D
 		if len(there) == 0 {
 			there = []device.PersonID{device.Household}
 		}
+		teaches := classes[dev] != 0
 		for _, h.Person = range there {
-			if h.At > forgotten.before(h.Brand, h.Person) {
-				all = append(all, h)
+			if h.At <= forgotten.before(h.Brand, h.Person) {
+				teaches = false
+				continue
 			}
+			all = append(all, h)
+			p, _ := v.Person(h.Person)
+			teaches = teaches && !p.Frozen
+		}
+		if teaches {
+			tried = append(tried, policy.Trial{Occasion: policy.Occasion{Category: h.Category, Class: classes[dev], Part: policy.PartOf(claimed, v.Zone)}, Kind: h.Kind, At: h.At})
 		}
 		return
-	}, `SELECT device, brand, category, who, others, outcome, settled FROM delivery WHERE home = ? AND settled > ? AND outcome IN (?, ?, ?) ORDER BY settled`,
+	}, `SELECT device, brand, category, who, others, outcome, claimed, settled FROM delivery WHERE home = ? AND settled > ? AND outcome IN (?, ?, ?) ORDER BY settled, message, device`,
 		home, now.Add(-remembered), Outcome(wire.Dismissed), Outcome(wire.TimedOut), Outcome(wire.Responded))
-	return all, err
+	return all, tried, err
 }
 
 // lessons are what follows from habits, by person and brand.
@@ -122,10 +138,37 @@ func lessons(habits []policy.Habit, pauses []policy.MuteRule, now device.Instant
 // LearntState is something that was learnt, as people and operators are told.
 type LearntState struct {
 	Person string         `json:"person,omitempty"` // whose doing it was; "": nobody's in particular
-	Brand  device.BrandID `json:"brand"`
-	Lever  float64        `json:"lever"`           // 0.10 to 1.50: below 1 such messages give way to others
-	Until  device.Instant `json:"until,omitempty"` // not 0: paused until then
-	Words  string         `json:"words"`
+	Brand  device.BrandID `json:"brand,omitempty"`  // "": it is about an occasion
+	Lever  float64        `json:"lever,omitempty"`  // 0.10 to 1.50: below 1 such messages give way to others
+	Until  device.Instant `json:"until,omitempty"`  // not 0: paused until then
+
+	Category string       `json:"category,omitempty"` // of an occasion: what the messages were about; "": nothing in particular
+	Class    device.Class `json:"class,omitempty"`    // on what
+	Part     policy.Part  `json:"part,omitempty"`     // and when
+	Acted    int          `json:"acted,omitempty"`    // how many of them were acted on
+	Of       int          `json:"of,omitempty"`       // of those that were acted on, closed or let go by in the last 90 days
+
+	Words string `json:"words"`
+}
+
+// occasions are what trials come to, by what they were about, where and when.
+func occasions(trials []policy.Trial) (all []LearntState) {
+	for _, t := range trials {
+		i := slices.IndexFunc(all, func(st LearntState) bool {
+			return st.Category == t.Category && st.Class == t.Class && st.Part == t.Part
+		})
+		if i < 0 {
+			i = len(all)
+			all = append(all, LearntState{Category: t.Category, Class: t.Class, Part: t.Part})
+		}
+		if all[i].Of++; t.Kind == policy.Acted {
+			all[i].Acted++
+		}
+	}
+	slices.SortFunc(all, func(a, b LearntState) int {
+		return cmp.Or(cmp.Compare(a.Category, b.Category), cmp.Compare(a.Class, b.Class), cmp.Compare(a.Part, b.Part))
+	})
+	return all
 }
 
 // Learnt lists what was learnt of the people of a home.
@@ -154,7 +197,21 @@ func (d *Desk) Learnt(ctx context.Context, homeName string, o WhyOptions) ([]Lea
 			}
 			all = append(all, st)
 		}
-		return nil
+		if reader != device.Household {
+			return nil // what others did is in it
+		}
+		devices := make([]device.Device, 0, len(h.screens))
+		for _, s := range h.screens {
+			devices = append(devices, s.Device)
+		}
+		return d.db.View(ctx, func(tx *store.Tx) error {
+			_, tried, err := reactions(tx, h.id, &h.view, devices, h.forgotten, d.o.Now())
+			for _, st := range occasions(tried) {
+				st.Words = words.Occasion(policy.Occasion{Category: st.Category, Class: st.Class, Part: st.Part}, st.Acted, st.Of, h.language(o.Language, reader, nil), d.names(h, nil, reader))
+				all = append(all, st)
+			}
+			return err
+		})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("learnt: %w", err)

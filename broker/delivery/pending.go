@@ -1,17 +1,214 @@
 package delivery
 
 import (
+	"cmp"
+	"container/heap"
+	"slices"
+	"time"
+
 	"porchlight/device"
 	"porchlight/policy"
 )
 
+// pending files every pair of a home under what could change the answer about it (policy.Watch): what
+// screens tell, what was shown, and an instant. Only what wakes a pair has it judged again. What people
+// have chosen is not filed under: where that changes, everything is judged anew. The zero pending is
+// empty; the home's lock guards it.
+type pending struct {
+	files map[fileKey]*file
+	due   dues    // pairs by the instant of their watch
+	shows []*pair // what may be shown and is not, in the order of acceptance
+	woken []*pair // what is to be judged at the next turn
+}
+
+// fileKey is what the pairs of a file have in common.
+type fileKey struct {
+	s     *screen
+	reads policy.Reads
+}
+
+// file are pairs that the same things change.
+type file struct {
+	fileKey
+	pairs []*pair
+}
+
+// filed is where pending has a pair.
+type filed struct {
+	order int   // its place among the home's pairs
+	file  *file // nil: in none
+	at    int   // its place there
+	due   device.Instant
+	heap  int  // its place in the heap, plus one
+	shows bool // among those that may be shown
+	woken bool
+}
+
+// put files p as w says, wherever it was before.
+func (n *pending) put(p *pair, w policy.Watched) {
+	p.woken = false
+	if key := (fileKey{p.s, w.Reads}); p.file == nil || p.file.fileKey != key {
+		n.leave(p)
+		f := n.files[key]
+		if f == nil {
+			if n.files == nil {
+				n.files = map[fileKey]*file{}
+			}
+			f = &file{fileKey: key}
+			n.files[key] = f
+		}
+		p.file, p.at = f, len(f.pairs)
+		f.pairs = append(f.pairs, p)
+	}
+	switch p.filed.due = w.Until; {
+	case w.Until == 0 && p.heap != 0:
+		heap.Remove(&n.due, p.heap-1)
+	case w.Until == 0:
+	case p.heap == 0:
+		heap.Push(&n.due, p)
+	default:
+		heap.Fix(&n.due, p.heap-1)
+	}
+	if shows := p.decision.Verdict == policy.Show; shows != p.shows {
+		at, _ := slices.BinarySearchFunc(n.shows, p, inOrder)
+		if p.shows = shows; shows {
+			n.shows = slices.Insert(n.shows, at, p)
+		} else {
+			n.shows = slices.Delete(n.shows, at, at+1)
+		}
+	}
+}
+
+func inOrder(a, b *pair) int { return cmp.Compare(a.order, b.order) }
+
+// leave takes p out of its file.
+func (n *pending) leave(p *pair) {
+	f := p.file
+	if f == nil {
+		return
+	}
+	last := f.pairs[len(f.pairs)-1]
+	f.pairs[p.at], last.at = last, p.at
+	f.pairs[len(f.pairs)-1] = nil
+	if f.pairs = f.pairs[:len(f.pairs)-1]; len(f.pairs) == 0 {
+		delete(n.files, f.fileKey)
+	}
+	p.file = nil
+}
+
+// pair makes all that is filed be the pairs of a home, in their order. What is new is woken.
+func (n *pending) pair(pairs []*pair) {
+	for i, p := range pairs {
+		p.order = i
+	}
+	stay := func(p *pair) bool { return p.order < len(pairs) && pairs[p.order] == p }
+	for _, f := range n.files {
+		for i := len(f.pairs) - 1; i >= 0; i-- {
+			if p := f.pairs[i]; !stay(p) {
+				n.leave(p)
+				if p.heap != 0 {
+					heap.Remove(&n.due, p.heap-1)
+				}
+			}
+		}
+	}
+	n.shows = slices.DeleteFunc(n.shows, func(p *pair) bool { return !stay(p) })
+	slices.SortFunc(n.shows, inOrder)
+	n.woken = slices.DeleteFunc(n.woken, func(p *pair) bool { return !stay(p) })
+	for _, p := range pairs {
+		if p.file == nil {
+			n.wake(p)
+		}
+	}
+}
+
+func (n *pending) wake(p *pair) {
+	if !p.woken {
+		p.woken = true
+		n.woken = append(n.woken, p)
+	}
+}
+
+// wakeFiles wakes the pairs of the files that of picks, and reports whether there are any.
+func (n *pending) wakeFiles(of func(f *file) bool) (any bool) {
+	for _, f := range n.files {
+		if of(f) {
+			any = true
+			for _, p := range f.pairs {
+				n.wake(p)
+			}
+		}
+	}
+	return any
+}
+
+// told wakes what depends on what s tells of some attributes.
+func (n *pending) told(s *screen, changed device.AttributeSet) bool {
+	return changed != 0 && n.wakeFiles(func(f *file) bool {
+		same := f.s == s
+		return f.reads.Of(same, same || s.view.Room != 0 && s.view.Room == f.s.view.Room).Intersects(changed)
+	})
+}
+
+// showed wakes what depends on what was shown. less says that something turned out not to have been; else
+// there is more of it, or news of what became of it.
+func (n *pending) showed(less bool) {
+	n.wakeFiles(func(f *file) bool { return f.reads.Steps || less && f.reads.Shown })
+}
+
+// take hands out what is to be judged now, each pair once. What comes meanwhile is for the next turn.
+func (n *pending) take(now device.Instant) []*pair {
+	for len(n.due) > 0 && n.due[0].filed.due <= now {
+		p := n.due[0]
+		heap.Pop(&n.due)
+		n.wake(p)
+	}
+	all := n.woken
+	n.woken = nil
+	return slices.DeleteFunc(all, func(p *pair) bool { return !p.woken })
+}
+
+// next is when the clock wakes the next pair; 0: never.
+func (n *pending) next() device.Instant {
+	if len(n.due) == 0 {
+		return 0
+	}
+	return n.due[0].filed.due
+}
+
+// dues is a heap of pairs by due.
+type dues []*pair
+
+func (t dues) Len() int           { return len(t) }
+func (t dues) Less(i, j int) bool { return t[i].filed.due < t[j].filed.due }
+func (t dues) Swap(i, j int) {
+	t[i], t[j] = t[j], t[i]
+	t[i].heap, t[j].heap = i+1, j+1
+}
+func (t *dues) Push(x any) {
+	p := x.(*pair)
+	*t = append(*t, p)
+	p.heap = len(*t)
+}
+func (t *dues) Pop() any {
+	old := *t
+	p := old[len(old)-1]
+	old[len(old)-1] = nil
+	*t = old[:len(old)-1]
+	p.heap = 0
+	return p
+}
+
 // wake judges the pairs that something has changed for. The caller holds h.mu.
 func (d *Desk) wake(h *home, now device.Instant) {
-	there := map[*screen]*policy.Presence{}
-	for _, p := range h.pairs {
-		due := p.decision.Until != 0 && now >= p.decision.Until
-		if !(h.all || p.dirty || due || p.decision.Verdict == policy.Show) {
-			continue
+	woken := h.pending.take(now)
+	if h.all {
+		woken = h.pairs
+	}
+	var there map[*screen]*policy.Presence
+	for _, p := range woken {
+		if there == nil {
+			there = map[*screen]*policy.Presence{}
 		}
 		if there[p.s] == nil { // who is there is the same for all of them
 			found := policy.Present(&h.view, &p.s.view, now)
@@ -21,8 +218,38 @@ func (d *Desk) wake(h *home, now device.Instant) {
 	}
 }
 
-// judgePair decides about one pair; there is who is in front of its screen, nil: it is worked out.
+// judgePair decides about one pair and files it; there is who is in front of its screen, nil: it is worked out.
 func (d *Desk) judgePair(h *home, p *pair, there *policy.Presence, now device.Instant) {
-	p.decision = d.decide(policy.Request{Home: &h.view, Screen: &p.s.view, Message: p.m, Now: now, There: there})
-	p.dirty = false
+	q := policy.Request{Home: &h.view, Screen: &p.s.view, Message: p.m, Now: now, There: there}
+	p.decision = d.decide(q)
+	h.pending.put(p, policy.Watch(q, p.decision))
+}
+
+// candidates are the pairs that may be shown now, if their screens are free.
+func (d *Desk) candidates(h *home, mono time.Time) (all []*pair) {
+	for _, p := range h.pending.shows {
+		if !mono.Before(p.rest) && d.message(p.m.ID) != nil {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// contextChanged has judged what depends on what s tells of some attributes. What is on a screen is judged
+// anew at every turn.
+func (d *Desk) contextChanged(h *home, s *screen, changed device.AttributeSet) {
+	h.pending.told(s, changed)
+	d.queue.put(h)
+}
+
+// presence is what tells who is in front of a screen.
+var presence = device.Attributes(device.PresenceWho, device.PresenceCount, device.RoomOccupancy)
+
+// lastOfPresence says which word of who is there came before which: that nobody is takes back what was said
+// before it, so that even the same word, told again, may be news.
+func lastOfPresence(c *device.Context) (order [3]int) {
+	who, _ := c.Get(device.PresenceWho)
+	count, _ := c.Get(device.PresenceCount)
+	room, _ := c.Get(device.RoomOccupancy)
+	return [3]int{cmp.Compare(who.At, count.At), cmp.Compare(count.At, room.At), cmp.Compare(room.At, who.At)}
 }

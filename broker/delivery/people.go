@@ -191,10 +191,12 @@ type Preferences struct {
 	Languages []string            `json:"languages,omitzero"` // BCP 47, the preferred first; none: as each device prefers
 	Moments   []policy.Moment     `json:"moments,omitzero"`
 	Quiet     []NamedQuiet        `json:"quiet,omitzero"`
+	Dim       []NamedQuiet        `json:"dim,omitzero"`      // when nothing is held back, and screens are dark
 	Caps      []NamedCap          `json:"caps,omitzero"`     // a list of none: no cap at all
 	Spacing   *int                `json:"spacing,omitempty"` // minutes between any two messages, a short form of one more cap; 0: none; never told
 	Mutes     []NamedMute         `json:"mutes,omitzero"`
-	People    []PersonPreferences `json:"people,omitzero"` // those who are not listed stay as they are
+	Channels  []NamedChannel      `json:"channels,omitzero"` // where messages are liked best
+	People    []PersonPreferences `json:"people,omitzero"`   // those who are not listed stay as they are
 }
 
 // PersonPreferences are what one person wants beside what is theirs among the home's.
@@ -202,6 +204,12 @@ type PersonPreferences struct {
 	Name      string   `json:"name"`
 	Languages []string `json:"languages,omitzero"`
 	Frozen    *bool    `json:"frozen,omitempty"`
+}
+
+// NamedChannel is a policy.Channel by names.
+type NamedChannel struct {
+	Classes []device.Class `json:"classes"` // the most liked first; what is not named is liked least
+	Owner   string         `json:"owner,omitempty"`
 }
 
 // NamedSelector is a policy.Selector by names.
@@ -226,8 +234,9 @@ type NamedQuiet struct {
 // NamedCap is a policy.Cap by names.
 type NamedCap struct {
 	Max           int    `json:"max"`
-	Per           string `json:"per"` // day, or a rolling window: 1h to 168h, 1m to 1440m
+	Per           string `json:"per"` // day, week (from Monday on), trip (of a car), or a rolling window: 1h to 168h, 1m to 1440m
 	Each          bool   `json:"each,omitempty"`
+	EachCategory  bool   `json:"each_category,omitempty"`
 	NamedSelector `yaml:",inline"`
 	Owner         string `json:"owner,omitempty"`
 }
@@ -271,6 +280,7 @@ type wants struct {
 	quiet     []policy.Quiet
 	caps      []policy.Cap
 	mutes     []policy.MuteRule
+	channels  []policy.Channel
 }
 
 func readWants(tx *store.Tx, home device.HomeID) (w wants, err error) {
@@ -278,7 +288,7 @@ func readWants(tx *store.Tx, home device.HomeID) (w wants, err error) {
 	if err != nil {
 		return w, err
 	}
-	for name, into := range map[string]any{twin.Frozen: &w.frozen, twin.Asking: &w.asking, twin.Languages: &w.languages, twin.Moments: &w.moments, twin.Quiet: &w.quiet, twin.Caps: &w.caps, twin.Mutes: &w.mutes} {
+	for name, into := range map[string]any{twin.Frozen: &w.frozen, twin.Asking: &w.asking, twin.Languages: &w.languages, twin.Moments: &w.moments, twin.Quiet: &w.quiet, twin.Caps: &w.caps, twin.Mutes: &w.mutes, twin.Channels: &w.channels} {
 		if p, ok := prefs[name]; ok {
 			if err := json.Unmarshal(p.Body, into); err != nil {
 				return w, fmt.Errorf("preference %s: %w", name, err)
@@ -330,14 +340,30 @@ func (d *Desk) SetPreferences(ctx context.Context, homeName string, p Preference
 			}
 			set[twin.Moments] = p.Moments
 		}
-		if p.Quiet != nil {
-			quiet := make([]policy.Quiet, len(p.Quiet))
-			for i, q := range p.Quiet {
-				rule, faults := n.quiet(q)
-				quiet[i], bad = rule, append(bad, faults.in(fmt.Sprintf("quiet[%d]", i))...)
+		if p.Quiet != nil || p.Dim != nil {
+			w, err := readWants(tx, h.id)
+			if err != nil {
+				return err
+			}
+			var quiet []policy.Quiet
+			for _, of := range []struct {
+				key  string
+				list []NamedQuiet
+				dim  bool
+			}{{"quiet", p.Quiet, false}, {"dim", p.Dim, true}} {
+				for i, q := range of.list {
+					rule, faults := n.quiet(q)
+					rule.Dim = of.dim
+					quiet, bad = append(quiet, rule), append(bad, faults.in(fmt.Sprintf("%s[%d]", of.key, i))...)
+				}
+				for _, q := range w.quiet {
+					if of.list == nil && q.Dim == of.dim {
+						quiet = append(quiet, q) // stays as it is
+					}
+				}
 			}
 			bad = append(bad, most("quiet", len(quiet), maxQuiet)...)
-			set[twin.Quiet] = quiet
+			set[twin.Quiet] = append([]policy.Quiet{}, quiet...)
 		}
 		if p.Caps != nil || p.Spacing != nil {
 			caps := make([]policy.Cap, len(p.Caps))
@@ -368,6 +394,18 @@ func (d *Desk) SetPreferences(ctx context.Context, homeName string, p Preference
 			bad = append(bad, most("mutes", len(mutes), maxMutes)...)
 			set[twin.Mutes] = mutes
 		}
+		if p.Channels != nil {
+			channels := make([]policy.Channel, len(p.Channels))
+			for i, c := range p.Channels {
+				rule, faults := n.channel(c)
+				channels[i], bad = rule, append(bad, faults.in(fmt.Sprintf("channels[%d]", i))...)
+				if slices.ContainsFunc(channels[:i], func(o policy.Channel) bool { return o.Owner == rule.Owner }) {
+					bad.add(fmt.Sprintf("channels[%d].owner", i), "unique", "name each once, and the home at most once", "is %.40q again", c.Owner)
+				}
+			}
+			bad = append(bad, most("channels", len(channels), maxChannels)...)
+			set[twin.Channels] = channels
+		}
 		var people []registry.Person
 		for i, pp := range p.People {
 			at := fmt.Sprintf("people[%d]", i)
@@ -392,7 +430,7 @@ func (d *Desk) SetPreferences(ctx context.Context, homeName string, p Preference
 		if len(bad) > 0 {
 			return bad
 		}
-		for _, name := range []string{twin.Frozen, twin.Asking, twin.Languages, twin.Moments, twin.Quiet, twin.Caps, twin.Mutes} {
+		for _, name := range []string{twin.Frozen, twin.Asking, twin.Languages, twin.Moments, twin.Quiet, twin.Caps, twin.Mutes, twin.Channels} {
 			if body, ok := set[name]; ok {
 				if err := setPreference(tx, h.id, name, body, ""); err != nil {
 					return err
@@ -688,6 +726,7 @@ type HomeState struct {
 	Devices     []DeviceState     `json:"devices"`
 	Preferences Preferences       `json:"preferences"`
 	Consents    []ConsentEvent    `json:"consents"`
+	Acts
 }
 
 // Home tells of one home all that an operator may want to see at once.
@@ -711,6 +750,9 @@ func (d *Desk) Home(ctx context.Context, homeName string) (st HomeState, err err
 	}
 	if err == nil {
 		st.Consents, err = d.InForce(ctx, homeName)
+	}
+	if err == nil {
+		err = d.db.View(ctx, func(tx *store.Tx) (err error) { st.Acts, err = d.acts(tx, st.ID); return err })
 	}
 	return st, err
 }
@@ -816,11 +858,15 @@ func (n names) quiet(q NamedQuiet) (r policy.Quiet, bad Invalid) {
 }
 
 func (n names) cap(c NamedCap) (r policy.Cap, bad Invalid) {
-	r.Each, r.Max = c.Each, c.Max
+	r.Each, r.EachCategory, r.Max = c.Each, c.EachCategory, c.Max
 	r.Selector, bad = n.selector(c.NamedSelector)
 	var err error
 	switch hours, isHours := strings.CutSuffix(c.Per, "h"); {
 	case c.Per == "day":
+	case c.Per == "week":
+		r.Week = true
+	case c.Per == "trip":
+		r.Trip = true
 	case isHours:
 		r.Hours, err = strconv.Atoi(hours)
 	default:
@@ -829,12 +875,26 @@ func (n names) cap(c NamedCap) (r policy.Cap, bad Invalid) {
 			err = strconv.ErrSyntax
 		}
 	}
-	if err != nil || c.Per != "day" && r.Hours == 0 && r.Minutes == 0 {
-		bad.add("per", "syntax", "use day, or a window of 1h to 168h or 1m to 1440m", "is %.40q", c.Per)
+	if err != nil || c.Per != "day" && !r.Week && !r.Trip && r.Hours == 0 && r.Minutes == 0 {
+		bad.add("per", "syntax", "use day, week, trip, or a window of 1h to 168h or 1m to 1440m", "is %.40q", c.Per)
 	}
 	var faults Invalid
 	r.Owner, faults = n.owner(c.Owner)
 	return r, append(append(bad, faults...), checkCap(r)...)
+}
+
+func (n names) channel(c NamedChannel) (r policy.Channel, bad Invalid) {
+	r.Owner, bad = n.owner(c.Owner)
+	if len(c.Classes) == 0 {
+		bad.add("classes", "required", "name those that are liked, the most liked first", "is empty")
+	}
+	for i, class := range c.Classes {
+		if !class.Known() || slices.Contains(c.Classes[:i], class) {
+			bad.add(fmt.Sprintf("classes[%d]", i), "unknown", "use each of "+strings.Join(device.ClassNames(), ", ")+" at most once", "is %s", class)
+		}
+	}
+	r.Classes = c.Classes
+	return r, bad
 }
 
 // contents are what a mute can take away, as people write it.
@@ -869,7 +929,12 @@ next:
 // spell is w by names.
 func (n names) spell(w wants, now device.Instant) Preferences {
 	p := Preferences{Frozen: &w.frozen, Asking: &w.asking, Languages: append([]string{}, w.languages...), Moments: append([]policy.Moment{}, w.moments...),
-		Quiet: []NamedQuiet{}, Caps: []NamedCap{}, Mutes: []NamedMute{}, People: []PersonPreferences{}}
+		Quiet: []NamedQuiet{}, Caps: []NamedCap{}, Mutes: []NamedMute{}, Channels: []NamedChannel{}, People: []PersonPreferences{}}
+	for _, c := range w.channels {
+		if owner, ok := n.nameOf(c.Owner); ok {
+			p.Channels = append(p.Channels, NamedChannel{Classes: c.Classes, Owner: owner})
+		}
+	}
 	for _, q := range w.quiet {
 		s := NamedQuiet{From: clock(q.Start), To: clock(q.End), Zone: q.Zone}
 		for bit, day := range weekdays {
@@ -878,13 +943,19 @@ func (n names) spell(w wants, now device.Instant) Preferences {
 			}
 		}
 		var ok bool
-		if s.Owner, ok = n.nameOf(q.Owner); ok {
+		if s.Owner, ok = n.nameOf(q.Owner); ok && q.Dim {
+			p.Dim = append(p.Dim, s)
+		} else if ok {
 			p.Quiet = append(p.Quiet, s)
 		}
 	}
 	for _, c := range w.caps {
-		s := NamedCap{Max: c.Max, Each: c.Each, Per: "day"}
+		s := NamedCap{Max: c.Max, Each: c.Each, EachCategory: c.EachCategory, Per: "day"}
 		switch {
+		case c.Week:
+			s.Per = "week"
+		case c.Trip:
+			s.Per = "trip"
 		case c.Hours > 0:
 			s.Per = strconv.Itoa(c.Hours) + "h"
 		case c.Minutes > 0:
@@ -1026,6 +1097,13 @@ func checkCap(c policy.Cap) Invalid {
 		bad.add("per", "range", "use 1h to 168h, or 1m to 1440m", "is %dh %dm", c.Hours, c.Minutes)
 	case c.Hours > 0 && c.Minutes > 0:
 		bad.add("per", "range", "use hours or minutes", "has both hours and minutes")
+	case c.Week && c.Trip || (c.Week || c.Trip) && (c.Hours > 0 || c.Minutes > 0):
+		bad.add("per", "range", "use one of hours, minutes, week and trip", "has more than one window")
+	case c.Trip && c.Class != 0 && c.Class != device.Car:
+		bad.add("per", "range", "use day or week on anything but a car", "is a trip of a %s", c.Class)
+	}
+	if c.EachCategory && c.Category != "" {
+		bad.add("each_category", "range", "leave one of them out", "goes with no category: it means each category by itself")
 	}
 	if c.Each && c.Brand != "" {
 		bad.add("each", "range", "leave one of them out", "goes with no brand: it means each brand by itself")

@@ -189,7 +189,14 @@ func drawPreferences(r *rapid.T) Preferences {
 	minutes := func(what string) string { return clock(rapid.IntRange(0, 1439).Draw(r, what)) }
 	p := Preferences{
 		Frozen: new(rapid.Bool().Draw(r, "frozen")), Asking: new(rapid.Bool().Draw(r, "asking")), Languages: append([]string{}, some("language", "de", "en-GB")...), Moments: []policy.Moment{},
-		Quiet: []NamedQuiet{}, Caps: []NamedCap{}, Mutes: []NamedMute{}, People: []PersonPreferences{},
+		Quiet: []NamedQuiet{}, Caps: []NamedCap{}, Mutes: []NamedMute{}, Channels: []NamedChannel{}, People: []PersonPreferences{},
+	}
+	for _, who := range some("whose channels", "", "Anna", "Ben, the elder") {
+		c := NamedChannel{Owner: who, Classes: []device.Class{device.TV}}
+		if rapid.Bool().Draw(r, "more channels") {
+			c.Classes = []device.Class{device.Fridge, device.TV}
+		}
+		p.Channels = append(p.Channels, c)
 	}
 	for _, m := range some("moment", "film", "call", "sleep") {
 		moment, _ := policy.ParseMoment(m)
@@ -200,7 +207,7 @@ func drawPreferences(r *rapid.T) Preferences {
 			Zone: rapid.SampledFrom([]string{"", "Europe/Lisbon"}).Draw(r, "zone"), Owner: owner.Draw(r, "owner")})
 	}
 	for range rapid.IntRange(0, 6).Draw(r, "caps") {
-		c := NamedCap{Max: rapid.IntRange(0, 1000).Draw(r, "max"), Per: rapid.SampledFrom([]string{"day", "1h", "168h", "1m", "1440m"}).Draw(r, "per"), NamedSelector: selector(), Owner: owner.Draw(r, "owner")}
+		c := NamedCap{Max: rapid.IntRange(0, 1000).Draw(r, "max"), Per: rapid.SampledFrom([]string{"day", "week", "1h", "168h", "1m", "1440m"}).Draw(r, "per"), NamedSelector: selector(), Owner: owner.Draw(r, "owner")}
 		c.Each = c.Brand == "" && rapid.Bool().Draw(r, "each")
 		p.Caps = append(p.Caps, c)
 	}
@@ -277,7 +284,7 @@ func TestWrongPreferences(t *testing.T) {
 			"a mute that is over": {Preferences{Mutes: []NamedMute{{Until: "1999-01-01T00:00:00Z"}}}, []string{"mutes[0].until"}},
 			"category":            {Preferences{Mutes: []NamedMute{{NamedSelector: NamedSelector{Category: "Über"}}}}, []string{"mutes[0].category"}},
 			"quiet":               {Preferences{Quiet: []NamedQuiet{{From: "24:00", To: "7:00", Days: []string{"someday"}, Zone: "Mars/Olympus", Owner: "Eve"}}}, []string{"quiet[0].from", "quiet[0].to", "quiet[0].days[0]", "quiet[0].owner", "quiet[0].zone"}},
-			"caps": {Preferences{Caps: []NamedCap{{Max: -1, Per: "day"}, {Max: 1, Per: "0h"}, {Max: 1, Per: "169h"}, {Max: 1, Per: "week"}, {Max: 1, Per: "day", Each: true, NamedSelector: NamedSelector{Brand: "grocer"}}}},
+			"caps": {Preferences{Caps: []NamedCap{{Max: -1, Per: "day"}, {Max: 1, Per: "0h"}, {Max: 1, Per: "169h"}, {Max: 1, Per: "month"}, {Max: 1, Per: "day", Each: true, NamedSelector: NamedSelector{Brand: "grocer"}}}},
 				[]string{"caps[0].max", "caps[1].per", "caps[2].per", "caps[3].per", "caps[4].each"}},
 			"too many":         {Preferences{Caps: many}, []string{"caps"}},
 			"spacing":          {Preferences{Spacing: new(1441)}, []string{"spacing.per"}},

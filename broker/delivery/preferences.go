@@ -60,7 +60,7 @@ func (d *Desk) document(h *home, s *screen) wire.Twin {
 	doc.Brands = doc.Brands[:min(len(doc.Brands), maxDocBrands)]
 	for _, q := range h.view.Quiet {
 		if s.sees(q.Owner) {
-			doc.Quiet = append(doc.Quiet, wire.QuietTime{Days: q.Days, Start: uint16(q.Start), End: uint16(q.End), Zone: q.Zone, Owner: uint32(q.Owner)})
+			doc.Quiet = append(doc.Quiet, wire.QuietTime{Days: q.Days, Start: uint16(q.Start), End: uint16(q.End), Zone: q.Zone, Owner: uint32(q.Owner), Dim: q.Dim})
 		}
 	}
 	for _, m := range h.view.Mutes {
@@ -72,7 +72,8 @@ func (d *Desk) document(h *home, s *screen) wire.Twin {
 	for _, c := range h.view.Caps {
 		if s.sees(c.Owner) {
 			doc.Caps = append(doc.Caps, wire.Cap{Brand: c.Brand, Each: c.Each, Max: uint16(c.Max), Hours: uint16(c.Hours), Minutes: uint16(c.Minutes),
-				Category: c.Category, Purpose: c.Purpose.String(), Class: c.Class, Device: c.Device, Room: uint32(c.Room), Owner: uint32(c.Owner)})
+				Category: c.Category, Purpose: c.Purpose.String(), Class: c.Class, Device: c.Device, Room: uint32(c.Room), Owner: uint32(c.Owner),
+				Week: c.Week, Trip: c.Trip, Topics: c.EachCategory})
 		}
 	}
 	for _, m := range h.view.Moments {
@@ -221,7 +222,7 @@ func (h *home) change(s *screen, p wire.Proposal) (*change, error) {
 	if p.Quiet != nil {
 		var to []policy.Quiet
 		for _, q := range *p.Quiet {
-			to = append(to, policy.Quiet{Days: q.Days, Start: int(q.Start), End: int(q.End), Zone: q.Zone, Owner: person(q.Owner)})
+			to = append(to, policy.Quiet{Days: q.Days, Start: int(q.Start), End: int(q.End), Zone: q.Zone, Owner: person(q.Owner), Dim: q.Dim})
 		}
 		list, err := replace(s, h.view.Quiet, to, func(q policy.Quiet) device.PersonID { return q.Owner }, free,
 			func(was, is policy.Quiet) bool { was.Clock, is.Clock = nil, nil; return was == is })
@@ -265,7 +266,7 @@ func (h *home) change(s *screen, p wire.Proposal) (*change, error) {
 				return nil, bad(fmt.Errorf("caps[%d]: %w", i, err))
 			}
 			to = append(to, policy.Cap{Selector: policy.Selector{Brand: w.Brand, Category: w.Category, Purpose: purpose, Class: w.Class, Device: w.Device, Room: device.RoomID(min(w.Room, 1<<30))},
-				Each: w.Each, Max: int(w.Max), Hours: int(w.Hours), Minutes: int(w.Minutes), Owner: person(w.Owner)})
+				Each: w.Each, EachCategory: w.Topics, Max: int(w.Max), Hours: int(w.Hours), Minutes: int(w.Minutes), Week: w.Week, Trip: w.Trip, Owner: person(w.Owner)})
 		}
 		list, err := replace(s, h.view.Caps, to, func(w policy.Cap) device.PersonID { return w.Owner }, free,
 			func(was, is policy.Cap) bool {

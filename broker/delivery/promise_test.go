@@ -967,7 +967,7 @@ func (h *house) replays(verdicts map[string]int) error {
 	h.must(err)
 	for _, r := range all {
 		if verdicts[r.Kept.Verdict]++; len(r.Differs) > 0 {
-			return fmt.Errorf("P9: the decision at %d comes out otherwise: %v\nkept  %+v\nagain %+v", r.Pos, r.Differs, r.Kept, r.Again)
+			return fmt.Errorf("P9: the decision at %d comes out otherwise: %v\nkept  %s\nagain %s", r.Pos, r.Differs, asJSON(r.Kept), asJSON(r.Again))
 		}
 	}
 	return nil

@@ -167,7 +167,7 @@ func model(m wire.Model) device.Model {
 func capabilities(c wire.Capabilities) device.Capabilities {
 	can := device.Capabilities{
 		Inputs: c.Inputs, Sound: c.Sound, Forms: c.Forms, MaxPacket: c.MaxPacket, MaxButtons: c.MaxButtons,
-		Languages: c.Languages, Holds: c.Holds, Attention: c.Attention,
+		Languages: c.Languages, Holds: c.Holds, Attention: c.Attention, Duties: c.Duties,
 	}
 	if len(c.Screen) == 3 {
 		can.Width, can.Height, can.Diagonal = c.Screen[0], c.Screen[1], c.Screen[2]
@@ -187,15 +187,19 @@ func (d *Desk) Context(dev device.ID, link Link, c wire.Context) error {
 	return d.on(dev, link, func(d *Desk, h *home, s *screen) error {
 		now := d.o.Now()
 		s.context.NotAfter(now) // the clock may have been set back: what is told now is still newer
-		at := now.Add(-s.session.age(c))
-		before := surroundings(&s.context)
-		changed, err := twin.Report(&s.context, s.Class, c.Values, at, c.Complete)
+		s.view.Trip = min(s.view.Trip, now)
+		order := lastOfPresence(&s.context)
+		changed, err := twin.Report(&s.context, s.Class, c.Values, now.Add(-s.session.age(c)), c.Complete)
+		s.remember(changed, now)
+		if order != lastOfPresence(&s.context) {
+			changed |= presence
+		}
 		if !s.session.told {
 			s.session.told = true
 			d.arrived(h)
 		}
-		if changed {
-			d.contextChanged(h, s, before != surroundings(&s.context))
+		if changed != 0 {
+			d.contextChanged(h, s, changed)
 		}
 		if err := d.alarmed(h, s); err != nil {
 			return err
@@ -222,31 +226,6 @@ func (se *session) age(c wire.Context) time.Duration {
 		return 0
 	}
 	return time.Duration(min(now-c.Observed, most)) * time.Millisecond
-}
-
-// around are the attributes that matter to the screens around a device, too: who is there, and what
-// goes on.
-var around = [...]device.Attribute{device.RoomOccupancy, device.PresenceCount, device.PresenceWho, device.Sleeping, device.CallActive,
-	device.PlayerState, device.Fullscreen}
-
-// surroundings is what a device last told of them.
-func surroundings(c *device.Context) (all [len(around)]device.Value) {
-	for i, a := range around {
-		r, _ := c.Get(a)
-		all[i] = r.Value
-	}
-	return all
-}
-
-// contextChanged marks what depends on a device's context, and has it judged. What is on a screen
-// is judged anew at every turn.
-func (d *Desk) contextChanged(h *home, s *screen, around bool) {
-	for _, p := range h.pairs {
-		if p.s == s || around || slices.ContainsFunc(p.m.When, func(c policy.Predicate) bool { return c.Class == s.Class }) {
-			p.dirty = true
-		}
-	}
-	d.queue.put(h)
 }
 
 // alarmed takes in what a device says of its alarm. Neither a lost connection nor a restart ends
@@ -292,7 +271,7 @@ func (d *Desk) Event(dev device.ID, link Link, e wire.Event) error {
 		}
 		counts := dl.presented != 0 || e.Kind == wire.Responded || e.Kind == wire.Dismissed || e.Kind == wire.TimedOut ||
 			e.Kind == wire.Cancelled && dl.want == WantShown // we did not ask: it was taken off at another time, and its receipt was lost
-		over := settledFact{Message: e.Message, Device: dev, Outcome: Outcome(e.Kind), Counts: counts, Response: e.Response, Reason: e.Reason}
+		over := settledFact{Message: e.Message, Device: dev, Outcome: Outcome(e.Kind), Counts: counts, Response: e.Response, Reason: e.Reason, Act: d.act(e)}
 		switch e.Kind {
 		case wire.Declined, wire.Expired, wire.Cancelled, wire.Failed:
 			// Perhaps an old word, from before the message was sent again: the device may be about to show it. It
@@ -309,26 +288,29 @@ func (d *Desk) Event(dev device.ID, link Link, e wire.Event) error {
 		}
 		if e.Wish != nil {
 			err := d.record(h, func(tx *store.Tx) error {
-				if _, err := tx.Add(h.id, deliverySettled, over); err != nil {
+				if err := settleWith(tx, h.id, over, dl.brand, dl.thread.Item); err != nil {
 					return err
 				}
 				return d.wish(tx, h, s, e, false)
 			})
 			return err
 		}
-		if e.Kind == wire.Dismissed {
+		switch e.Kind { // what somebody does is known to the very next decision
+		case wire.Dismissed:
 			return d.record(h, func(tx *store.Tx) error {
 				if _, err := tx.Add(h.id, deliverySettled, over); err != nil {
 					return err
 				}
 				return d.notice(tx, h, dl.brand)
 			})
+		case wire.Responded:
+			return d.record(h, func(tx *store.Tx) error { return settleWith(tx, h.id, over, dl.brand, dl.thread.Item) })
 		}
 		if err := d.settle(h, over); err != nil {
 			return err
 		}
 		if !counts {
-			d.declined(h, s, e)
+			d.declined(h, s, e, dl)
 		}
 		d.queue.put(h)
 		return nil
@@ -381,8 +363,10 @@ func (d *Desk) presented(h *home, dl *delivery, e wire.Event) error {
 // the wish that may come with it. Any other end was taken in before.
 func (d *Desk) lateWord(h *home, s *screen, e wire.Event) error {
 	var outcome Outcome
+	var brand device.BrandID
+	var item string
 	err := d.db.View(context.Background(), func(tx *store.Tx) error {
-		err := tx.QueryRow(`SELECT outcome FROM delivery WHERE home = ? AND message = ? AND device = ?`, h.id, e.Message[:], s.ID).Scan(&outcome)
+		err := tx.QueryRow(`SELECT outcome, brand, item FROM delivery WHERE home = ? AND message = ? AND device = ?`, h.id, e.Message[:], s.ID).Scan(&outcome, &brand, &item)
 		if isNoRows(err) {
 			return nil
 		}
@@ -392,8 +376,8 @@ func (d *Desk) lateWord(h *home, s *screen, e wire.Event) error {
 		return err
 	}
 	return d.record(h, func(tx *store.Tx) error {
-		over := settledFact{Message: e.Message, Device: s.ID, Outcome: Outcome(e.Kind), Counts: true, Response: e.Response, Reason: e.Reason}
-		if _, err := tx.Add(h.id, deliverySettled, over); err != nil {
+		over := settledFact{Message: e.Message, Device: s.ID, Outcome: Outcome(e.Kind), Counts: true, Response: e.Response, Reason: e.Reason, Act: d.act(e)}
+		if err := settleWith(tx, h.id, over, brand, item); err != nil {
 			return err
 		}
 		if e.Wish == nil {
@@ -404,10 +388,10 @@ func (d *Desk) lateWord(h *home, s *screen, e wire.Event) error {
 }
 
 // declined gives a device that would not show a message some rest before it is asked again.
-func (d *Desk) declined(h *home, s *screen, e wire.Event) {
+func (d *Desk) declined(h *home, s *screen, e wire.Event, dl *delivery) {
 	switch {
 	case e.Kind == wire.Cancelled:
-		h.rest(e.Message, s.ID, time.Second, false) // as we asked
+		h.rest(e.Message, s.ID, d.pause(dl), dl.leaving) // as we asked
 	case e.Reason == wire.UnsupportedForm, e.Reason == wire.TooLarge:
 		h.rest(e.Message, s.ID, memory, true)
 	default:

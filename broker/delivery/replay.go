@@ -28,6 +28,9 @@ type Inputs struct {
 	Book int64          `json:"book"`           // events of the gateway's book that were known
 	Read device.Instant `json:"read"`           // when the home was last read: what was learnt of its people is as of then
 	Told told           `json:"told,omitempty"`
+	Trip device.Instant `json:"trip,omitempty"` // policy.Screen.Trip
+
+	Safety string `json:"safety,omitempty"` // policy.SafetyTable.Sum of the table in force
 }
 
 // told is what devices had told, by device and attribute.
@@ -37,11 +40,12 @@ type told map[device.ID]map[device.Attribute]reading
 type reading struct {
 	Value any            `json:"v"`
 	At    device.Instant `json:"at"`
+	Since device.Instant `json:"since,omitempty"` // since when it had been so
 }
 
 // inputs are those of q, which is about h.
 func (h *home) inputs(q policy.Request) Inputs {
-	return Inputs{Book: h.book, Read: h.readAt, Told: toldTo(q)}
+	return Inputs{Book: h.book, Read: h.readAt, Told: toldTo(q), Trip: q.Screen.Trip, Safety: q.Home.Safety.Sum()}
 }
 
 // What the judge reads beside a message's own condition. Of what restrains, and of who was there, it
@@ -49,9 +53,6 @@ func (h *home) inputs(q policy.Request) Inputs {
 var (
 	whoIsThere = []device.Attribute{device.PresenceWho, device.PresenceCount, device.RoomOccupancy}
 	goesOn     = []device.Attribute{device.PlayerState, device.Fullscreen, device.CallActive} // around a screen
-	restrains  = []device.Attribute{device.PowerState, device.DND, device.VolumeMuted, device.CallActive,
-		device.Driving, device.VehicleSpeed, device.VehicleMoving, device.SelectedGear}
-	permits = []device.Attribute{device.GameState, device.ParkingBrake, device.OperationalState, device.Alarm}
 )
 
 // toldTo is what the judge could have read to answer q of what devices had told.
@@ -71,16 +72,16 @@ func toldTo(q policy.Request) told {
 				return p.Attribute == a && (p.Class == s.Class || p.Class == 0 && own)
 			}
 			switch {
-			case near && slices.Contains(whoIsThere, a), own && slices.Contains(restrains, a), a == device.Alarm && r.Value.Num != 0:
-			case fresh && (near && slices.Contains(goesOn, a) || own && slices.Contains(permits, a) || a == device.Sleeping):
-			case fresh && slices.ContainsFunc(q.Message.When, named):
+			case near && slices.Contains(whoIsThere, a), own && (a == device.DND || q.Home.Safety.Attributes(s.Class).Has(a)), a == device.Alarm && r.Value.Num != 0:
+			case fresh && (near && slices.Contains(goesOn, a) || a == device.Sleeping):
+			case fresh && slices.ContainsFunc(q.Message.When, named), fresh && own && policy.PlaceReads.Has(a): // the latter says why it came here
 			default:
 				continue
 			}
 			if all[s.ID] == nil {
 				all[s.ID] = map[device.Attribute]reading{}
 			}
-			all[s.ID][a] = reading{plainValue(a, r.Value), r.At}
+			all[s.ID][a] = reading{plainValue(a, r.Value), r.At, r.Since}
 		}
 	}
 	return all
@@ -277,7 +278,7 @@ func (d *Desk) judgeAgain(ctx context.Context, past *store.DB, id device.HomeID,
 		for a, told := range readings {
 			v, err := a.ValueOf(told.Value)
 			if s := h.screens[dev]; s != nil && err == nil {
-				s.context.Set(a, v, told.At)
+				s.context.Put(a, device.Reading{Value: v, At: told.At, Since: told.Since})
 			}
 		}
 	}
@@ -286,16 +287,35 @@ func (d *Desk) judgeAgain(ctx context.Context, past *store.DB, id device.HomeID,
 		r.Differs = []string{"device"}
 		return r, nil
 	}
+	s.view.Trip = k.Inputs.Trip
 	q := policy.Request{Home: &h.view, Screen: &s.view, Message: m, Now: k.Decision.At}
 	view := h.without(k.Message)
 	if h.find(k.Message, k.Device) != nil {
 		q.Home = &view // what the device had lost was claimed anew, as if for the first time
 	}
-	r.Again = record(q, policy.Decide(q), h.wishes)
+	dec := policy.Decide(q)
+	r.Again = record(q, dec, h.wishes)
+	if k.Decision.Choice != nil {
+		if then.o.Learner = LearnerOn; k.Decision.Choice.Score.Off {
+			then.o.Learner = LearnerOff
+		}
+		err := past.View(ctx, func(tx *store.Tx) (err error) {
+			h.tasted = policy.Hour(q.Now)
+			h.taste, err = then.taste(tx, h, h.tasted)
+			return err
+		})
+		if err != nil {
+			return r, err
+		}
+		if p, ok := then.weighed(h, s, q, dec); ok {
+			r.Again = r.Again.chosen(&p)
+		}
+	}
 	for what, same := range map[string]bool{
 		"verdict": r.Again.Verdict == r.Kept.Verdict, "reasons": r.Again.Reasons == r.Kept.Reasons, "until": r.Again.Until == r.Kept.Until,
 		"form": r.Again.Form == r.Kept.Form, "text": r.Again.Text == r.Kept.Text, "wishes": r.Again.Wishes == r.Kept.Wishes,
-		"because": slices.Equal(r.Again.Because, r.Kept.Because),
+		"duties": r.Again.Duties == r.Kept.Duties, "safety": h.view.Safety.Sum() == k.Inputs.Safety,
+		"because": slices.Equal(r.Again.Because, r.Kept.Because), "choice": sameChoice(r.Kept.Choice, r.Again.Choice),
 	} {
 		if !same {
 			r.Differs = append(r.Differs, what)

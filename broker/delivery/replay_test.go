@@ -28,7 +28,7 @@ func anyRequest(r *rand.Rand) policy.Request {
 	}
 	for i := range 2 + r.IntN(3) {
 		class := device.Class(1 + r.IntN(11))
-		s := &policy.Screen{ID: device.ID(rune('a' + i)), Class: class, Room: device.RoomID(r.IntN(3)), Context: &device.Context{},
+		s := &policy.Screen{ID: device.ID(rune('a' + i)), Class: class, Room: device.RoomID(r.IntN(3)), Context: &device.Context{Class: class},
 			Can: device.Capabilities{Inputs: device.Remote, Sound: 1, Forms: []device.Form{device.List}, MaxButtons: 2}}
 		if r.IntN(4) == 0 {
 			s.Owner = device.PersonID(1 + r.IntN(2))
@@ -39,10 +39,18 @@ func anyRequest(r *rand.Rand) policy.Request {
 			}
 		}
 		// What permits is told more often than not.
-		for a, v := range map[device.Attribute]any{device.PlayerState: "idle", device.GameState: "none", device.Driving: "parked", device.OperationalState: "Stopped"} {
+		for a, v := range map[device.Attribute]any{device.PlayerState: "idle", device.GameState: "none", device.Driving: "parked", device.OperationalState: "Stopped",
+			device.CallActive: false, device.ParkingBrake: true} {
 			if a.Of(class) && r.IntN(3) == 0 {
 				value, _ := a.ValueOf(v)
 				s.Context.Set(a, value, now)
+			}
+		}
+		if class == device.Oven && r.IntN(2) == 0 { // cold for a while
+			for a, v := range map[device.Attribute]any{device.OperationalState: "Stopped", device.Alarm: false, device.Temperature: 20.0, device.CountdownTime: 0.0} {
+				if value, _ := a.ValueOf(v); r.IntN(8) > 0 {
+					s.Context.Put(a, device.Reading{Value: value, At: now, Since: now - []device.Instant{60_000, 60_000, 3_600_000, 59_999}[r.IntN(4)]})
+				}
 			}
 		}
 		h.Screens = append(h.Screens, s)
@@ -67,6 +75,8 @@ func anyValue(r *rand.Rand, a device.Attribute) device.Value {
 	switch info := a.Info(); {
 	case a == device.PresenceWho:
 		v = []string{"", "1", "1 2", "2", "9"}[r.IntN(5)]
+	case a == device.ContentRating:
+		v = []string{"16", "TV-Y"}[r.IntN(2)]
 	case a == device.SelectedGear:
 		v = []float64{126, 126, 0, 1}[r.IntN(4)]
 	case info.Kind == device.Bool:
@@ -103,7 +113,7 @@ func from(t *testing.T, q policy.Request, kept told) policy.Request {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.Context.Set(a, v, is.At)
+			c.Context.Put(a, device.Reading{Value: v, At: is.At, Since: is.Since})
 		}
 		h.Screens = append(h.Screens, &c)
 	}
@@ -115,9 +125,16 @@ func from(t *testing.T, q policy.Request, kept told) policy.Request {
 // there is a decision that comes out otherwise without.
 func TestInputsAreEnough(t *testing.T) {
 	missed := map[device.Attribute]bool{device.DoorOpen: true, device.AppName: true} // of a message's own condition
-	for _, list := range [][]device.Attribute{whoIsThere, goesOn, restrains, permits, {device.Sleeping, device.Alarm}} {
+	for _, list := range [][]device.Attribute{whoIsThere, goesOn, {device.Sleeping, device.Alarm, device.DND}} {
 		for _, a := range list {
 			missed[a] = true
+		}
+	}
+	for class := range device.Companion + 1 {
+		for _, name := range device.AttributeNames(class) {
+			if a, _ := device.ParseAttribute(name); policy.OwnSafety().Attributes(class).Has(a) {
+				missed[a] = true
+			}
 		}
 	}
 	r := rand.New(rand.NewPCG(1, 2))
@@ -216,7 +233,7 @@ func TestReplay(t *testing.T) {
 			"who was there":              {0, func(k *kept) { delete(k.Inputs.Told[tv.id], device.PresenceWho) }},
 			"that nothing was playing":   {0, func(k *kept) { delete(k.Inputs.Told[tv.id], device.PlayerState) }},
 			"that the door was open":     {0, func(k *kept) { delete(k.Inputs.Told, fridge.id) }},
-			"when it was told":           {0, func(k *kept) { k.Inputs.Told[tv.id][device.PlayerState] = reading{"idle", 0} }},
+			"when it was told":           {0, func(k *kept) { k.Inputs.Told[tv.id][device.PlayerState] = reading{Value: "idle"} }},
 			"that somebody has said yes": {0, func(k *kept) { k.Inputs.Head = said - 1 }},
 			"what the brand was for":     {0, func(k *kept) { k.Inputs.Book += 5 }},
 			"that it was muted":          {1, func(k *kept) { k.Inputs.Head = list[0].pos }},

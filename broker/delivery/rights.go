@@ -50,6 +50,7 @@ type forgottenMessage struct {
 	Brand    device.BrandID   `json:"brand"`
 	Purpose  policy.Purpose   `json:"purpose"`
 	Category string           `json:"category,omitempty"`
+	thread
 }
 
 // applyRights projects the facts of this file; mine is false for those of others.
@@ -69,9 +70,9 @@ func applyRights(tx *store.Apply, e store.Event) (mine bool, err error) {
 	case deliveryForgotten:
 		return true, store.With(e, func(f forgottenFact) error {
 			for _, m := range f.Messages {
-				err := tx.Exec(`INSERT INTO delivery (home, message, device, brand, purpose, category, claimed, settled, outcome, decision) VALUES (?, ?, '', ?, ?, ?, ?, ?, ?, '{}')
+				err := tx.Exec(`INSERT INTO delivery (home, message, device, brand, purpose, category, dedupe, journey, step, item, claimed, settled, outcome, decision) VALUES (?, ?, '', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '{}')
 					ON CONFLICT DO UPDATE SET claimed = excluded.claimed, settled = excluded.settled`,
-					e.Home, m.ID[:], m.Brand, m.Purpose, m.Category, e.At, e.At, Removal)
+					e.Home, m.ID[:], m.Brand, m.Purpose, m.Category, m.Dedupe, m.Journey, m.Step, m.Item, e.At, e.At, Removal)
 				if err != nil {
 					return err
 				}
@@ -89,13 +90,15 @@ type Data string
 const (
 	ConsentData    Data = "consent"     // choices, and what became of them
 	DeliveryData   Data = "deliveries"  // what was shown, held back and answered
-	PreferenceData Data = "preferences" // quiet times, caps, mutes, moments, languages, signals
+	PreferenceData Data = "preferences" // quiet times, caps, mutes, moments, languages, channels, signals
 	LearntData     Data = "learnt"      // what was learnt from what people did with messages
 	AskData        Data = "asks"        // what they were asked, and how it was drawn
+	ActData        Data = "acts"        // what they have got, and what went wrong with brands
+	ContextData    Data = "context"     // what has changed on devices in the last 24 hours; it is in no book
 )
 
 // DataKinds are all of them.
-var DataKinds = []Data{ConsentData, DeliveryData, PreferenceData, LearntData, AskData}
+var DataKinds = []Data{ConsentData, DeliveryData, PreferenceData, LearntData, AskData, ActData, ContextData}
 
 // Erasure says what is to be erased: one of Person, Brand, Device and Data, or a period, or one of them in a period.
 type Erasure struct {
@@ -202,7 +205,9 @@ func (d *Desk) erase(ctx context.Context, what Erasure) (done Erased, err error)
 			return Erased{}, err
 		}
 	}
-	done.Events, err = d.clear(ctx, id, t)
+	if done.Events, err = d.clear(ctx, id, t); err == nil {
+		err = d.forgetTold(id, t)
+	}
 	return done, err
 }
 
@@ -370,6 +375,7 @@ type pages struct {
 	choices []consent.Entry               // that stand
 	prefs   map[string]twin.Preference
 	persons int64
+	acts    map[int64]standing // what still counts of what people did, by position
 	force   []forgottenMessage // messages in force of which something was on a screen
 	seen    map[device.MessageID][]device.ID
 }
@@ -509,7 +515,7 @@ func mentions(e store.Event) (m mention, err error) {
 				Device device.ID
 			}
 			switch f.Name {
-			case twin.Mutes, twin.Caps, twin.Quiet, twin.Signals:
+			case twin.Mutes, twin.Caps, twin.Quiet, twin.Signals, twin.Channels:
 				if err := json.Unmarshal(f.Body, &listed); err != nil {
 					return fmt.Errorf("event %d, %s %s: %w", e.Pos, e.Kind, f.Name, err)
 				}
@@ -550,6 +556,13 @@ func mentions(e store.Event) (m mention, err error) {
 				m.group = group{f.Message, f.Device}
 			}
 			m.begins, m.ends = e.Kind == deliveryClaimed || e.Kind == deliveryHeld, e.Kind == deliverySettled || e.Kind == deliveryHeld
+		case "item":
+			m.data = ActData
+			dev(f.Device)
+		case "complaint":
+			m.data, m.group.device = ActData, device.ID("complaint "+f.Brand) // no device is called so
+			m.begins, m.ends = e.Kind == complaintMade, e.Kind == complaintResolved
+			dev(f.Device)
 		case "withdrawal":
 			m.data, m.epochs = ConsentData, f.Epochs
 		case "door":
@@ -600,11 +613,14 @@ func readPages(tx *store.Tx, home device.HomeID) (b pages, err error) {
 	if err = tx.QueryRow(`SELECT persons FROM home WHERE id = ?`, home).Scan(&b.persons); err != nil {
 		return b, err
 	}
+	if b.acts, err = standingActs(tx, home); err != nil {
+		return b, err
+	}
 	_, err = store.List(tx, func(scan func(...any) error) (none struct{}, err error) {
 		var id []byte
 		var m forgottenMessage
 		var dev device.ID
-		if err = scan(&id, &dev, &m.Brand, &m.Purpose, &m.Category); err != nil {
+		if err = scan(&id, &dev, &m.Brand, &m.Purpose, &m.Category, &m.Dedupe, &m.Journey, &m.Step, &m.Item); err != nil {
 			return
 		}
 		copy(m.ID[:], id)
@@ -613,7 +629,7 @@ func readPages(tx *store.Tx, home device.HomeID) (b pages, err error) {
 		}
 		b.seen[m.ID] = append(b.seen[m.ID], dev)
 		return
-	}, `SELECT d.message, d.device, d.brand, d.purpose, d.category FROM delivery d JOIN message m ON m.id = d.message
+	}, `SELECT d.message, d.device, d.brand, d.purpose, d.category, d.dedupe, d.journey, d.step, d.item FROM delivery d JOIN message m ON m.id = d.message
 		WHERE d.home = ? AND d.counts = 1 AND m.withdrawn = 0 AND m.not_after > ? ORDER BY m.seq, d.device`, home, tx.Now)
 	return b, err
 }
@@ -755,7 +771,7 @@ func (b *pages) plan(t target) map[int64]bool {
 		case p.kept, p.group != (group{}):
 		case p.frame:
 			hit[p.pos] = !t.period() && t.framed(p, person, place)
-		case t.period() && (!t.during(p.at) || p.kind == deliveryForgotten || p.binds && choice[p.key] == p.pos || p.pref != "" && pref[p.pref] == p.pos):
+		case t.period() && (!t.during(p.at) || p.kind == deliveryForgotten || b.acts[p.pos].kind != "" || p.binds && choice[p.key] == p.pos || p.pref != "" && pref[p.pref] == p.pos):
 		case t.data != "" && p.pref != "" && pref[p.pref] == p.pos && (p.pref == twin.Frozen || p.pref == twin.Forgotten):
 		case t.hits(&p.mention):
 			if hit[p.pos] = true; p.binds && choice[p.key] == p.pos {
@@ -846,6 +862,13 @@ func (b *pages) renew(tx *store.Tx, t target) error {
 				return err
 			}
 		}
+		for _, pos := range slices.Sorted(maps.Keys(b.acts)) {
+			if s := b.acts[pos]; hit[pos] && (t.brand == "" || s.brand != t.brand) {
+				if err := add(s.kind, s.fact); err != nil {
+					return err
+				}
+			}
+		}
 	}
 	if t.data == LearntData && !t.period() {
 		forgotten := map[device.BrandID]device.Instant{}
@@ -918,6 +941,8 @@ func (b *pages) renewWishes(tx *store.Tx, t target, hit map[int64]bool) error {
 			body, err = without(p.Body, func(r policy.Cap) bool { return drop(r.Owner, r.Selector) })
 		case twin.Quiet:
 			body, err = without(p.Body, func(r policy.Quiet) bool { return drop(r.Owner, policy.Selector{}) })
+		case twin.Channels:
+			body, err = without(p.Body, func(c policy.Channel) bool { return drop(c.Owner, policy.Selector{}) })
 		case twin.Signals:
 			body, err = without(p.Body, func(s heardSignal) bool { return t.devices[s.Device] })
 		case twin.Forgotten:

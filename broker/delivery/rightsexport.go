@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
@@ -15,6 +16,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 
 	"porchlight/device"
 	"porchlight/device/ledger"
@@ -37,6 +39,8 @@ const (
 	deliveriesFile  = "deliveries.ndjson"
 	decisionsFile   = "decisions.ndjson" // why something was shown, or was not
 	answersFile     = "answers.json"
+	actsFile        = "acts.ndjson"    // what people have got, and what went wrong with brands
+	contextFile     = "context.json"   // what devices have told, and what changed there in the last 24 hours
 	flowsFile       = "flows.ndjson"   // what has left the home: nothing does, so it is empty
 	journalFile     = "journal.ndjson" // every event, in plain
 	ledgerFile      = "ledger.ndjson"  // the home's log, sealed: it can be verified with a head from elsewhere
@@ -79,11 +83,20 @@ type ExportAsked struct {
 // Export writes all that is known about a home, or about one person and nobody else, as a zip. The same content makes
 // the same bytes. It fails with registry.ErrUnknown before it has written anything.
 func (d *Desk) Export(ctx context.Context, ask ExportAsked, w io.Writer) error {
-	err := d.db.View(ctx, func(tx *store.Tx) error {
+	var told []DeviceContext // before the tables: who holds a home's lock may wait for them
+	id, err := d.homeID(ctx, ask.Home)
+	if err == nil {
+		told, err = d.contexts(id, true, func(*screen) bool { return true })
+	}
+	if err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	err = d.db.View(ctx, func(tx *store.Tx) error {
 		x, err := d.exporter(tx, ask)
 		if err != nil {
 			return err
 		}
+		x.told = x.ownContext(told)
 		// Whoever takes a copy is on the record, before they have it. It is no fact of the home's book: the same
 		// home would not be the same export twice.
 		err = d.update(func(tx *store.Tx) error {
@@ -121,7 +134,9 @@ type exporter struct {
 	texts    map[device.MessageID]*Submission // nil: not here
 	files    map[string]Manifold
 
+	told       []exportedContext
 	deliveries []*exportedDelivery
+	acts       []exportedAct
 	decisions  []exportedDecision
 	choices    []consent.Entry
 	proofs     map[int64]ledger.Entry // those of them that bind, as they are in the log
@@ -253,7 +268,18 @@ type exportedDelivery struct {
 	Outcome   string            `json:"outcome"` // open, answered, dismissed, timed out, taken off ...
 	Counts    bool              `json:"counts"`  // it was on the screen, or may have been
 	Response  *uint             `json:"response,omitempty"`
+	Act       policy.Act        `json:"act,omitempty"` // what the button did that was pressed
+	Item      string            `json:"item,omitempty"`
 	Why       string            `json:"why,omitempty"`
+}
+
+// exportedAct is something that somebody has got, or that went wrong with a brand, or was put right.
+type exportedAct struct {
+	At     device.Instant `json:"at"`
+	What   string         `json:"what"` // got, complaint, resolved
+	Item   string         `json:"item,omitempty"`
+	Brand  device.BrandID `json:"brand,omitempty"`
+	Device device.ID      `json:"device,omitempty"` // on which it was said; "": none of the home's
 }
 
 // exportedDecision is why a message was shown, or was not.
@@ -290,7 +316,7 @@ func (x *exporter) gather() error {
 					return nil
 				}
 				f.Who, f.Decision.Because = x.only(f.Who), x.grounds(f.Decision.Because)
-				dl := &exportedDelivery{Message: f.Message, Device: x.named(f.Device), Brand: f.Brand, Purpose: f.Purpose, Category: f.Category, Who: f.Who, Others: f.Others,
+				dl := &exportedDelivery{Message: f.Message, Device: x.named(f.Device), Brand: f.Brand, Purpose: f.Purpose, Category: f.Category, Item: f.Thread.Item, Who: f.Who, Others: f.Others,
 					Claimed: e.At, Outcome: Outcome(0).String(), Counts: true, Why: words.Shown(f.Decision.Because, x.language, x.words)}
 				if s := x.text(f.Message); s != nil && f.Decision.Text < len(s.Texts) {
 					t := s.Texts[f.Decision.Text]
@@ -319,7 +345,22 @@ func (x *exporter) gather() error {
 		case deliverySettled:
 			err = store.With(e, func(f settledFact) error {
 				if dl := open[m.group]; dl != nil {
-					dl.Settled, dl.Outcome, dl.Counts, dl.Response = e.At, f.Outcome.String(), f.Counts, f.Response
+					dl.Settled, dl.Outcome, dl.Counts, dl.Response, dl.Act = e.At, f.Outcome.String(), f.Counts, f.Response, f.Act
+				}
+				return nil
+			})
+		case itemGot:
+			err = store.With(e, func(f gotFact) error {
+				if x.about(m) {
+					x.acts = append(x.acts, exportedAct{At: cmp.Or(f.At, e.At), What: "got", Item: f.Item, Device: f.Device})
+				}
+				return nil
+			})
+		case complaintMade, complaintResolved:
+			err = store.With(e, func(f complaintFact) error {
+				if x.about(m) {
+					what := map[string]string{complaintMade: "complaint", complaintResolved: "resolved"}[e.Kind]
+					x.acts = append(x.acts, exportedAct{At: cmp.Or(f.At, e.At), What: what, Brand: f.Brand, Device: f.Device})
 				}
 				return nil
 			})
@@ -415,6 +456,8 @@ func (x *exporter) write(ctx context.Context, w io.Writer) error {
 		func() error { return perLine(x, deliveriesFile, x.deliveries) },
 		func() error { return perLine(x, decisionsFile, x.decisions) },
 		func() error { return x.json(answersFile, x.answers()) },
+		func() error { return perLine(x, actsFile, x.acts) },
+		func() error { return x.json(contextFile, x.told) },
 		func() error { return x.file(flowsFile, func(io.Writer) error { return nil }) },
 		func() error { return x.graphs(recordsFolder, consent.Records) },
 		func() error { return x.graphs(receiptsFolder, consent.Receipts) },
@@ -523,6 +566,47 @@ func (x *exporter) theirDevices() []device.Device {
 	return all
 }
 
+// exportedContext is what a device has told, and what has changed there in the last 24 hours.
+type exportedContext struct {
+	Device  device.ID       `json:"device"`
+	Now     []ContextChange `json:"now"`     // what is so, and since when
+	Changes []ContextChange `json:"changes"` // the oldest first
+}
+
+// ownContext is what devices have told: for one person, theirs, without who else was there.
+func (x *exporter) ownContext(all []DeviceContext) []exportedContext {
+	own := []exportedContext{}
+	for _, c := range all {
+		if x.person != device.Household && !x.devices[c.Device] {
+			continue
+		}
+		is := exportedContext{Device: c.Device, Now: []ContextChange{}, Changes: []ContextChange{}}
+		for _, r := range c.Readings {
+			if ch := (ContextChange{r.Since, r.Attribute, r.Value}); r.Value != nil && x.tellsOfThem(ch) {
+				is.Now = append(is.Now, ch)
+			}
+		}
+		for _, ch := range c.Changes {
+			if x.tellsOfThem(ch) {
+				is.Changes = append(is.Changes, ch)
+			}
+		}
+		own = append(own, is)
+	}
+	return own
+}
+
+// tellsOfThem reports whether ch names nobody but the person whom the export is about.
+func (x *exporter) tellsOfThem(ch ContextChange) bool {
+	a, _ := device.ParseAttribute(ch.Attribute)
+	if x.person == device.Household || a != device.PresenceWho && a != device.DriverSubject {
+		return true
+	}
+	named, _ := ch.Value.(string)
+	who, _, _ := strings.Cut(named, "@")
+	return a == device.PresenceWho && (named == "" || who == fmt.Sprint(x.person))
+}
+
 // wishes are the preferences: of one person, those that are theirs.
 func (x *exporter) wishes() (p Preferences, err error) {
 	w, err := readWants(x.tx, x.home.ID)
@@ -547,6 +631,11 @@ func (x *exporter) wishes() (p Preferences, err error) {
 	for _, m := range w.mutes {
 		if owned(m.Owner) {
 			own.mutes = append(own.mutes, m)
+		}
+	}
+	for _, c := range w.channels {
+		if owned(c.Owner) {
+			own.channels = append(own.channels, c)
 		}
 	}
 	n := x.b.names

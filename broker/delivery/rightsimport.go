@@ -275,7 +275,7 @@ func readJournal(raw []byte, log ledger.Export) (all []store.Event, err error) {
 
 // importable are the nouns that a home's book tells of. No other fact may come in with a home: none about brands,
 // messages or the gateway.
-var importable = []string{"home", "person", "room", "device", "credential", "enrolment", "door", "consent", "preference", "delivery", "withdrawal"}
+var importable = []string{"home", "person", "room", "device", "credential", "enrolment", "door", "consent", "preference", "delivery", "withdrawal", "item", "complaint"}
 
 // admit checks that events are those of one home and of nothing outside of it, and makes them those of the home with
 // that number and name ("": as it was called). It returns the name and the devices.
@@ -350,6 +350,16 @@ func admit(events []store.Event, home device.HomeID, name string) (was registry.
 			}
 			if e.Body, err = json.Marshal(f); err != nil {
 				return was, nil, err
+			}
+		case itemGot:
+			err := store.With(*e, func(f gotFact) error {
+				if !wordOK(f.Item) {
+					return errors.New("it is nothing that anybody could have got")
+				}
+				return nil
+			})
+			if err != nil {
+				return was, nil, bad(e, "%v", err)
 			}
 		case "person.added", "person.changed":
 			err := store.With(*e, func(p registry.Person) error {

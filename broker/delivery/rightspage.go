@@ -16,31 +16,31 @@ import (
 var headings = map[string]map[string]string{
 	"en": {
 		"title": "What is known about", "asof": "As of", "people": "People", "devices": "Devices", "wishes": "What you want",
-		"choices": "What was said to brands", "shown": "What was shown", "held": "What was not shown", "answers": "What was answered", "learnt": "What was learnt",
+		"choices": "What was said to brands", "shown": "What was shown", "held": "What was not shown", "answers": "What was answered", "learnt": "What was learnt", "acts": "What was got, and what went wrong", "got": "got", "complaint": "complaint", "resolved": "put right",
 		"flows": "What has left the home", "nothing": "Nothing.", "noflow": "Nothing. Every decision is made in the home; no brand was told anything about it.",
 		"files": "The other files", "about": "The same is in the other files of this archive, for programs. manifest.json has the SHA-256 of each; receipts are signed with the key in ledger.key.",
-		"when": "When", "who": "Who", "where": "Where", "brand": "Brand", "purpose": "Purpose", "said": "Said", "message": "Message", "why": "Why", "home": "the home", "name": "Name", "age": "Age", "class": "Kind", "room": "Room", "end": "What became of it", "until": "Until",
+		"when": "When", "who": "Who", "where": "Where", "brand": "Brand", "purpose": "Purpose", "said": "Said", "message": "Message", "why": "Why", "home": "the home", "name": "Name", "age": "Age", "class": "Kind", "room": "Room", "end": "What became of it", "told": "What devices told in the last 24 hours", "that": "It said that", "unknown": "not known", "until": "Until",
 	},
 	"de": {
 		"title": "Was bekannt ist über", "asof": "Stand", "people": "Menschen", "devices": "Geräte", "wishes": "Was Sie wünschen",
-		"choices": "Was Marken gesagt wurde", "shown": "Was gezeigt wurde", "held": "Was nicht gezeigt wurde", "answers": "Was geantwortet wurde", "learnt": "Was gelernt wurde",
+		"choices": "Was Marken gesagt wurde", "shown": "Was gezeigt wurde", "held": "Was nicht gezeigt wurde", "answers": "Was geantwortet wurde", "learnt": "Was gelernt wurde", "acts": "Was besorgt wurde, und was schiefging", "got": "besorgt", "complaint": "Beschwerde", "resolved": "in Ordnung gebracht",
 		"flows": "Was das Zuhause verlassen hat", "nothing": "Nichts.", "noflow": "Nichts. Jede Entscheidung fällt zu Hause; keiner Marke wurde etwas darüber gesagt.",
 		"files": "Die anderen Dateien", "about": "Dasselbe steht in den anderen Dateien dieses Archivs, für Programme. manifest.json nennt von jeder die SHA-256; Quittungen sind mit dem Schlüssel in ledger.key signiert.",
-		"when": "Wann", "who": "Wer", "where": "Wo", "brand": "Marke", "purpose": "Zweck", "said": "Gesagt", "message": "Nachricht", "why": "Warum", "home": "das Zuhause", "name": "Name", "age": "Alter", "class": "Art", "room": "Raum", "end": "Was daraus wurde", "until": "Bis",
+		"when": "Wann", "who": "Wer", "where": "Wo", "brand": "Marke", "purpose": "Zweck", "said": "Gesagt", "message": "Nachricht", "why": "Warum", "home": "das Zuhause", "name": "Name", "age": "Alter", "class": "Art", "room": "Raum", "end": "Was daraus wurde", "told": "Was Geräte in den letzten 24 Stunden gemeldet haben", "that": "Es meldete, dass", "unknown": "nicht bekannt", "until": "Bis",
 	},
 	"fr": {
 		"title": "Ce qui est connu de", "asof": "État du", "people": "Personnes", "devices": "Appareils", "wishes": "Ce que vous souhaitez",
-		"choices": "Ce qui a été dit aux marques", "shown": "Ce qui a été montré", "held": "Ce qui n'a pas été montré", "answers": "Ce qui a été répondu", "learnt": "Ce qui a été appris",
+		"choices": "Ce qui a été dit aux marques", "shown": "Ce qui a été montré", "held": "Ce qui n'a pas été montré", "answers": "Ce qui a été répondu", "learnt": "Ce qui a été appris", "acts": "Ce qui a été acheté, et ce qui s'est mal passé", "got": "acheté", "complaint": "réclamation", "resolved": "réglé",
 		"flows": "Ce qui a quitté le foyer", "nothing": "Rien.", "noflow": "Rien. Chaque décision est prise à la maison ; aucune marque n'en a rien su.",
 		"files": "Les autres fichiers", "about": "Les autres fichiers de cette archive disent la même chose, pour des programmes. manifest.json donne le SHA-256 de chacun ; les reçus sont signés avec la clé de ledger.key.",
-		"when": "Quand", "who": "Qui", "where": "Où", "brand": "Marque", "purpose": "But", "said": "Dit", "message": "Message", "why": "Pourquoi", "home": "le foyer", "name": "Nom", "age": "Âge", "class": "Genre", "room": "Pièce", "end": "Ce qu'il en est advenu", "until": "Jusqu'à",
+		"when": "Quand", "who": "Qui", "where": "Où", "brand": "Marque", "purpose": "But", "said": "Dit", "message": "Message", "why": "Pourquoi", "home": "le foyer", "name": "Nom", "age": "Âge", "class": "Genre", "room": "Pièce", "end": "Ce qu'il en est advenu", "told": "Ce que des appareils ont signalé ces dernières 24 heures", "that": "Il a signalé que", "unknown": "inconnu", "until": "Jusqu'à",
 	},
 	"es": {
 		"title": "Lo que se sabe de", "asof": "A fecha de", "people": "Personas", "devices": "Aparatos", "wishes": "Lo que usted quiere",
-		"choices": "Lo que se dijo a las marcas", "shown": "Lo que se mostró", "held": "Lo que no se mostró", "answers": "Lo que se contestó", "learnt": "Lo que se aprendió",
+		"choices": "Lo que se dijo a las marcas", "shown": "Lo que se mostró", "held": "Lo que no se mostró", "answers": "Lo que se contestó", "learnt": "Lo que se aprendió", "acts": "Lo que se compró, y lo que salió mal", "got": "comprado", "complaint": "reclamación", "resolved": "arreglado",
 		"flows": "Lo que ha salido del hogar", "nothing": "Nada.", "noflow": "Nada. Cada decisión se toma en casa; a ninguna marca se le ha dicho nada de ella.",
 		"files": "Los demás archivos", "about": "Los demás archivos de este paquete dicen lo mismo, para programas. manifest.json da el SHA-256 de cada uno; los recibos están firmados con la clave de ledger.key.",
-		"when": "Cuándo", "who": "Quién", "where": "Dónde", "brand": "Marca", "purpose": "Fin", "said": "Dicho", "message": "Mensaje", "why": "Por qué", "home": "el hogar", "name": "Nombre", "age": "Edad", "class": "Tipo", "room": "Habitación", "end": "Qué fue de ello", "until": "Hasta",
+		"when": "Cuándo", "who": "Quién", "where": "Dónde", "brand": "Marca", "purpose": "Fin", "said": "Dicho", "message": "Mensaje", "why": "Por qué", "home": "el hogar", "name": "Nombre", "age": "Edad", "class": "Tipo", "room": "Habitación", "end": "Qué fue de ello", "told": "Lo que los aparatos comunicaron en las últimas 24 horas", "that": "Comunicó que", "unknown": "desconocido", "until": "Hasta",
 	},
 }
 
@@ -119,7 +119,7 @@ func (x *exporter) page(w io.Writer) error {
 		}
 		return t
 	}
-	var people, devices, wishes, choices, shown, held, answers, learnt [][]string
+	var people, devices, wishes, choices, shown, held, answers, acts, told, learnt [][]string
 	for _, p := range x.people() {
 		people = append(people, []string{p.Name, p.Age.String(), strings.Join(p.Languages, ", ")})
 	}
@@ -133,11 +133,21 @@ func (x *exporter) page(w io.Writer) error {
 	for _, m := range p.Mutes {
 		wishes = append(wishes, []string{"mute", m.words(), m.Owner, m.Until})
 	}
+	for _, q := range p.Dim {
+		wishes = append(wishes, []string{"dim", q.From + " - " + q.To + " " + strings.Join(q.Days, ", "), q.Owner, ""})
+	}
 	for _, q := range p.Quiet {
 		wishes = append(wishes, []string{"quiet", q.From + " - " + q.To + " " + strings.Join(q.Days, ", "), q.Owner, ""})
 	}
 	for _, c := range p.Caps {
 		wishes = append(wishes, []string{"cap", fmt.Sprintf("%d / %s %s", c.Max, c.Per, c.words()), c.Owner, ""})
+	}
+	for _, c := range p.Channels {
+		var classes []string
+		for _, class := range c.Classes {
+			classes = append(classes, class.String())
+		}
+		wishes = append(wishes, []string{"channel", strings.Join(classes, ", "), c.Owner, ""})
 	}
 	if p.Frozen != nil && *p.Frozen {
 		wishes = append(wishes, []string{"frozen", "", "", ""})
@@ -168,6 +178,18 @@ func (x *exporter) page(w io.Writer) error {
 	for _, a := range x.answers().Asks {
 		answers = append(answers, []string{when(a.At), person(a.Subject), brand(a.Brand), a.Purpose.String(), string(a.Answer)})
 	}
+	for _, c := range x.told {
+		for _, ch := range c.Changes {
+			told = append(told, []string{when(ch.At), screen(c.Device), ch.words(x.language, say["unknown"])})
+		}
+	}
+	for _, a := range x.acts {
+		about := a.Item
+		if a.Brand != "" {
+			about = brand(a.Brand)
+		}
+		acts = append(acts, []string{when(a.At), say[a.What], about, screen(a.Device)})
+	}
 	lessons, err := x.lessons()
 	if err != nil {
 		return err
@@ -187,9 +209,22 @@ func (x *exporter) page(w io.Writer) error {
 			table("people", people, "name", "age", ""), table("devices", devices, "name", "class", "room", "who"), table("wishes", wishes, "", "", "who", "until"),
 			table("choices", choices, "when", "who", "brand", "purpose", "said", "where", "until"),
 			table("shown", shown, "when", "where", "brand", "message", "end", "why"), table("held", held, "when", "where", "brand", "why"),
-			table("answers", answers, "when", "where", "brand", "message", "said"), table("learnt", learnt, ""), flows,
+			table("answers", answers, "when", "where", "brand", "message", "said"), table("acts", acts, "when", "", "", "where"), table("told", told, "when", "where", "that"), table("learnt", learnt, ""), flows,
 		},
 	})
+}
+
+// words is what a device told, in words that follow "that"; unknown says that it cannot tell any more.
+func (ch ContextChange) words(lang, unknown string) string {
+	a, _ := device.ParseAttribute(ch.Attribute)
+	v, err := a.ValueOf(ch.Value)
+	if said := words.Told(a, v, lang); err == nil && said != "" {
+		return said
+	}
+	if ch.Value != nil {
+		unknown = fmt.Sprint(ch.Value)
+	}
+	return words.Attribute(a, lang) + ": " + unknown
 }
 
 // words is what a selector picks, in short.

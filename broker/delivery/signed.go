@@ -202,6 +202,7 @@ func (d *Desk) mayAccept(tx *store.Tx, b registry.Brand, s Submission) error {
 // submission is the message that was accepted, as it was sent.
 func (f acceptedFact) submission() (Submission, error) {
 	if f.Signed == "" {
+		f.Message.worth = f.Worth
 		return f.Message, nil
 	}
 	_, rest, _ := strings.Cut(f.Signed, ".")
@@ -214,6 +215,7 @@ func (f acceptedFact) submission() (Submission, error) {
 	if err != nil {
 		return s, fmt.Errorf("signed message %s: %w", f.ID, err)
 	}
+	s.worth = f.Worth
 	return s, nil
 }
 

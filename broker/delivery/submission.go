@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -28,6 +29,7 @@ const (
 	maxTexts      = 8
 	maxButtons    = 4
 	maxConditions = 8
+	maxSteps      = 20 // of a sequence
 )
 
 // Submission is a message as a brand sends it, over HTTP or MQTT, in JSON.
@@ -41,10 +43,17 @@ type Submission struct {
 	Personal  bool                  `json:"personal,omitempty" doc:"It speaks to one person by what is known about them: it is shown only where nobody else sees it, to somebody who has said yes for themselves."`
 	Sound     bool                  `json:"sound,omitempty" doc:"It may be announced by a tone, or spoken, where the device can and the people there welcome it."`
 	When      []SubmissionCondition `json:"when,omitempty" doc:"The moment it is for: all of these must be known to be true, at most 8."`
+	Dedupe    string                `json:"dedupe,omitempty" doc:"Your word for what it says, 1 to 64 bytes of printable text: in 31 days a home is shown one message of each, unless it is a later step of its sequence." example:"dairy-milk-low"`
+	Sequence  *SubmissionStep       `json:"sequence,omitempty" doc:"Its place in a sequence of your messages to the same home."`
+	Item      string                `json:"item,omitempty" doc:"What it is about, 1 to 64 bytes of printable text, such as a GTIN: what somebody has just got is not advertised to them." example:"7613269010105"`
+	Echo      policy.Act            `json:"echo,omitempty" doc:"It speaks of what somebody there did with an earlier message of yours in the last 31 days, about the same item if it names one; it is not shown where nobody did."`
 	NotBefore *time.Time            `json:"not_before,omitempty" doc:"Not shown earlier. RFC 3339."`
 	NotAfter  time.Time             `json:"not_after" doc:"From then on it is not shown, and is taken off. RFC 3339, at most 31 days ahead."`
 	Display   float64               `json:"display_seconds,omitempty" doc:"How long to show it, 1 to 600. 0: as the device sees fit." example:"8"`
 
+	Value *float64 `json:"value,omitempty" doc:"What it is worth to you beside your other messages, 0 to 1; 0.5 if left out. Only what you sent in the last 30 days counts beside it: all at 1 is all at 0.5."`
+
+	worth  float64   // Value beside the brand's other messages, of a message that was accepted; 0: as if it were the only one
 	signed *envelope // nil: it came without a signature; before Accept has verified that, it is all there is
 }
 
@@ -59,6 +68,14 @@ type SubmissionText struct {
 type SubmissionButton struct {
 	ID    int               `json:"id" doc:"1 to 99, unique in the message."`
 	Label map[string]string `json:"label" doc:"1 to 32 bytes for each language of texts."`
+	Act   policy.Act        `json:"act,omitempty" doc:"What it does for whoever presses it, so that later messages do not contradict it: add to a list, buy, redeem, remind, complain. None: it is an answer and nothing more."`
+}
+
+// SubmissionStep is a place in a sequence.
+type SubmissionStep struct {
+	Journey string `json:"journey" doc:"Your word for this run of the sequence, 1 to 64 bytes of printable text." example:"milk-2026-w24"`
+	Step    int    `json:"step" doc:"From 1 to 20. A step waits until the one before it is over in that home; where one message of a step was answered, the others go."`
+	After   string `json:"after,omitempty" enum:"any,seen,acted,dismissed,ignored" doc:"How the step before must have ended; where it ended otherwise, this one is not shown. Empty: any."`
 }
 
 // SubmissionCondition compares what a device last told with a constant. It is not true while
@@ -217,7 +234,7 @@ var parts = []struct {
 	field string
 	of    reflect.Type
 }{
-	{"when", reflect.TypeFor[SubmissionCondition]()}, {"buttons", reflect.TypeFor[SubmissionButton]()}, {"texts", reflect.TypeFor[SubmissionText]()},
+	{"when", reflect.TypeFor[SubmissionCondition]()}, {"buttons", reflect.TypeFor[SubmissionButton]()}, {"texts", reflect.TypeFor[SubmissionText]()}, {"sequence", reflect.TypeFor[SubmissionStep]()},
 }
 
 // namesOf lists the JSON names of a struct's fields.
@@ -261,7 +278,7 @@ func explainJSON(err error) *InvalidError {
 	}
 	why := strings.TrimPrefix(err.Error(), "json: ")
 	field := "body"
-	for prefix, name := range map[string]string{"purpose ": "purpose", "class ": "classes", "form ": "forms"} {
+	for prefix, name := range map[string]string{"purpose ": "purpose", "class ": "classes", "form ": "forms", "act ": "act"} {
 		if strings.HasPrefix(strings.ToLower(why), prefix) {
 			field = name
 		}
@@ -370,7 +387,7 @@ func (s Submission) compile(b registry.Brand, now device.Instant) (*policy.Messa
 				bad.add(fmt.Sprintf("%slabel[%q]", at, t.Language), "length", "send 1 to 32 bytes for each language of texts", "is %d bytes long", len(labels[j]))
 			}
 		}
-		m.Buttons = append(m.Buttons, policy.Button{ID: button.ID, Labels: labels})
+		m.Buttons = append(m.Buttons, policy.Button{ID: button.ID, Act: button.Act, Labels: labels})
 	}
 	if len(s.When) > maxConditions {
 		bad.add("when", "length", fmt.Sprintf("send at most %d", maxConditions), "has %d entries", len(s.When))
@@ -401,6 +418,7 @@ func (s Submission) compile(b registry.Brand, now device.Instant) (*policy.Messa
 		}
 		m.When = append(m.When, p)
 	}
+	m.Thread = s.thread(&bad)
 	if s.NotBefore != nil {
 		m.NotBefore = device.At(*s.NotBefore)
 	}
@@ -420,10 +438,45 @@ func (s Submission) compile(b registry.Brand, now device.Instant) (*policy.Messa
 		bad.add("display_seconds", "range", "use 1 to 600, or leave it out", "is %g", s.Display)
 	}
 	m.Display = time.Duration(s.Display * float64(time.Second))
+	if s.Value != nil && !(*s.Value >= 0 && *s.Value <= 1) {
+		bad.add("value", "range", "use 0 to 1, or leave it out", "is %g", *s.Value)
+	}
+	m.Value = cmp.Or(s.worth, middleWorth)
 	if len(bad) > 0 {
 		return nil, bad
 	}
 	return m, nil
+}
+
+// thread checks what s has to do with other messages.
+func (s Submission) thread(bad *Invalid) policy.Thread {
+	t := policy.Thread{Dedupe: s.Dedupe, Item: s.Item, Echo: s.Echo}
+	word := func(field, word string) {
+		if !wordOK(word) {
+			bad.add(field, "length", "use "+wordRule, "is %.80q", word)
+		}
+	}
+	if s.Dedupe != "" {
+		word("dedupe", s.Dedupe)
+	}
+	if s.Item != "" {
+		word("item", s.Item)
+	}
+	if s.Sequence == nil {
+		return t
+	}
+	t.Journey, t.Step = s.Sequence.Journey, s.Sequence.Step
+	word("sequence.journey", t.Journey)
+	if t.Step < 1 || t.Step > maxSteps {
+		bad.add("sequence.step", "range", fmt.Sprintf("use 1 to %d", maxSteps), "is %d", t.Step)
+	}
+	var err error
+	if t.After, err = policy.ParseAfter(s.Sequence.After); err != nil {
+		bad.add("sequence.after", "unknown", "use one of "+strings.Join(policy.AfterNames(), ", "), "is %.40q", s.Sequence.After)
+	} else if t.After != policy.NoReaction && t.Step == 1 {
+		bad.add("sequence.after", "range", "leave it out of the first step", "is %s, and nothing comes before step 1", s.Sequence.After)
+	}
+	return t
 }
 
 // digest is what makes two requests the same: the message they carry, however it was spelled.

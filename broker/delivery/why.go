@@ -41,6 +41,7 @@ type WhyScreen struct {
 	Words     []string       `json:"words"`              // the same for people: each a sentence without its stop
 	Causes    []string       `json:"causes,omitempty"`   // the same for operators: codes and fields
 	Differ    []string       `json:"differ,omitempty"`   // what would have to be otherwise
+	Silent    bool           `json:"silent,omitempty"`   // it may be shown, and showing nothing is worth more
 	Delivery  *WhyDelivery   `json:"delivery,omitempty"` // nil: it was never claimed for this screen
 }
 
@@ -52,6 +53,8 @@ type WhyDelivery struct {
 	Outcome   string         `json:"outcome"` // open, answered, dismissed, timed out, taken off ...
 	Decision  Record         `json:"decision"`
 	Because   string         `json:"because,omitempty"` // why it was shown, for people
+	Duties    []string       `json:"duties,omitempty"`  // how it had to be shown: each a sentence without its stop
+	Chosen    []string       `json:"chosen,omitempty"`  // why it came there, and why before others: each a sentence without its stop
 }
 
 // WhyOptions say for whom an explanation is.
@@ -154,10 +157,17 @@ func (d *Desk) explain(h *home, s *screen, m *policy.Message, state string, lang
 		ws.Causes = append(ws.Causes, words.Operator(c))
 	}
 	n := d.names(h, s, reader)
+	if dec.Verdict == policy.Show && len(causes) == 0 && !q.Own {
+		turn := policy.Cause{Rule: policy.Dedupe, Code: policy.WaitsItsTurn, Verdict: policy.Hold}
+		if p, ok := d.weighed(h, s, q, dec); ok && p.Score.Silent() {
+			turn = policy.Cause{Code: policy.SilenceWon, Verdict: policy.Hold, Until: policy.NextHour(q.Now)}
+			ws.Silent = true
+			ws.Causes = append(ws.Causes, words.Operator(turn))
+		}
+		causes = append(causes, turn)
+	}
 	ws.Words = tell(causes, language, n)
-	if dec.Verdict == policy.Show && len(ws.Words) == 0 && !q.Own {
-		ws.Words = tell([]policy.Cause{{Rule: policy.Dedupe, Code: policy.WaitsItsTurn, Verdict: policy.Hold}}, language, n)
-	} else if dec.Verdict == policy.Show && len(ws.Words) == 0 {
+	if dec.Verdict == policy.Show && len(ws.Words) == 0 {
 		ws.Words = []string{words.Shown(policy.Grounds(q, dec), language, n)}
 	}
 	ws.Differ = words.Differ(policy.WhatIf(q), language)
@@ -268,6 +278,8 @@ func (d *Desk) Why(ctx context.Context, id device.MessageID, homeName string, o 
 						if wd.Because = words.Shown(wd.Decision.Because, language, d.names(h, s, reader)); slices.Contains(ws.Words, wd.Because) {
 							wd.Because = ""
 						}
+						wd.Duties = tell(wd.Decision.Duties.Causes(s.Class), language, d.names(h, s, reader))
+						wd.Chosen = choiceWords(wd.Decision, m.Brand, s.Class, language, d.names(h, s, reader))
 					}
 					ws.Delivery = &wd
 				}

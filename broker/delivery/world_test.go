@@ -37,6 +37,8 @@ type world struct {
 	ca    *authority.Authority // nil: no device is let in
 	jump  atomic.Int64         // how far people's clock was set, ms
 	n     int
+
+	learner string // Options.Learner, from the next start on
 }
 
 // judgedInWorlds is how many decisions the Desks of all worlds have taken.
@@ -78,7 +80,7 @@ func (w *world) start() {
 		w.t.Fatal(err)
 	}
 	w.db = db
-	if w.desk, err = NewDesk(db, Options{Now: w.now, Workers: 4, Authority: w.ca}, slog.New(slog.NewTextHandler(io.Discard, nil))); err != nil {
+	if w.desk, err = NewDesk(db, Options{Now: w.now, Workers: 4, Authority: w.ca, Learner: w.learner}, slog.New(slog.NewTextHandler(io.Discard, nil))); err != nil {
 		w.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -221,7 +221,7 @@ func TestCDeviceConforms(t *testing.T) {
 		less  string // what is not seen in such a run
 	}
 	const (
-		never   = " M38 M39 M40 M41 M57 M58 M59 M60 M61 M62 M63 M64 M65 M66 M67 M68 M69 M70 M71 M72 M73 M74 M75 M76 M77"
+		never   = " M38 M39 M40 M41 M57 M58 M59 M60 M61 M62 M63 M64 M65 M66 M67 M68 M69 M70 M71 M72 M73 M74 M75 M76 M77 M78 M79"
 		noEnrol = " M42 M43 M44 M45 M46 M47 M48 M49 M51 M54 M55"
 	)
 	tests := map[string]thing{

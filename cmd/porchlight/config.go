@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"time"
 
 	"porchlight/broker"
@@ -76,9 +78,12 @@ type DeliveryConfig struct {
 	Lease           time.Duration `yaml:"lease"`            // how long a device may keep a message without hearing from us; default 10s
 	Allowance       time.Duration `yaml:"allowance"`        // added to it for the device's clock; default 2s
 	Acknowledgement time.Duration `yaml:"acknowledgement"`  // how long a device may take to acknowledge a frame; default 20s
+	Follow          time.Duration `yaml:"follow"`           // how long a message may take to appear on its screen before another may have it; 0: it waits for ever; default 1m
 	Workers         int           `yaml:"workers"`          // homes that are judged at the same time; default 64
 	FactsAtOnce     int           `yaml:"facts_at_once"`    // that one device may cause to be written down, beside receipts; default 100
 	FactsPerMinute  int           `yaml:"facts_per_minute"` // the same in the long run; default 12
+	Safety          string        `yaml:"safety"`           // file of safety rows, joined to those that every gateway has: they can only take away; relative to this file; default none
+	Learner         string        `yaml:"learner"`          // on: what is answered comes first, and what is let go by or closed again and again gives way to silence; off: neither; default on
 }
 
 // BrandsConfig holds each brand to a rate, through all doors together.
@@ -106,7 +111,7 @@ func DefaultConfig() Config {
 		HTTP:      HTTPConfig{Plain: "127.0.0.1:8080", Metrics: "127.0.0.1:8081"},
 		TLS:       TLSConfig{Names: []string{}},
 		Discovery: DiscoveryConfig{On: true, Interfaces: []string{}},
-		Delivery:  DeliveryConfig{Lease: 10 * time.Second, Allowance: 2 * time.Second, Acknowledgement: 20 * time.Second, Workers: 64, FactsAtOnce: 100, FactsPerMinute: 12},
+		Delivery:  DeliveryConfig{Lease: 10 * time.Second, Allowance: 2 * time.Second, Acknowledgement: 20 * time.Second, Follow: time.Minute, Workers: 64, FactsAtOnce: 100, FactsPerMinute: 12, Learner: delivery.LearnerOn},
 		Brands:    BrandsConfig{Rate: 50, Burst: 100},
 		Log:       LogConfig{Format: "text", Level: "info"},
 	}
@@ -133,6 +138,9 @@ func readConfig(path string) (Config, error) {
 	}
 	if err != nil {
 		return c, fmt.Errorf("read configuration: %w", err)
+	}
+	if file := c.Delivery.Safety; file != "" && !filepath.IsAbs(file) {
+		c.Delivery.Safety = filepath.Join(filepath.Dir(path), file)
 	}
 	return c, nil
 }
@@ -171,6 +179,9 @@ func (c Config) faults() (all []configFault) {
 	between("delivery.lease", c.Delivery.Lease, time.Second, time.Hour)
 	between("delivery.allowance", c.Delivery.Allowance, time.Millisecond, time.Minute)
 	between("delivery.acknowledgement", c.Delivery.Acknowledgement, time.Second, 10*time.Minute)
+	if c.Delivery.Follow != 0 {
+		between("delivery.follow", c.Delivery.Follow, time.Second, time.Hour)
+	}
 	between("mqtt.back_off", c.MQTT.BackOff, 10*time.Millisecond, time.Hour)
 	between("mqtt.back_off_most", c.MQTT.BackOffMost, c.MQTT.BackOff, 24*time.Hour)
 	for key, n := range map[string]int{
@@ -186,6 +197,7 @@ func (c Config) faults() (all []configFault) {
 	add(c.Delivery.Workers > 0 && c.Delivery.Workers <= 4096, "delivery.workers", "is %d: use 1 to 4096", c.Delivery.Workers)
 	add(c.Delivery.FactsAtOnce > 0, "delivery.facts_at_once", "is %d: use 1 or more", c.Delivery.FactsAtOnce)
 	add(c.Delivery.FactsPerMinute > 0, "delivery.facts_per_minute", "is %d: use 1 or more", c.Delivery.FactsPerMinute)
+	add(c.Delivery.Learner == delivery.LearnerOn || c.Delivery.Learner == delivery.LearnerOff, "delivery.learner", "is %q: use on or off", c.Delivery.Learner)
 	add(c.Brands.Rate > 0, "brands.rate", "is %g: use more than 0", c.Brands.Rate)
 	add(c.Brands.Burst > 0, "brands.burst", "is %d: use 1 or more", c.Brands.Burst)
 	add(c.Log.Format == "text" || c.Log.Format == "json", "log.format", "is %q: use text or json", c.Log.Format)
@@ -206,7 +218,7 @@ func (c LogConfig) logger(w io.Writer) *slog.Logger {
 }
 
 func (c DeliveryConfig) options() delivery.Options {
-	return delivery.Options{Lease: c.Lease, Allowance: c.Allowance, AckWait: c.Acknowledgement, Workers: c.Workers, FactsAtOnce: c.FactsAtOnce, FactsPerMinute: c.FactsPerMinute}
+	return delivery.Options{Lease: c.Lease, Allowance: c.Allowance, AckWait: c.Acknowledgement, Follow: cmp.Or(c.Follow, -1), Workers: c.Workers, FactsAtOnce: c.FactsAtOnce, FactsPerMinute: c.FactsPerMinute, Learner: c.Learner}
 }
 
 func (c MQTTConfig) options() broker.Options {

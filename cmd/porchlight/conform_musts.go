@@ -93,4 +93,6 @@ var musts = []must{
 	{"M75", "It publishes up/why only when somebody has asked on it, and shows the lines that come as they are.", notHere},
 	{"M76", "It passes on in up/sig only what somebody has chosen, as it was spelled, and again when that changes or is taken back.", notHere},
 	{"M77", "It says that something has stopped only when dn/word has said so.", notHere},
+	{"M78", "Of a message with a bit in key 19 it shows from the first moment no more and no brighter than that bit says: dim is darker than anything else that it shows at that hour, minimal is who it is from and nothing else, until a person asks for the rest.", notHere},
+	{"M79", "A message with a bit in key 19 that its birth does not name it declines, with the reason unsupported-form.", alone},
 }

@@ -137,7 +137,7 @@ var scenes = []scene{
 	{"being let in", []string{"M47"}, (*conformance).letIn, stranger},
 	{"a message before the first beacon", []string{"M14"}, (*conformance).early, unneeded},
 	{"a message", []string{"M15"}, (*conformance).plain, unneeded},
-	{"forms and guards", []string{"M16", "M17"}, (*conformance).unfit, unneeded},
+	{"forms and guards", []string{"M16", "M17", "M79"}, (*conformance).unfit, unneeded},
 	{"the ends of a message", []string{"M19", "M20", "M21"}, (*conformance).ends, unneeded},
 	{"the lease", []string{"M22", "M23"}, (*conformance).leased, unneeded},
 	{"the keep list", []string{"M24"}, (*conformance).unnamed, unneeded},
@@ -626,6 +626,17 @@ func (c *conformance) unfit(ctx context.Context) error {
 			return err
 		}
 		c.answer(ctx, "M16", mark, p.Message, c.wait, wire.Event{Kind: wire.Declined, Reason: wire.UnsupportedForm})
+	}
+	if named := c.born().Can.Duties; named == 0 {
+		c.unseen("M79", "its birth names no duty, so none is asked of it")
+	} else {
+		p := c.message()
+		p.Duties = (named | 1<<31) ^ named // one that it does not name
+		mark, err := c.offer(ctx, &p)
+		if err != nil {
+			return err
+		}
+		c.answer(ctx, "M79", mark, p.Message, c.wait, wire.Event{Kind: wire.Declined, Reason: wire.UnsupportedForm})
 	}
 	guards := map[string]wire.Guard{"no.such.attribute": {Op: "eq", Value: true}}
 	if name, now := c.guardable(); name != "" {

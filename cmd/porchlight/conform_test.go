@@ -602,7 +602,7 @@ func TestConformUsage(t *testing.T) {
 		want string
 	}{
 		"class":  {[]string{"--class", "toaster"}, `class "toaster" is unknown`},
-		"must":   {[]string{"--only", "M99"}, `there is no MUST "M99": use M1 to M77`},
+		"must":   {[]string{"--only", "M99"}, `there is no MUST "M99": use M1 to M79`},
 		"token":  {[]string{"--token", "short"}, "at least 43 characters"},
 		"hands":  {[]string{"--hands", "/nowhere/at-all"}, "--hands"},
 		"nobody": {[]string{"--plain", ""}, "give --plain or --tls an address"},

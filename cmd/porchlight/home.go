@@ -9,6 +9,7 @@ import (
 
 	"porchlight/broker/api"
 	"porchlight/broker/delivery"
+	"porchlight/device"
 	"porchlight/device/registry"
 	"porchlight/firmware-sim/sim"
 )
@@ -21,6 +22,10 @@ type homeCmd struct {
 	Set    homeSetCmd    `cmd:"" help:"Set what a home wants: quiet times, caps, mutes, moments, languages."`
 	Snooze homeSnoozeCmd `cmd:"" help:"Show nothing for a while."`
 	Init   homeInitCmd   `cmd:"" help:"Print the one-time code with which a home's first trusted device is let in."`
+
+	Got      homeGotCmd      `cmd:"" help:"Say that somebody has got something: it is not advertised there for 14 days."`
+	Complain homeComplainCmd `cmd:"" help:"Say that something went wrong with a brand: its advertising pauses until home resolve."`
+	Resolve  homeResolveCmd  `cmd:"" help:"Say that what went wrong with a brand is put right."`
 
 	Preferences preferencesCmd `cmd:"" help:"All that a home wants, as a file."`
 }
@@ -123,6 +128,39 @@ type homeRemoveCmd struct {
 // Run removes a home.
 func (c *homeRemoveCmd) Run(e *env) error {
 	_, err := ask[api.None](e, "home/remove", api.Named{Name: c.Name})
+	return err
+}
+
+type homeGotCmd struct {
+	Home string `arg:"" help:"The home's name."`
+	Item string `arg:"" help:"What it is, as messages name it: a GTIN, for instance."`
+}
+
+// Run says that somebody has got something.
+func (c *homeGotCmd) Run(e *env) error {
+	_, err := ask[api.None](e, "home/got", api.Got{Home: c.Home, Item: c.Item})
+	return err
+}
+
+type homeComplainCmd struct {
+	Home  string         `arg:"" help:"The home's name."`
+	Brand device.BrandID `arg:"" help:"The brand."`
+}
+
+// Run pauses a brand's advertising.
+func (c *homeComplainCmd) Run(e *env) error {
+	_, err := ask[api.None](e, "home/complain", api.Complaint{Home: c.Home, Brand: c.Brand})
+	return err
+}
+
+type homeResolveCmd struct {
+	Home  string         `arg:"" help:"The home's name."`
+	Brand device.BrandID `arg:"" help:"The brand."`
+}
+
+// Run ends that pause.
+func (c *homeResolveCmd) Run(e *env) error {
+	_, err := ask[api.None](e, "home/resolve", api.Complaint{Home: c.Home, Brand: c.Brand})
 	return err
 }
 

@@ -92,6 +92,21 @@ func printWhy(out io.Writer, w delivery.Why, codes bool) error {
 				if d.Because != "" && !codes {
 					fmt.Fprintf(out, "    %s\n", d.Because)
 				}
+				if must := d.Decision.Duties; must.Must != 0 && codes {
+					fmt.Fprintf(out, "    duties %s, limit %s\n", must.Must, must.Limit)
+				}
+				for _, line := range d.Duties {
+					if !codes {
+						fmt.Fprintf(out, "    %s\n", line)
+					}
+				}
+				if p := d.Decision.Choice; p != nil && codes {
+					fmt.Fprintf(out, "    %s %s: worth %.6f of %d, the next %.6f, silence %.6f, place %.2f\n", p.This, p.Here, p.Score.Total, p.Of, p.Next, p.Score.Silence, p.Place.Total)
+				} else {
+					for _, line := range d.Chosen {
+						fmt.Fprintf(out, "    %s\n", line)
+					}
+				}
 			}
 		}
 	}
@@ -158,12 +173,25 @@ func (c *learnedCmd) Run(e *env) error {
 		fmt.Fprintln(e.out, "nothing was learnt")
 		return nil
 	}
-	t := table(e.out)
-	fmt.Fprintln(t, "BRAND\tOF\tWEIGHT\tPAUSED UNTIL\tIN WORDS")
-	for _, l := range all {
-		fmt.Fprintf(t, "%s\t%s\t%.2f\t%s\t%s\n", l.Brand, orHome(l.Person), l.Lever, orDash(l.Until), l.Words)
+	brands, occasions := table(e.out), table(e.out)
+	for i, l := range all {
+		switch {
+		case l.Brand == "":
+			if i == 0 || all[i-1].Brand != "" {
+				fmt.Fprintln(occasions, "ABOUT\tON\tWHEN\tANSWERED\tOF\tIN WORDS")
+			}
+			fmt.Fprintf(occasions, "%s\t%s\t%s\t%d\t%d\t%s\n", dash(l.Category), l.Class, l.Part, l.Acted, l.Of, l.Words)
+		default:
+			if i == 0 {
+				fmt.Fprintln(brands, "BRAND\tOF\tWEIGHT\tPAUSED UNTIL\tIN WORDS")
+			}
+			fmt.Fprintf(brands, "%s\t%s\t%.2f\t%s\t%s\n", l.Brand, orHome(l.Person), l.Lever, orDash(l.Until), l.Words)
+		}
 	}
-	return t.Flush()
+	if err := brands.Flush(); err != nil {
+		return err
+	}
+	return occasions.Flush()
 }
 
 type statusCmd struct {

@@ -24,6 +24,8 @@ type homeSetCmd struct {
 	Name        string          `arg:"" help:"The home's name."`
 	Quiet       []quietFlag     `help:"A quiet time. May be given several times; all together replace those before." sep:"none" placeholder:"TIME" xor:"quiet"`
 	NoQuiet     bool            `help:"No quiet time." xor:"quiet"`
+	Dim         []quietFlag     `help:"When screens are dark: messages come, and are drawn darker. May be given several times; all together replace those before." sep:"none" placeholder:"TIME" xor:"dim"`
+	NoDim       bool            `help:"Screens are never dark." xor:"dim"`
 	Cap         []capFlag       `help:"At most so many messages. May be given several times; all together replace those before." sep:"none" placeholder:"CAP" xor:"cap"`
 	NoCap       bool            `help:"No cap at all." xor:"cap"`
 	DefaultCaps bool            `help:"The caps that a new home has." xor:"cap"`
@@ -33,6 +35,8 @@ type homeSetCmd struct {
 	NoMute      bool            `help:"Mute nothing." xor:"mute"`
 	Moment      []policy.Moment `help:"In which moments nothing is shown: film, call, sleep. A new home has all three." placeholder:"MOMENT" xor:"moment"`
 	NoMoment    bool            `help:"No moment holds messages back." xor:"moment"`
+	Channel     []channelFlag   `help:"Where messages are liked: by everybody, or by one person. May be given several times; all together replace those before." sep:"none" placeholder:"CLASSES" xor:"channel"`
+	NoChannel   bool            `help:"On every screen alike." xor:"channel"`
 	Language    []string        `help:"In which languages messages come, as de,en: the preferred first." placeholder:"TAG" xor:"language"`
 	NoLanguage  bool            `help:"In the language that each device prefers." xor:"language"`
 	Asking      bool            `help:"Ask by itself, on a screen, when a message waits for nothing but a yes." xor:"asking"`
@@ -43,20 +47,26 @@ type homeSetCmd struct {
 
 // Help is called by the parser: how the values are written.
 func (homeSetCmd) Help() string {
-	return `Quiet times are written [PERSON:][DAYS@]HH:MM-HH:MM[/ZONE], in the home's time zone if none is named:
+	return `Quiet and dim times are written [PERSON:][DAYS@]HH:MM-HH:MM[/ZONE], in the home's time zone if none is named:
   22:00-07:00                                     every night
   sat,sun@00:00-09:00                             Saturday and Sunday, until nine
   Anna:sat,sun@21:00-09:00/Europe/Lisbon          Anna's, where she is or may be, by the clocks of Lisbon
 
-Caps are written [WHICH,...]N/day, N/HOURSh or N/MINUTESm, with each= before N for each brand by itself:
-  3/day   10/168h   1/45m                         all messages together
-  each=1/day   fresh=2/day                        each brand; the brand fresh
+Caps are written [WHICH,...]N/day, N/week (from Monday on), N/HOURSh, N/MINUTESm or, of a car, N/trip, with each= before N for each
+brand by itself, and each-category= for each category:
+  3/day   5/week   10/168h   1/45m                all messages together
+  each=1/day   fresh=2/day   each-category=1/day  each brand; the brand fresh; each category
+  class=car,1/trip                                on one trip of a car
   class=tv,2/day   owner=Anna,each=1/day          on televisions; in front of Anna
 
 Mutes are all, or WHICH,...; content= takes only that away; until= is when they end:
   brand=fresh,class=tv
   purpose=marketing,room=kitchen,until=2h
   all,content=sound+picture,owner=Anna,until=tomorrow
+
+Channels are written [PERSON:]CLASS,CLASS, the most liked first; what is not named is liked least:
+  display,tv                                      by everybody who has not said otherwise
+  Anna:companion,tv                               where Anna is
 
 WHICH is one or more of brand=ID, purpose=PURPOSE, category=NAME, class=CLASS, device=NAME, room=NAME, and owner=PERSON.
 until= takes a time such as 2030-12-24T18:00:00Z, a date, a length of time such as 90m, 2h or 7d, or tomorrow (at 8 in the morning).
@@ -69,6 +79,12 @@ func (c *homeSetCmd) preferences() (p delivery.Preferences) {
 		p.Quiet = []delivery.NamedQuiet{}
 		for _, q := range c.Quiet {
 			p.Quiet = append(p.Quiet, delivery.NamedQuiet(q))
+		}
+	}
+	if len(c.Dim) > 0 || c.NoDim {
+		p.Dim = []delivery.NamedQuiet{}
+		for _, q := range c.Dim {
+			p.Dim = append(p.Dim, delivery.NamedQuiet(q))
 		}
 	}
 	if len(c.Cap) > 0 || c.NoCap {
@@ -92,6 +108,12 @@ func (c *homeSetCmd) preferences() (p delivery.Preferences) {
 	}
 	if len(c.Moment) > 0 || c.NoMoment {
 		p.Moments = append([]policy.Moment{}, c.Moment...)
+	}
+	if len(c.Channel) > 0 || c.NoChannel {
+		p.Channels = []delivery.NamedChannel{}
+		for _, one := range c.Channel {
+			p.Channels = append(p.Channels, delivery.NamedChannel(one))
+		}
 	}
 	if len(c.Language) > 0 || c.NoLanguage {
 		p.Languages = append([]string{}, c.Language...)
@@ -203,7 +225,7 @@ type capFlag delivery.NamedCap
 
 // UnmarshalText reads [KEY=VALUE,...][each=|BRAND=]N/WINDOW.
 func (c *capFlag) UnmarshalText(b []byte) error {
-	bad := fmt.Errorf("cap %q is not N/day, N/HOURSh or N/MINUTESm, as in 3/day, 10/168h or 1/45m, with each= or a brand's ID and = before it, and KEY=VALUE, before that", b)
+	bad := fmt.Errorf("cap %q is not N/day, N/week, N/trip, N/HOURSh or N/MINUTESm, as in 3/day, 10/168h or 1/45m, with each=, each-category= or a brand's ID and = before it, and KEY=VALUE, before that", b)
 	*c = capFlag{}
 	parts := pieces(string(b))
 	last := len(parts) - 1
@@ -218,7 +240,8 @@ func (c *capFlag) UnmarshalText(b []byte) error {
 	text := parts[last]
 	if who, rest, ok := strings.Cut(text, "="); ok {
 		text = rest
-		if c.Each = who == "each"; !c.Each {
+		c.Each, c.EachCategory = who == "each", who == "each-category"
+		if !c.Each && !c.EachCategory {
 			id, err := device.ParseBrandID(who)
 			if err != nil {
 				return fmt.Errorf("cap %q: %w", b, err)
@@ -235,7 +258,7 @@ func (c *capFlag) UnmarshalText(b []byte) error {
 	return nil
 }
 
-var perRE = regexp.MustCompile(`^(day|[1-9][0-9]*[hm])$`)
+var perRE = regexp.MustCompile(`^(day|week|trip|[1-9][0-9]*[hm])$`)
 
 // muteFlag is a mute as it is typed.
 type muteFlag delivery.NamedMute
@@ -266,6 +289,26 @@ func (m *muteFlag) UnmarshalText(b []byte) error {
 		if err != nil {
 			return fmt.Errorf("mute %q: %w", b, err)
 		}
+	}
+	return nil
+}
+
+// channelFlag is where messages are liked, as it is typed.
+type channelFlag delivery.NamedChannel
+
+// UnmarshalText reads [PERSON:]CLASS,CLASS.
+func (c *channelFlag) UnmarshalText(b []byte) error {
+	*c = channelFlag{}
+	list := string(b)
+	if i := strings.LastIndexByte(list, ':'); i >= 0 {
+		c.Owner, list = list[:i], list[i+1:]
+	}
+	for _, name := range strings.Split(list, ",") {
+		class, err := device.ParseClass(name)
+		if err != nil {
+			return fmt.Errorf("channel %q: %w", b, err)
+		}
+		c.Classes = append(c.Classes, class)
 	}
 	return nil
 }

@@ -118,7 +118,7 @@ type eraseCmd struct {
 	Person  string         `help:"All about this person, who leaves the home." placeholder:"PERSON"`
 	Brand   device.BrandID `help:"All about this brand." placeholder:"ID"`
 	Device  string         `help:"All about this device, which is removed; by ID, or by name while it is there." placeholder:"DEVICE"`
-	Kind    delivery.Data  `help:"All of one kind: consent, deliveries, preferences, learnt, asks." placeholder:"KIND"`
+	Kind    delivery.Data  `help:"All of one kind: consent, deliveries, preferences, learnt, asks, acts, context." placeholder:"KIND"`
 	After   string         `help:"Only what was from then on, and is over: a time such as 2026-01-01T00:00:00Z, or a date (UTC)." placeholder:"TIME"`
 	Before  string         `help:"Only what was before then, and is over." placeholder:"TIME"`
 	Devices bool           `help:"With --person: remove their devices, too."`

@@ -92,6 +92,16 @@ func (c *homeShowCmd) Run(e *env) error {
 		lines = append(lines, choiceWords(s))
 	}
 	part("what it has said", lines)
+	lines = nil
+	for _, g := range h.Got {
+		lines = append(lines, fmt.Sprintf("It has got %s since %s.", g.Item, g.At))
+	}
+	for _, c := range h.Complaints {
+		lines = append(lines, fmt.Sprintf("Something is wrong with %s since %s: its advertising pauses.", c.Brand, c.At))
+	}
+	if len(lines) > 0 {
+		part("what it has done", lines)
+	}
 	return nil
 }
 
@@ -102,7 +112,10 @@ func wanted(p delivery.Preferences) (lines []string) {
 		say("It is frozen: nothing is shown, asked or learnt until it is unfrozen")
 	}
 	for _, q := range p.Quiet {
-		say("%s", quietWords(q))
+		say("%s", quietWords("Nothing is shown", q))
+	}
+	for _, q := range p.Dim {
+		say("%s", quietWords("Screens are dark", q))
 	}
 	if len(p.Quiet) == 0 {
 		say("There is no quiet time")
@@ -128,6 +141,17 @@ func wanted(p delivery.Preferences) (lines []string) {
 	} else {
 		say("No moment holds messages back")
 	}
+	for _, c := range p.Channels {
+		var classes []string
+		for _, class := range c.Classes {
+			classes = append(classes, class.String())
+		}
+		who := "Everybody likes"
+		if c.Owner != "" {
+			who = c.Owner + " likes"
+		}
+		say("%s messages best on: %s", who, strings.Join(classes, ", then "))
+	}
 	if len(p.Languages) > 0 {
 		say("Messages come in %s where they can", listed(p.Languages, "else"))
 	} else {
@@ -150,13 +174,14 @@ var momentWords = map[policy.Moment]string{policy.Film: "a film plays", policy.C
 
 var dayWords = map[string]string{"sun": "Sunday", "mon": "Monday", "tue": "Tuesday", "wed": "Wednesday", "thu": "Thursday", "fri": "Friday", "sat": "Saturday"}
 
-func quietWords(q delivery.NamedQuiet) string {
-	s := "Nothing is shown from " + q.From + " to " + q.To
+// quietWords says when what is so.
+func quietWords(what string, q delivery.NamedQuiet) string {
+	s := what + " from " + q.From + " to " + q.To
 	if q.From == q.To {
-		s = "Nothing is shown for a day and night from " + q.From
+		s = what + " for a day and night from " + q.From
 	}
 	if q.From == q.To && q.From == "00:00" {
-		s = "Nothing is shown the whole day"
+		s = what + " the whole day"
 	}
 	if len(q.Days) > 0 {
 		var on []string
@@ -173,6 +198,12 @@ func quietWords(q delivery.NamedQuiet) string {
 
 func capWords(c delivery.NamedCap) string {
 	per := "a day"
+	switch c.Per {
+	case "week":
+		per = "a week, from Monday on"
+	case "trip":
+		per = "on a trip of the car"
+	}
 	if length, err := time.ParseDuration(c.Per); err == nil {
 		switch hours := int(length.Hours()); {
 		case strings.HasSuffix(c.Per, "m"):
@@ -184,8 +215,13 @@ func capWords(c delivery.NamedCap) string {
 		}
 	}
 	each := ""
-	if c.Each {
+	switch {
+	case c.Each && c.EachCategory:
+		each = " of each brand in each category"
+	case c.Each:
 		each = " of each brand"
+	case c.EachCategory:
+		each = " of each category"
 	}
 	s := fmt.Sprintf("At most %s%s%s %s", count(c.Max, "message"), selectorWords(c.NamedSelector), each, per)
 	if c.Max == 0 {

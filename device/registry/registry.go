@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"porchlight/device"
@@ -137,9 +138,16 @@ func LoadZone(name string) (*time.Location, error) {
 	if name == "" || name == "Local" || len(name) > 64 {
 		return nil, fmt.Errorf("time zone %.40q: %w: use an IANA name such as Europe/Zurich", name, ErrInvalid)
 	}
+	if zone, known := zones.Load(name); known {
+		return zone.(*time.Location), nil
+	}
 	zone, err := time.LoadLocation(name)
 	if err != nil {
 		return nil, fmt.Errorf("time zone %.40q: %w: use an IANA name such as Europe/Zurich", name, ErrInvalid)
 	}
-	return zone, nil
+	known, _ := zones.LoadOrStore(name, zone)
+	return known.(*time.Location), nil
 }
+
+// zones are those that some home has named, by name: each is read once, as there are few and they are big.
+var zones sync.Map

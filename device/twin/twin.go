@@ -17,15 +17,17 @@ import (
 // Report takes the values a device of class class observed at the instant at into c. A value
 // of the wrong type makes its attribute unknown, as a null does; attributes that no decision
 // knows, or that the class does not have, are passed over. complete says that every attribute
-// not in values is unknown. It reports whether anything that a decision can see has changed,
-// which a mere renewal of the same value does not, and what was wrong with the values.
-func Report(c *device.Context, class device.Class, values map[string]any, at device.Instant, complete bool) (changed bool, err error) {
+// not in values is unknown. It reports what has changed that a decision can see, which a mere
+// renewal of the same value in time does not, and what was wrong with the values.
+func Report(c *device.Context, class device.Class, values map[string]any, at device.Instant, complete bool) (changed device.AttributeSet, err error) {
 	set := func(a device.Attribute, v device.Value) {
 		was, known := c.Get(a)
 		c.Set(a, v, at)
 		is, _ := c.Get(a)
 		stale := known && at >= was.At.Add(a.TTL(class))
-		changed = changed || was.Value != is.Value || stale
+		if was.Value != is.Value || stale {
+			changed = changed.With(a)
+		}
 	}
 	for name, raw := range values {
 		a, ok := device.ParseAttribute(name)
@@ -59,11 +61,12 @@ const (
 	Signals   = "signals"   // of choices made elsewhere, by device
 	Frozen    = "frozen"    // true: nothing is shown, asked or learnt
 	Asking    = "asking"    // true: the home asks by itself when a message waits for nothing but a yes
+	Channels  = "channels"  // where messages are liked best
 	Forgotten = "forgotten" // what was learnt before is not to be used: an instant by brand
 )
 
 // Names are all of them, in the order in which several are set at once.
-var Names = []string{Mutes, Quiet, Caps, Moments, Languages, Signals, Frozen, Asking, Forgotten}
+var Names = []string{Mutes, Quiet, Caps, Moments, Languages, Signals, Frozen, Asking, Channels, Forgotten}
 
 const (
 	preferenceSet     = "preference.set"

@@ -64,6 +64,7 @@ func (c *Capabilities) check() error {
 		each("languages", c.Languages, MaxItems, func(tag *string) error { return size("it", *tag, 1, maxTag) }),
 		number("holds", uint64(c.Holds), maxUint32),
 		number("attention", uint64(c.Attention), maxUint32),
+		number("duties", uint64(c.Duties), maxUint32),
 	)
 }
 
@@ -124,6 +125,7 @@ func (p *Present) check() error {
 		number("lease", p.Lease, MaxUint),
 		number("epoch", p.Epoch, MaxUint),
 		number("content", uint64(p.Content), maxUint32),
+		number("duties", uint64(p.Duties), maxUint32),
 	); err != nil {
 		return err
 	}
@@ -215,6 +217,9 @@ func words(field string, list []string, most int) error {
 func (c *Cap) check() error {
 	if c.Hours != 0 && c.Minutes != 0 {
 		return errors.New("hours and minutes: one of the two")
+	}
+	if c.Week && c.Trip || (c.Week || c.Trip) && (c.Hours != 0 || c.Minutes != 0) {
+		return errors.New("hours, minutes, week and trip: one of them")
 	}
 	return first(
 		number("max", uint64(c.Max), maxCap),

@@ -88,6 +88,7 @@ func readCapabilities(t *table, c *Capabilities) {
 	c.Languages = t.texts(6, "languages", optional)
 	c.Holds = t.uint32(7, "holds", optional)
 	c.Attention = t.uint32(8, "attention", optional)
+	c.Duties = t.uint32(9, "duties", optional)
 }
 
 // DecodeContext reads a frame of up/ctx from a device whose birth listed attributes.
@@ -270,6 +271,7 @@ func readPresent(t *table, f *Present) {
 	f.Lease = t.uint(16, "lease", required)
 	f.Epoch = t.uint(17, "epoch", required)
 	f.Content = t.uint32(18, "content", optional)
+	f.Duties = t.uint32(19, "duties", optional)
 	if t.has(12) {
 		f.Picture = new(Picture)
 		t.sub(12, "picture", required, func(t *table) {
@@ -320,6 +322,7 @@ func readQuietTime(t *table, q *QuietTime) {
 	q.End = uint16(t.upTo(2, "end", required, lastMinute))
 	q.Zone = t.filled(3, "zone", MaxName)
 	q.Owner = t.number(4, "owner", optional)
+	q.Dim = t.bool(5, "dim", optional)
 }
 
 func readMute(t *table, m *Mute) {
@@ -346,6 +349,9 @@ func readCap(t *table, c *Cap) {
 	c.Device = device.ID(t.filled(8, "device", MaxLabel))
 	c.Room = t.number(9, "room", optional)
 	c.Owner = t.number(10, "owner", optional)
+	c.Week = t.bool(11, "week", optional)
+	c.Trip = t.bool(12, "trip", optional)
+	c.Topics = t.bool(13, "each category", optional)
 }
 
 // DecodeTime reads a frame of dn/time.

@@ -57,6 +57,7 @@ type Capabilities struct {
 	Languages  []string `cbor:"6,keyasint,omitempty"`
 	Holds      uint     `cbor:"7,keyasint,omitempty"`
 	Attention  uint     `cbor:"8,keyasint,omitempty"`
+	Duties     uint     `cbor:"9,keyasint,omitempty"` // bits of DutyDim ...: those that it can meet
 }
 
 // Forms is a list of forms.
@@ -171,6 +172,12 @@ const (
 	ContentSound   uint = 1 << 2 // a tone, or words that are spoken
 )
 
+// The bits of Present.Duties and Capabilities.Duties.
+const (
+	DutyDim     uint = device.CanDim     // show it darker than the screen is
+	DutyMinimal uint = device.CanMinimal // show no more than who it is from, until somebody asks for the rest
+)
+
 // Uses is what may be used of a message that is shown in a form: the bits of [ContentWords] ....
 func (p *Present) Uses(in device.Form) uint {
 	switch {
@@ -209,6 +216,7 @@ type Present struct {
 	Epoch      uint64           `cbor:"17,keyasint"`           // refuse it if this is below the highest fence seen
 	Content    uint             `cbor:"18,keyasint,omitempty"` // bits of ContentWords ...: what of it may be used; 0: see Uses
 	Picture    *Picture         `cbor:"12,keyasint,omitempty"` // nil: none
+	Duties     uint             `cbor:"19,keyasint,omitempty"` // bits of DutyDim ...: how it must be shown
 }
 
 // Picture is where the device finds a picture: at the gateway, never anywhere else.
@@ -289,13 +297,16 @@ type Cap struct {
 	Each     bool           `cbor:"1,keyasint,omitempty"` // each brand by itself
 	Max      uint16         `cbor:"2,keyasint"`           // 0 to 1000
 	Hours    uint16         `cbor:"3,keyasint,omitempty"` // a rolling window, 1 to 168
-	Minutes  uint16         `cbor:"4,keyasint,omitempty"` // a rolling window, 1 to 1440, instead of hours; with neither, the local day
+	Minutes  uint16         `cbor:"4,keyasint,omitempty"` // a rolling window, 1 to 1440, instead of hours; with no window at all, the local day
 	Category string         `cbor:"5,keyasint,omitempty"`
 	Purpose  string         `cbor:"6,keyasint,omitempty"`
 	Class    device.Class   `cbor:"7,keyasint,omitempty"`
 	Device   device.ID      `cbor:"8,keyasint,omitempty"`
 	Room     uint32         `cbor:"9,keyasint,omitempty"`
 	Owner    uint32         `cbor:"10,keyasint,omitempty"` // whose; 0: the home's
+	Week     bool           `cbor:"11,keyasint,omitempty"` // instead of hours: the local week, from Monday on
+	Trip     bool           `cbor:"12,keyasint,omitempty"` // instead of hours: the trip of a car
+	Topics   bool           `cbor:"13,keyasint,omitempty"` // each category by itself
 }
 
 // BrandChoice is what was chosen for one brand and purpose on this device's behalf.
@@ -313,6 +324,7 @@ type QuietTime struct {
 	End   uint16 `cbor:"2,keyasint"`           // minutes after midnight, 0 to 1439
 	Zone  string `cbor:"3,keyasint,omitempty"` // IANA; "": the home's
 	Owner uint32 `cbor:"4,keyasint,omitempty"` // whose; 0: the home's
+	Dim   bool   `cbor:"5,keyasint,omitempty"` // nothing is held back: in that time it is shown darker
 }
 
 // Mute silences what it names, all together; with nothing named, everything.

@@ -46,7 +46,7 @@ var goldens = []golden{
 		Can: Capabilities{
 			Screen: []uint{3840, 2160, 1397}, Inputs: device.Remote | device.VoiceIn, Sound: 7,
 			Forms:     []device.Form{device.Badge, device.Toast, device.FullScreen},
-			MaxPacket: 8192, MaxButtons: 3, Languages: []string{"de-AT", "en"}, Holds: 4, Attention: device.ReportsOccupancy,
+			MaxPacket: 8192, MaxButtons: 3, Languages: []string{"de-AT", "en"}, Holds: 4, Attention: device.ReportsOccupancy, Duties: DutyDim | DutyMinimal,
 		},
 		Attributes: []string{"state", "volume_level", "full_screen", "app_name"},
 		Twin:       12, Clock: 1_790_000_000_123, Software: "7.1.0", Held: []device.MessageID{id(1), id(2)},
@@ -120,6 +120,7 @@ var goldens = []golden{
 		Picture: &Picture{Path: "/p/5f2c9e", SHA256: counting(1, 32), Bytes: 48_213, Alt: "Ein Laib Käse"},
 	}},
 	{"present with the least picture", DnMsg, Present{Op: 1, Message: id(3), Text: "x", Content: ContentPicture, Picture: &Picture{Path: "/p/x", SHA256: counting(1, 32), Bytes: 1}}},
+	{"present in the dark", DnMsg, Present{Op: 1, Message: id(3), Text: "x", Lease: 10_000, Epoch: 812, Duties: DutyDim}},
 	{"cancel", DnMsg, Cancel{Op: 2, Message: id(3)}},
 	{"cancel with a fence", DnMsg, Cancel{Op: 2, Message: id(3), Fence: 813}},
 
@@ -135,9 +136,9 @@ var goldens = []golden{
 	}}},
 
 	{"long twin", DnTwin, Twin{Version: 14, Doc: Document{
-		Quiet:   []QuietTime{{Days: 62, Start: 1320, End: 420, Zone: "Europe/Vienna", Owner: 1}},
+		Quiet:   []QuietTime{{Days: 62, Start: 1320, End: 420, Zone: "Europe/Vienna", Owner: 1}, {Start: 1260, End: 420, Dim: true}},
 		Mutes:   []Mute{{}, {Brand: "loud-co", Category: "games", Until: 1_790_086_400_000, Purpose: "marketing", Class: device.TV, Device: me, Room: 2, Content: ContentSound, Owner: 1}},
-		Caps:    []Cap{{Max: 6}, {Each: true, Max: 1, Minutes: 30}, {Brand: "fresh-co", Max: 3, Hours: 168, Category: "groceries", Purpose: "marketing", Class: device.Fridge, Device: me, Room: 2, Owner: 3}},
+		Caps:    []Cap{{Max: 6}, {Each: true, Max: 1, Minutes: 30}, {Brand: "fresh-co", Max: 3, Hours: 168, Category: "groceries", Purpose: "marketing", Class: device.Fridge, Device: me, Room: 2, Owner: 3}, {Max: 2, Week: true}, {Max: 1, Class: device.Car, Trip: true}, {Topics: true, Max: 1}},
 		Moments: []string{"film", "sleep"}, Languages: []string{"de-AT", "en"},
 		People: []Resident{{1, "Anna"}, {2, "Ben"}, {3, "Clara"}}, Rooms: []Place{{1, "Küche"}, {2, "Stube"}},
 		Frozen: true, Learnt: []string{"Fresh & Co was put away twice in 14 days: nothing from them until 3 October"},

@@ -167,6 +167,8 @@ func TestDecodeRefuses(t *testing.T) {
 		"a cap of 169 hours":        {"dn/twin long twin", func(m pairs) { item(sub(m, 1), 4, 2)[key(3)] = 169 }, "doc: caps[2]: hours is 169, at most 168"},
 		"a cap of 1441 minutes":     {"dn/twin long twin", func(m pairs) { item(sub(m, 1), 4, 1)[key(4)] = 1441 }, "doc: caps[1]: minutes is 1441, at most 1440"},
 		"a cap of two windows":      {"dn/twin long twin", func(m pairs) { item(sub(m, 1), 4, 1)[key(3)] = 1 }, "doc: caps[1]: hours and minutes: one of the two"},
+		"a cap of minutes and week": {"dn/twin long twin", func(m pairs) { item(sub(m, 1), 4, 1)[key(11)] = true }, "doc: caps[1]: hours, minutes, week and trip: one of them"},
+		"a cap of week and trip":    {"dn/twin long twin", func(m pairs) { item(sub(m, 1), 4, 3)[key(12)] = true }, "doc: caps[3]: hours, minutes, week and trip: one of them"},
 		"a cap of a class 77":       {"dn/twin long twin", func(m pairs) { item(sub(m, 1), 4, 1)[key(7)] = 77 }, "doc: caps[1]: class 77 is unknown"},
 		"a cap of no device":        {"dn/twin long twin", func(m pairs) { item(sub(m, 1), 4, 1)[key(8)] = "" }, "doc: caps[1]: device is empty, 1 to 32 bytes allowed"},
 		"a cap of a device TV":      {"dn/twin long twin", func(m pairs) { item(sub(m, 1), 4, 1)[key(8)] = "TV-1" }, `doc: caps[1]: bad ID: device "TV-1" is not 4 to 32 characters of a-z, 0-9 and hyphen, beginning with a letter or digit`},

@@ -745,7 +745,7 @@ static struct event unfit(const struct present *p, int64_t came) {
 	for (size_t i = 0; i < class->nforms; i++) known |= p->form == class->forms[i];
 	int64_t now = steady();
 	uint64_t clock = gateway_time();
-	if (!known || p->buttons > BUTTONS) return happened(p->id, DECLINED, UNSUPPORTED_FORM);
+	if (!known || p->buttons > BUTTONS || p->has & KEY(19)) return happened(p->id, DECLINED, UNSUPPORTED_FORM);
 	if ((uint64_t)(now - came) >= p->live || (clock && clock / 1000 >= p->valid)) return happened(p->id, EXPIRED, 0);
 	if (guards(p->guards) != 1) return happened(p->id, DECLINED, GUARD_FAILED);
 	int why = blocked();
@@ -838,6 +838,7 @@ static void read_buttons(struct reader *r, struct present *p) {
 static bool read_msg(struct reader *r, struct present *p) {
 	struct slice id = {0};
 	const uint8_t *from;
+	uint64_t duties = 0; // how it must be shown; this device has named none in its birth
 	struct fields f = fields(r);
 	*p = (struct present){0};
 	while (key(&f)) switch (f.key) {
@@ -863,9 +864,10 @@ static bool read_msg(struct reader *r, struct present *p) {
 		break;
 	case 16: p->lease = number(r); break;
 	case 17: p->epoch = number(r); break;
+	case 19: if (number(r)) duties = KEY(19); break;
 	default: skip(r);
 	}
-	p->has |= (uint32_t)f.seen & ~(uint32_t)KEY(1);
+	p->has |= (uint32_t)((f.seen & ~(KEY(1) | KEY(19))) | duties);
 	uint64_t all = KEY(0) | KEY(1) | KEY(2) | KEY(3) | KEY(4) | KEY(5) | KEY(6) | KEY(16) | KEY(17);
 	return (p->op == 2 && whole(&f, KEY(0) | KEY(1))) || (p->op == 1 && whole(&f, all) && guards(p->guards) >= 0);
 }

@@ -68,6 +68,7 @@ type held struct {
 	renewed time.Time // the lease runs from here
 	shown   time.Time // zero: not on the screen yet
 	quiet   bool      // waits without having been reported as queued
+	read    bool      // somebody has asked for what a minimal one keeps back
 }
 
 // frame is one frame to be published; acked, if any, is called when the gateway has acknowledged it.
@@ -118,7 +119,7 @@ func (fw *firmware) born(now time.Time, send func(frame)) {
 		Clock: uint64(now.UnixMilli()), Software: fw.cfg.Software,
 		Can: wire.Capabilities{
 			Inputs: can.Inputs, Sound: can.Sound, Forms: can.Forms, MaxPacket: can.MaxPacket,
-			MaxButtons: can.MaxButtons, Languages: can.Languages, Holds: can.Holds, Attention: can.Attention,
+			MaxButtons: can.MaxButtons, Languages: can.Languages, Holds: can.Holds, Attention: can.Attention, Duties: can.Duties,
 		},
 	}
 	if can.Width > 0 {
@@ -297,7 +298,7 @@ func (fw *firmware) present(now time.Time, p wire.Present, size int) {
 	fw.held = append(fw.held, h)
 	if fw.onScreen() != nil || fw.asking != nil {
 		fw.owe(now, h.Message, wire.Queued, 0)
-		fw.note(Event{Kind: Waiting, Message: h.Message, Text: h.Text, Sender: h.Sender})
+		fw.note(Event{Kind: Waiting, Message: h.Message, Text: h.words(), Sender: h.Sender})
 		return
 	}
 	fw.show(now, h)
@@ -320,6 +321,9 @@ func (fw *firmware) refuse(h *held, size int) (wire.Reason, string) {
 	}
 	if !slices.Contains(can.Forms, h.form) {
 		return wire.UnsupportedForm, fmt.Sprintf("the device has no %s", h.form)
+	}
+	if not := h.Duties &^ can.Duties; not != 0 {
+		return wire.UnsupportedForm, fmt.Sprintf("the device cannot show it %s", dutyBits.name(not&-not))
 	}
 	if uint(len(h.Responses)) > can.MaxButtons {
 		return wire.UnsupportedForm, fmt.Sprintf("%d buttons are more than the device has", len(h.Responses))
@@ -344,8 +348,22 @@ func (fw *firmware) sound(h *held) string {
 	return "tone"
 }
 
-// words are those of h that may be used: its text, or what its picture shows.
+// kept reports whether h shows no more than who it is from, until somebody asks for the rest.
+func (h *held) kept() bool { return h.Duties&wire.DutyMinimal != 0 && !h.read }
+
+// title is h's, if it may be seen.
+func (h *held) title() string {
+	if h.kept() {
+		return ""
+	}
+	return h.Title
+}
+
+// words are those of h that may be seen: its text, or what its picture shows.
 func (h *held) words() string {
+	if h.kept() {
+		return ""
+	}
 	if h.Uses(h.form)&wire.ContentWords == 0 {
 		return "[" + h.alt() + "]"
 	}
@@ -354,7 +372,7 @@ func (h *held) words() string {
 
 // alt is what h's picture shows, "" if it has none that may be used. Pictures are not fetched here.
 func (h *held) alt() string {
-	if h.Picture == nil || h.Uses(h.form)&wire.ContentPicture == 0 {
+	if h.kept() || h.Picture == nil || h.Uses(h.form)&wire.ContentPicture == 0 {
 		return ""
 	}
 	if h.Picture.Alt == "" {
@@ -407,7 +425,23 @@ func (fw *firmware) show(now time.Time, h *held) {
 	h.shown = now
 	l := line{Message: h.Message, Kind: wire.Presented, At: now}
 	fw.conclude(l)
-	fw.note(Event{Kind: Shown, Message: h.Message, Form: h.form, Text: h.words(), Title: h.Title, Sender: h.Sender, Sound: fw.sound(h)})
+	fw.note(fw.shown(h))
+}
+
+// shown is the Event that says what of h is seen.
+func (fw *firmware) shown(h *held) Event {
+	return Event{Kind: Shown, Message: h.Message, Form: h.form, Text: h.words(), Title: h.title(), Sender: h.Sender, Sound: fw.sound(h), Dim: h.Duties&wire.DutyDim != 0}
+}
+
+// unfold shows the rest of a message of which only the sender is seen.
+func (fw *firmware) unfold() error {
+	h := fw.onScreen()
+	if h == nil || !h.kept() {
+		return errors.New("nothing on the screen is kept back")
+	}
+	h.read = true
+	fw.note(fw.shown(h))
+	return nil
 }
 
 // conclude writes l into the ledger and owes the gateway a receipt for it.
@@ -430,7 +464,7 @@ func (fw *firmware) owe(now time.Time, id device.MessageID, kind wire.EventKind,
 // decline reports that h, which is not on the device, will not be shown.
 func (fw *firmware) decline(now time.Time, h *held, kind wire.EventKind, reason wire.Reason, why string) {
 	fw.owe(now, h.Message, kind, reason)
-	fw.note(Event{Kind: Refused, Message: h.Message, Sender: h.Sender, Text: h.Text, Why: why})
+	fw.note(Event{Kind: Refused, Message: h.Message, Sender: h.Sender, Text: h.words(), Why: why})
 }
 
 // remove takes h off the device and reports l, which lacks the message and the time.
@@ -443,7 +477,7 @@ func (fw *firmware) remove(now time.Time, h *held, l line, why string) {
 	} else {
 		fw.conclude(l)
 	}
-	fw.note(Event{Kind: Removed, Message: h.Message, Sender: h.Sender, Text: h.Text, Why: why, Unseen: h.shown.IsZero()})
+	fw.note(Event{Kind: Removed, Message: h.Message, Sender: h.Sender, Text: h.words(), Why: why, Unseen: h.shown.IsZero()})
 }
 
 // cancel takes a message off. It is always answered, because the gateway waits for it.
@@ -543,6 +577,9 @@ func (fw *firmware) act(now time.Time, l line, why string) error {
 	h := fw.onScreen()
 	if h == nil {
 		return errors.New("nothing is on the screen")
+	}
+	if l.Kind == wire.Responded && h.kept() {
+		return errors.New("its buttons are not seen yet: read it first")
 	}
 	if l.Kind == wire.Responded {
 		i := slices.IndexFunc(h.Responses, func(r wire.Response) bool { return r.ID == *l.Response })

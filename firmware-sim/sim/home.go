@@ -56,11 +56,12 @@ type Step struct {
 	Do      string        `yaml:"do"`
 	Press   *uint         `yaml:"press"`
 	Dismiss bool          `yaml:"dismiss"`
+	Read    bool          `yaml:"read"` // the rest of a message of which only the sender is seen
 	Choose  *Choice       `yaml:"choose"`
 	Wish    string        `yaml:"wish"`   // with press or dismiss
 	Answer  string        `yaml:"answer"` // to a question: one of Replies
 	Why     string        `yaml:"why"`    // message: the one on the screen; held: what was held back today
-	By      string        `yaml:"by"`     // who does it, with all but do, press, dismiss and who is there; left out: not known
+	By      string        `yaml:"by"`     // who does it, with all but do, press, dismiss, read and who is there; left out: not known
 
 	Comes  string `yaml:"comes"`  // somebody whom the device knows, as in Device.Comes
 	Leaves string `yaml:"leaves"` //
@@ -105,6 +106,11 @@ type homeFile struct {
 	Rooms   []string     `yaml:"rooms"`
 	Devices []thingFile  `yaml:"devices"`
 	Script  []Step       `yaml:"script"`
+
+	// What a rehearsal on the gateway begins with. The simulator, and home add, pass over it: nobody has
+	// said yes because a file says so.
+	Consents    any `yaml:"consents"`
+	Preferences any `yaml:"preferences"`
 }
 
 type personFile struct {
@@ -140,12 +146,14 @@ type canFile struct {
 	Languages []string `yaml:"languages"`
 	Holds     uint     `yaml:"holds"`
 	Attention []string `yaml:"attention"`
+	Duties    []string `yaml:"duties"`
 }
 
 var (
 	inputBits     = bits{{"remote", device.Remote}, {"touch", device.Touch}, {"buttons", device.Buttons}, {"voice", device.VoiceIn}, {"keyboard", device.Keyboard}, {"gamepad", device.Gamepad}}
 	soundBits     = bits{{"tone", 1}, {"speech", 2}, {"media", 4}}
 	attentionBits = bits{{"occupancy", device.ReportsOccupancy}, {"who", device.ReportsWho}, {"driving", device.ReportsDriving}}
+	dutyBits      = bits{{"dim", device.CanDim}, {"minimal", device.CanMinimal}}
 )
 
 type bits []struct {
@@ -343,6 +351,7 @@ func (c *checker) thing(at string, f thingFile) Thing {
 		Inputs:    c.bits(at+".can.inputs", f.Name, "input", f.Can.Inputs, inputBits),
 		Sound:     c.bits(at+".can.sound", f.Name, "sound", f.Can.Sound, soundBits),
 		Attention: c.bits(at+".can.attention", f.Name, "attention", f.Can.Attention, attentionBits),
+		Duties:    c.bits(at+".can.duties", f.Name, "duty", f.Can.Duties, dutyBits),
 	}
 	switch len(f.Can.Screen) {
 	case 0:
@@ -450,12 +459,12 @@ func (c *checker) step(at string, s Step, classes map[string]device.Class, n nam
 
 // stepActs are the things that a step may do.
 var stepActs = []string{"do", "press", "dismiss", "choose", "answer", "why", "comes", "leaves", "people",
-	"snooze", "mute", "quiet", "caps", "moments", "languages", "freeze", "forget", "signal"}
+	"snooze", "mute", "quiet", "caps", "moments", "languages", "freeze", "forget", "signal", "read"}
 
 // acts lists those that s does.
 func (s Step) acts() (acts []string) {
 	for i, has := range []bool{s.Do != "", s.Press != nil, s.Dismiss, s.Choose != nil, s.Answer != "", s.Why != "", s.Comes != "", s.Leaves != "", s.People != nil,
-		s.Snooze != 0, s.Mute != nil, s.Quiet != nil, s.Caps != nil, s.Moments != nil, s.Languages != nil, s.Freeze != nil, s.Forget != nil, s.Signal != nil} {
+		s.Snooze != 0, s.Mute != nil, s.Quiet != nil, s.Caps != nil, s.Moments != nil, s.Languages != nil, s.Freeze != nil, s.Forget != nil, s.Signal != nil, s.Read} {
 		if has {
 			acts = append(acts, stepActs[i])
 		}
@@ -504,7 +513,7 @@ func (c *checker) words(at string, s Step, n names) {
 			_, err = wire.Encode(wire.Signal{Kind: kind, Value: s.Signal.Value})
 		}
 		check(err)
-	case "do", "press", "dismiss", "choose": // checked by themselves
+	case "do", "press", "dismiss", "read", "choose": // checked by themselves
 	default:
 		if s.Mute != nil && s.Mute.Brand == thisBrand {
 			m := *s.Mute
@@ -518,7 +527,7 @@ func (c *checker) words(at string, s Step, n names) {
 	if _, err := n.person(s.By); err != nil {
 		c.fault(at, "by: %v", err)
 	}
-	if s.By != "" && slices.Contains([]string{"do", "press", "dismiss", "comes", "leaves", "people", "signal"}, acts[0]) {
+	if s.By != "" && slices.Contains([]string{"do", "press", "dismiss", "read", "comes", "leaves", "people", "signal"}, acts[0]) {
 		c.fault(at, "by goes with what somebody says, not with %s: leave it out", acts[0])
 	}
 }

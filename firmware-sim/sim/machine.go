@@ -56,6 +56,7 @@ func newMachine(c device.Class) *machine {
 		set(device.GameState, "none")
 	case device.Car:
 		m.car(126, 0)
+		set(device.CabinLanguage, "en")
 	case device.Fridge:
 		set(device.DoorOpen, false)
 		set(device.Temperature, 4.0)
@@ -91,6 +92,10 @@ func (m *machine) car(gear, speed float64) {
 	m.vals[device.VehicleSpeed] = speed
 	m.vals[device.VehicleMoving] = speed > 0
 	m.vals[device.ParkingBrake] = gear == 126
+	m.vals[device.LowVoltage] = "ON"
+	if gear == 126 {
+		m.vals[device.LowVoltage] = "ACC" // its screen stays on
+	}
 	restrictions := 0.0
 	if driving != "parked" {
 		restrictions = 255
@@ -177,6 +182,7 @@ func openDoor(m *machine, now time.Time) error {
 		m.door = now
 	}
 	m.vals[device.DoorOpen] = true
+	delete(m.vals, device.Completion) // it is being emptied
 	m.next = now.Add(5 * time.Second)
 	return nil
 }
@@ -286,11 +292,13 @@ func actions(c device.Class) []action {
 		own = []action{
 			{"start", "it heats up to 200 °C", func(m *machine, now time.Time) error {
 				m.programme("Running", "heating", 0)
+				m.vals[device.Setpoint] = 200.0
 				m.next = now.Add(time.Second)
 				return nil
 			}},
 			{"stop", "it cools down", func(m *machine, now time.Time) error {
 				m.programme("Stopped", "cooling", 0)
+				delete(m.vals, device.Setpoint)
 				m.next = now.Add(time.Second)
 				return nil
 			}},
@@ -372,8 +380,10 @@ func (m *machine) advance(now time.Time) {
 	ps := phases[m.class]
 	if m.phase >= len(ps) {
 		stop(m, now)
+		m.vals[device.Completion] = "NoError"
 		return
 	}
+	delete(m.vals, device.Completion)
 	m.programme("Running", ps[m.phase].name, ps[m.phase].secs)
 	m.next = now.Add(5 * time.Second)
 }

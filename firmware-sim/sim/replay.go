@@ -19,6 +19,7 @@ type Interval struct {
 	Start, End time.Time
 	Sensor     string // Seat, Bed, Fridge, Maindoor, ...
 	Place      string // Living, Bedroom, Kitchen, ...
+	Line       int    // of the file
 }
 
 // ReadRecording reads tab-separated rows of start, end, sensor, kind and place behind a header
@@ -36,11 +37,14 @@ func ReadRecording(r io.Reader, name string, zone *time.Location) ([]Interval, e
 		if len(cols) != 5 {
 			return nil, fmt.Errorf("%s:%d: %d columns: want start, end, sensor, kind and place, separated by tabs", name, n, len(cols))
 		}
-		row := Interval{Sensor: strings.TrimSpace(cols[2]), Place: strings.TrimSpace(cols[4])}
+		row := Interval{Sensor: strings.TrimSpace(cols[2]), Place: strings.TrimSpace(cols[4]), Line: n}
 		for i, t := range []*time.Time{&row.Start, &row.End} {
 			var err error
 			if *t, err = time.ParseInLocation(time.DateTime, strings.TrimSpace(cols[i]), zone); err != nil {
 				return nil, fmt.Errorf("%s:%d: %q is not a time such as 2011-11-28 10:34:23", name, n, cols[i])
+			}
+			if text := strings.TrimSpace(cols[i]); t.Format(time.DateTime) != text {
+				return nil, fmt.Errorf("%s:%d: there was no %s in %s, where the clocks were put forward: use the time that they showed", name, n, text, zone)
 			}
 		}
 		if row.End.Before(row.Start) {
@@ -70,6 +74,11 @@ type Act struct {
 	Class device.Class // 0: any
 	Room  string       // "": any; else how a room's name begins
 	Do    string
+}
+
+// Concerns reports whether a device of class c that stands in room, by name, has to do with a.
+func (a Act) Concerns(c device.Class, room string) bool {
+	return (a.Class == 0 || a.Class == c) && strings.HasPrefix(strings.ToLower(room), a.Room)
 }
 
 // Moves tells what the devices of a home do when a recording is played to them: a seat taken is a
@@ -210,8 +219,7 @@ func Replay(ctx context.Context, ds []*Device, rooms map[string]string, moves []
 		tell(m)
 		for _, a := range m.Acts {
 			for _, d := range ds {
-				inRoom := strings.HasPrefix(strings.ToLower(rooms[d.Name()]), a.Room)
-				if a.Class != 0 && a.Class != d.Class() || !inRoom {
+				if !a.Concerns(d.Class(), rooms[d.Name()]) {
 					continue
 				}
 				if err := d.Do(a.Do); err != nil {

@@ -24,6 +24,8 @@ type Screen struct {
 	Queued  int           // messages that wait for the screen
 	Alt     string        // what its picture shows, "" if it has none
 	Sound   bool          // it makes itself heard
+	Dim     bool          // it is drawn dark
+	Kept    bool          // only who it is from is seen, until somebody reads it
 
 	Question *Question // nil: nothing is asked. Then no message is there
 }
@@ -38,10 +40,14 @@ func (fw *firmware) screen(now time.Time) Screen {
 		return s
 	}
 	end, _ := fw.end(h)
-	return Screen{
-		Showing: true, Message: h.Message, Form: h.form, Sender: h.Sender, Title: h.Title, Text: h.words(), Alt: h.alt(), Sound: fw.sound(h) != "",
-		Buttons: h.Responses, For: now.Sub(h.shown), Left: end.Sub(now), Queued: len(fw.held) - 1,
+	s = Screen{
+		Showing: true, Message: h.Message, Form: h.form, Sender: h.Sender, Title: h.title(), Text: h.words(), Alt: h.alt(), Sound: fw.sound(h) != "",
+		Dim: h.Duties&wire.DutyDim != 0, Kept: h.kept(), For: now.Sub(h.shown), Left: end.Sub(now), Queued: len(fw.held) - 1,
 	}
+	if !s.Kept {
+		s.Buttons = h.Responses
+	}
+	return s
 }
 
 // Picture draws what the device shows, width characters wide.
@@ -49,11 +55,15 @@ func (s State) Picture(width int) string {
 	width = max(width, 24)
 	inner := width - 4
 	var b strings.Builder
+	line, side := "─", "│"
+	if s.Screen.Dim {
+		line, side = "┄", "┊"
+	}
 	rule := func(left, label, right string) {
-		fmt.Fprintf(&b, "%s─%s%s%s\n", left, label, strings.Repeat("─", max(width-3-utf8.RuneCountInString(label), 0)), right)
+		fmt.Fprintf(&b, "%s%s%s%s%s\n", left, line, label, strings.Repeat(line, max(width-3-utf8.RuneCountInString(label), 0)), right)
 	}
 	row := func(text string) {
-		fmt.Fprintf(&b, "│ %s%s │\n", text, strings.Repeat(" ", max(inner-utf8.RuneCountInString(text), 0)))
+		fmt.Fprintf(&b, side+" %s%s "+side+"\n", text, strings.Repeat(" ", max(inner-utf8.RuneCountInString(text), 0)))
 	}
 	rule("┌", " "+clip(s.Name+", "+s.mood(), inner-2)+" ", "┐")
 	switch sc := s.Screen; {
@@ -72,6 +82,9 @@ func (s State) Picture(width int) string {
 			from = sc.Sender + " · " + from
 		}
 		row(clip(from, inner))
+		if sc.Kept {
+			row(clip("press to read", inner))
+		}
 		for _, l := range wrap(sc.Title, inner) {
 			row(l)
 		}
@@ -218,7 +231,11 @@ func Print(t wire.Twin) string {
 		if days == "" {
 			days = " every day"
 		}
-		fmt.Fprintf(&b, "  quiet %02d:%02d to %02d:%02d%s%s%s\n", q.Start/60, q.Start%60, q.End/60, q.End%60, days, before(" ", q.Zone), whose(t, q.Owner))
+		word := "quiet"
+		if q.Dim {
+			word = "dark"
+		}
+		fmt.Fprintf(&b, "  %s %02d:%02d to %02d:%02d%s%s%s\n", word, q.Start/60, q.Start%60, q.End/60, q.End%60, days, before(" ", q.Zone), whose(t, q.Owner))
 	}
 	for _, m := range t.Doc.Mutes {
 		until := "until lifted"
@@ -241,10 +258,17 @@ func Print(t wire.Twin) string {
 			window = fmt.Sprintf("in %d h", c.Hours)
 		case c.Minutes > 0:
 			window = fmt.Sprintf("in %d min", c.Minutes)
+		case c.Week:
+			window = "a week"
+		case c.Trip:
+			window = "a trip"
 		}
 		of := selected(c.Brand, c.Category, c.Purpose, c.Class)
 		if c.Each {
 			of += ", each brand by itself"
+		}
+		if c.Topics {
+			of += ", each category by itself"
 		}
 		fmt.Fprintf(&b, "  at most %d %s of %s%s%s%s\n", c.Max, window, of, before(" on ", string(c.Device)), before(" in the ", roomName(t, c.Room)), whose(t, c.Owner))
 	}

@@ -81,6 +81,8 @@ func (s Step) Take(d *Device) error {
 		return d.Press(*s.Press, wish)
 	case s.Dismiss:
 		return d.Dismiss(wish)
+	case s.Read:
+		return d.Read()
 	case s.Choose != nil && s.By == "":
 		return d.Choose(s.Choose.Brand, s.Choose.Purpose, s.Choose.Choice)
 	case s.Answer != "":

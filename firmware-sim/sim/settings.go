@@ -83,7 +83,10 @@ type Capping struct {
 	Each     bool           `yaml:"each"` // each brand by itself
 	Max      uint16         `yaml:"max"`
 	Hours    uint16         `yaml:"hours"`
-	Minutes  uint16         `yaml:"minutes"` // with neither, the local day
+	Minutes  uint16         `yaml:"minutes"` // with no window at all, the local day
+	Week     bool           `yaml:"week"`
+	Trip     bool           `yaml:"trip"`
+	Topics   bool           `yaml:"topics"` // each category by itself
 	Category string         `yaml:"category"`
 	Purpose  string         `yaml:"purpose"`
 	Class    string         `yaml:"class"`
@@ -98,6 +101,7 @@ type Quieting struct {
 	Days  []string `yaml:"days"` // Sun, Mon, ...; left out: every day
 	Zone  string   `yaml:"zone"` // IANA; left out: the home's
 	Owner string   `yaml:"owner"`
+	Dim   bool     `yaml:"dim"` // nothing is held back: screens show what they show darker
 }
 
 // Signalling is a choice that somebody has made elsewhere.
@@ -203,13 +207,14 @@ func (m Muting) mute(n names) (w wire.Mute, err error) {
 }
 
 func (c Capping) cap(n names) (w wire.Cap, err error) {
-	w = wire.Cap{Brand: c.Brand, Each: c.Each, Max: c.Max, Hours: c.Hours, Minutes: c.Minutes, Category: c.Category, Purpose: c.Purpose}
+	w = wire.Cap{Brand: c.Brand, Each: c.Each, Max: c.Max, Hours: c.Hours, Minutes: c.Minutes, Category: c.Category, Purpose: c.Purpose,
+		Week: c.Week, Trip: c.Trip, Topics: c.Topics}
 	w.Class, w.Room, w.Owner, err = n.find(c.Class, c.Room, c.Owner)
 	return w, err
 }
 
 func (q Quieting) time(n names) (w wire.QuietTime, err error) {
-	w.Zone = q.Zone
+	w.Zone, w.Dim = q.Zone, q.Dim
 	for i, text := range []string{q.From, q.To} {
 		t, err := time.Parse("15:04", text)
 		if err != nil {

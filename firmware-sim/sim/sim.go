@@ -104,6 +104,7 @@ type Event struct {
 	Why     string
 	Unseen  bool   // of Removed: it never was on the screen
 	Sound   string // of Shown: "tone" or "voice", which are not played here; "": it is silent
+	Dim     bool   // of Shown: it is drawn dark
 }
 
 // State is what a device looks like at one moment.
@@ -226,6 +227,16 @@ func (d *Device) Press(button uint, wish *wire.Wish) error {
 	return d.with(func(now time.Time) error {
 		if err := d.fw.act(now, line{Kind: wire.Responded, Response: &button, Wish: wish}, ""); err != nil {
 			return fmt.Errorf("press %d on %s: %w", button, d.cfg.Name, err)
+		}
+		return nil
+	})
+}
+
+// Read asks for the rest of a message of which the screen shows only who it is from.
+func (d *Device) Read() error {
+	return d.with(func(time.Time) error {
+		if err := d.fw.unfold(); err != nil {
+			return fmt.Errorf("read on %s: %w", d.cfg.Name, err)
 		}
 		return nil
 	})

@@ -319,7 +319,9 @@ func Of(tx *store.Tx, home device.HomeID) (map[policy.ConsentKey]policy.Stance, 
 				continue
 			}
 		}
-		stances[r.Key()] = s
+		key := r.Key()
+		key.Brand, s.Device = store.Intern(key.Brand), store.Intern(s.Device)
+		stances[key] = s
 	}
 	return stances, nil
 }

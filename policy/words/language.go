@@ -45,21 +45,22 @@ type language struct {
 	is             [2]string            // {s} is {v}, and is not
 	ops            map[policy.Op]string // of numbers: {s} and {v}
 
-	someBrand                                       string // after the word that stands before a sender
-	ofKind, about, fromAll, inRoom, inThisRoom      string // each with a space before it
-	fromBrand                                       [2]string
-	onThis, onNamed, onAnother                      string
-	only                                            string
-	someCategory                                    string
-	characters, messages, buttons, minutes          [2]string // one, many
-	inHours, inMinutes, forMonths                   [2]string
-	inADay, later, next, stopping, stopped, stillOn string
-	otherData, noData                               string
-	kinds, rest                                     [2]string // {n} kinds of data; {list} and {n} more
-	askText, askMore, askSay, askEnds               string
-	askTiny                                         [2]string // in full, and where there is less room
-	yes, no, more, phone                            string
-	calendar                                        calendar
+	someBrand                                  string // after the word that stands before a sender
+	ofKind, about, fromAll, inRoom, inThisRoom string // each with a space before it
+	fromBrand                                  [2]string
+	onThis, onNamed, onAnother                 string
+	only                                       string
+	someCategory                               string
+	characters, messages, buttons, minutes     [2]string // one, many
+	inHours, inMinutes, forMonths              [2]string
+	inADay, inAWeek, onATrip                   string
+	later, next, stopping, stopped, stillOn    string
+	otherData, noData                          string
+	kinds, rest                                [2]string // {n} kinds of data; {list} and {n} more
+	askText, askMore, askSay, askEnds          string
+	askTiny                                    [2]string // in full, and where there is less room
+	yes, no, more, phone                       string
+	calendar                                   calendar
 }
 
 // noun is a kind of device as it stands in a sentence.
@@ -117,6 +118,11 @@ func Attribute(a device.Attribute, lang string) string {
 		return r.name
 	}
 	return l.otherAttribute
+}
+
+// Told says what a device told, as it stands after "says that": "the door is open"; "" if that has no words.
+func Told(a device.Attribute, v device.Value, lang string) string {
+	return in(lang).clause(a, policy.EQ, v)
 }
 
 // Category says what a message is about, as its brand calls it: "dairy".
@@ -265,15 +271,15 @@ func gear(n float64) string {
 func (l *language) number(a device.Attribute, n float64) string {
 	unit := ""
 	switch a {
-	case device.Temperature:
+	case device.Temperature, device.Setpoint:
 		unit = "\u00b0C"
 	case device.VehicleSpeed:
 		unit = "km/h"
-	case device.BatteryLevel:
+	case device.BatteryLevel, device.Distraction:
 		unit = "%"
 	case device.VolumeLevel:
 		n, unit = n*100, "%"
-	case device.CountdownTime:
+	case device.CountdownTime, device.CookTime:
 		unit = "s"
 		if n >= 60 && math.Mod(n, 60) == 0 {
 			n, unit = n/60, "min"

@@ -147,7 +147,11 @@ func Operator(c policy.Cause) string {
 	field("moment", c.Moment, c.Moment != policy.NoMoment)
 	field("content", uint8(c.Content), c.Content != 0)
 	field("form", c.Form, c.Form != device.Badge)
-	if c.Attribute != device.NoAttribute {
+	field("duty", c.Duty, c.Duty != 0)
+	field("id", c.ID, c.ID != "")
+	if c.Attribute != device.NoAttribute && c.Op == "" {
+		field("of", c.Attribute, true)
+	} else if c.Attribute != device.NoAttribute {
 		fmt.Fprintf(&b, " when=%q", fmt.Sprintf("%s %s %s", c.Attribute, c.Op, shownValue(c.Attribute, c.Value)))
 	}
 	field("at", c.At, c.At != 0)
@@ -187,9 +191,15 @@ type Lesson struct {
 
 // A lesson is told as if it were a cause of one of these codes.
 const (
-	lessOf policy.Code = "learnt.less"
-	moreOf policy.Code = "learnt.more"
+	lessOf  policy.Code = "learnt.less"
+	moreOf  policy.Code = "learnt.more"
+	tallyOf policy.Code = "learnt.tally"
 )
+
+// Occasion says how many messages of an occasion were acted on, in one sentence without a final stop.
+func Occasion(o policy.Occasion, acted, of int, lang string, n Names) string {
+	return Tell(policy.Cause{Code: tallyOf, Category: o.Category, Class: o.Class, Minutes: int(o.Part), Have: acted, Max: of}, lang, n)
+}
 
 // Learnt says a lesson in one sentence without a final stop, for people to keep or to forget.
 func Learnt(x Lesson, lang string, n Names) string {
@@ -267,8 +277,12 @@ func (t *teller) who() string {
 func (t *teller) detail() string {
 	c := &t.c
 	switch c.Code {
+	case tallyOf:
+		return "/" + policy.Part(c.Minutes).String()
 	case policy.NotSafe:
 		return "/" + c.Class.String()
+	case policy.NoDuty:
+		return "/" + c.Duty.String()
 	case policy.Muted:
 		if c.Until != 0 {
 			return "/until"
@@ -421,6 +435,10 @@ func (t *teller) word(name string) string {
 			return l.count(c.Hours, l.inHours)
 		case c.Minutes > 0:
 			return l.count(c.Minutes, l.inMinutes)
+		case c.Week:
+			return l.inAWeek
+		case c.Trip:
+			return l.onATrip
 		}
 		return l.inADay
 	// when

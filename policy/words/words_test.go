@@ -87,7 +87,7 @@ func plausible(r *rand.Rand, code policy.Code) policy.Cause {
 		Person: device.PersonID(pick(3)), Device: []device.ID{"", "screen-1", "tele-2", "other-3"}[pick(4)],
 		Class: classes[pick(len(classes))], Room: device.RoomID(pick(3)), Purpose: purposes[pick(len(purposes))],
 		Category: []string{"", "dairy", "health-care", "gadget", "1165"}[pick(5)], Brand: []device.BrandID{"", zorro, "zeta-2"}[pick(3)],
-		Moment: policy.Moment(pick(5)), Content: policy.Content(pick(8)), Form: device.Form(pick(7)),
+		Moment: policy.Moment(pick(5)), Content: policy.Content(pick(8)), Form: device.Form(pick(7)), Duty: policy.Duty(pick(9)),
 		Attribute: all[pick(len(all))], Op: ops[pick(len(ops))],
 		Have: pick(4), Max: pick(100), Hours: pick(3), Minutes: pick(3) * 15,
 	}
@@ -326,10 +326,10 @@ func TestGolden(t *testing.T) {
 			"une voiture affiche au plus 80 caractères, et le message en a 95",
 			"un coche muestra como máximo 80 caracteres, y el mensaje tiene 95"}},
 		"television": {policy.Cause{Code: policy.NotSafe, Class: device.TV}, [4]string{
-			"the television is off, or showing something in full screen, or has not said",
-			"der Fernseher ist aus, zeigt etwas im Vollbild oder hat nichts gemeldet",
-			"le téléviseur est éteint, affiche quelque chose en plein écran ou n'a rien signalé",
-			"el televisor está apagado, muestra algo a pantalla completa o no ha comunicado nada"}},
+			"the television is off, or showing something in full screen or for children, or has not said",
+			"der Fernseher ist aus, zeigt etwas im Vollbild oder für Kinder oder hat nichts gemeldet",
+			"le téléviseur est éteint, affiche quelque chose en plein écran ou pour enfants, ou n'a rien signalé",
+			"el televisor está apagado, muestra algo a pantalla completa o para niños, o no ha comunicado nada"}},
 		"silence": {marketing(policy.Cause{Code: policy.NobodyAsked}), [4]string{
 			"nobody here has said yes to offers from Zorro",
 			"niemand hier hat Angebote von Zorro erlaubt",
@@ -372,6 +372,16 @@ func TestGolden(t *testing.T) {
 			"dieser Haushalt will höchstens 1 Nachricht von allen Marken zusammen in 168 Stunden: die nächste darf am Mittwoch, 17. Juni 2026, um 14:00 Uhr kommen",
 			"ce foyer veut au plus 1 message toutes marques confondues en 168 heures\u00a0: le prochain peut venir le mercredi 17 juin 2026 à 14\u00a0h",
 			"este hogar quiere como máximo 1 mensaje de todas las marcas en conjunto en 168 horas: el siguiente puede llegar el miércoles 17 de junio de 2026 a las 14:00"}},
+		"a week's cap": {policy.Cause{Code: policy.CapFull, Max: 2, Week: true, Category: "books", Until: now.Add(132 * time.Hour)}, [4]string{
+			"this home wants at most 2 about books from all brands together in a week: the next may come on Tuesday 16 June 2026 at 02:00",
+			"dieser Haushalt will höchstens 2 Nachrichten zum Thema »Bücher« von allen Marken zusammen pro Woche: die nächste darf am Dienstag, 16. Juni 2026, um 02:00 Uhr kommen",
+			"ce foyer veut au plus 2 messages toutes marques confondues sur le thème «\u00a0livres\u00a0» par semaine\u00a0: le prochain peut venir le mardi 16 juin 2026 à 2\u00a0h",
+			"este hogar quiere como máximo 2 mensajes sobre el tema «libros» de todas las marcas en conjunto a la semana: el siguiente puede llegar el martes 16 de junio de 2026 a las 02:00"}},
+		"a trip's cap": {policy.Cause{Code: policy.CapFull, Max: 1, Trip: true, Class: device.Car}, [4]string{
+			"this home wants at most 1 from all brands together in the car on one trip",
+			"dieser Haushalt will höchstens 1 Nachricht von allen Marken zusammen im Auto auf einer Fahrt",
+			"ce foyer veut au plus 1 message toutes marques confondues dans la voiture par trajet",
+			"este hogar quiere como máximo 1 mensaje de todas las marcas en conjunto en el coche en un viaje"}},
 		"waits for a door": {policy.Cause{Code: policy.WaitsFor, Class: device.Fridge, Attribute: device.DoorOpen, Op: policy.EQ, Value: device.Value{Kind: device.Bool, Num: 1}}, [4]string{
 			"it waits until the fridge says that the door is open",
 			"es wartet, bis der Kühlschrank meldet, dass die Tür offen ist",

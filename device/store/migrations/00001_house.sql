@@ -125,6 +125,15 @@ CREATE TABLE message (
 CREATE UNIQUE INDEX message_key ON message (brand, key);
 CREATE INDEX message_force ON message (not_after) WHERE withdrawn = 0;
 
+-- What brands said that their messages are worth, by day: so that those who say much of all say nothing.
+CREATE TABLE message_value (
+  brand TEXT NOT NULL,
+  day   INTEGER NOT NULL,               -- since 1970, by UTC
+  n     INTEGER NOT NULL,               -- messages accepted
+  sum   REAL NOT NULL,                  -- of their values, 0 to 1 each
+  PRIMARY KEY (brand, day)
+) STRICT, WITHOUT ROWID;
+
 -- What brands say that they want, once each; the notices themselves are in the gateway's book.
 CREATE TABLE notice (
   hash     BLOB PRIMARY KEY,            -- SHA-256 of the notice
@@ -195,6 +204,10 @@ CREATE TABLE delivery (
   brand     TEXT NOT NULL,
   purpose   INTEGER NOT NULL,
   category  TEXT NOT NULL,
+  dedupe    TEXT NOT NULL DEFAULT '',   -- what its message has to do with others: see policy.Thread
+  journey   TEXT NOT NULL DEFAULT '',
+  step      INTEGER NOT NULL DEFAULT 0,
+  item      TEXT NOT NULL DEFAULT '',
   who       TEXT NOT NULL DEFAULT '[]', -- JSON array: people in front of it when it was claimed
   others    INTEGER NOT NULL DEFAULT 1, -- 1: perhaps somebody else, too
   epoch     INTEGER NOT NULL DEFAULT 0, -- version of the home's choices and preferences at the claim
@@ -203,11 +216,31 @@ CREATE TABLE delivery (
   settled   INTEGER NOT NULL DEFAULT 0, -- ms, 0: open
   outcome   INTEGER NOT NULL DEFAULT 0, -- why it is settled
   counts    INTEGER NOT NULL DEFAULT 1, -- 0: released, it was never on the screen
+  act       INTEGER NOT NULL DEFAULT 0, -- what the button does that was pressed
+  leaving   INTEGER NOT NULL DEFAULT 0, -- 1: it did not appear in time, and goes so that another screen may have it
   decision  TEXT NOT NULL,              -- JSON: the last one taken about it
   PRIMARY KEY (home, message, device)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX delivery_open ON delivery (home) WHERE settled = 0;
 CREATE INDEX delivery_message ON delivery (message);
+
+-- What somebody here has got, or has ordered, as they said or by the button that they pressed.
+CREATE TABLE got (
+  home INTEGER NOT NULL REFERENCES home (id),
+  item TEXT NOT NULL,
+  at   INTEGER NOT NULL,                -- ms: the last time
+  pos  INTEGER NOT NULL,                -- of the event that says so
+  PRIMARY KEY (home, item)
+) STRICT, WITHOUT ROWID;
+
+-- What went wrong with a brand, until it is put right.
+CREATE TABLE complaint (
+  home  INTEGER NOT NULL REFERENCES home (id),
+  brand TEXT NOT NULL,
+  at    INTEGER NOT NULL,               -- ms
+  pos   INTEGER NOT NULL,               -- of the event that says so
+  PRIMARY KEY (home, brand)
+) STRICT, WITHOUT ROWID;
 
 -- Each no that somebody said, until nothing that it forbids is on any screen.
 CREATE TABLE withdrawal (

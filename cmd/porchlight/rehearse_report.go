@@ -1,0 +1,387 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"porchlight/broker/delivery"
+	"porchlight/device"
+	"porchlight/firmware-sim/sim"
+	"porchlight/policy"
+)
+
+// rehearsalReport is what came of a rehearsal. Times are local to the home.
+type rehearsalReport struct {
+	Home     string            `json:"home"`
+	Zone     string            `json:"zone"`
+	Trace    string            `json:"trace"`
+	Rows     int               `json:"rows"` // of the recording
+	From     time.Time         `json:"from"`
+	To       time.Time         `json:"to"` // the rehearsal ends before it
+	Messages []rehearsalOf     `json:"messages"`
+	Pushed   int               `json:"pushed"`
+	Shown    []*rehearsalShow  `json:"shown"`
+	Not      []*standingRow    `json:"not_shown"` // for how long each message was held or refused on each screen, and why
+	Days     []*rehearsalDay   `json:"days"`
+	Caps     []string          `json:"caps"` // in the order of Days[].Caps
+	Work     rehearsalWork     `json:"work"`
+	bands    map[string][]span // for the picture
+	quiet    []delivery.NamedQuiet
+	caps     []delivery.NamedCap
+	zone     *time.Location
+	told     map[standingKey]string // why what is on a screen is there
+}
+
+type rehearsalOf struct {
+	Name  string         `json:"name"`
+	Brand device.BrandID `json:"brand"`
+	Title string         `json:"title"` // or its words, without one
+}
+
+// rehearsalShow is one message on one screen.
+type rehearsalShow struct {
+	At      time.Time      `json:"at"`
+	Until   time.Time      `json:"until"`
+	Message string         `json:"message"`
+	Brand   device.BrandID `json:"brand"`
+	Screen  string         `json:"screen"`
+	Class   device.Class   `json:"class"`
+	Form    device.Form    `json:"form"`
+	Because string         `json:"because,omitempty"`
+	Then    string         `json:"then"` // how it left the screen
+	id      device.MessageID
+	dev     device.ID
+	room    string
+	of      *rehearsed
+}
+
+// standingRow is a stretch of time in which the rules stood to a message on a screen in one way.
+type standingRow struct {
+	Message string         `json:"message"`
+	Screen  string         `json:"screen"`
+	Verdict string         `json:"verdict"`
+	Reasons policy.Reasons `json:"reasons"`
+	From    time.Time      `json:"from"`
+	Until   time.Time      `json:"until"`
+	Words   []string       `json:"words"`
+	ends    time.Time      // of the message
+	verdict policy.Verdict
+}
+
+type rehearsalDay struct {
+	Date  string `json:"date"`
+	Shown int    `json:"shown"`
+	Caps  []int  `json:"caps"` // the most that counted towards each cap at one time of the day
+	from  time.Time
+	to    time.Time
+}
+
+type rehearsalWork struct {
+	Frames      int   `json:"frames"`          // that the devices sent
+	Changes     int   `json:"changes"`         // frames in which a device told of a change
+	Turns       int   `json:"turns"`           // times that the engine looked at the home
+	ByClock     int   `json:"turns_by_clock"`  // times that nothing but the clock woke it
+	Evaluations int64 `json:"evaluations"`     // decisions taken
+	Naive       int64 `json:"evaluations_all"` // that it would have taken to judge every message on every screen at every change
+	Declined    int   `json:"declined"`        // messages that a screen would not show just then
+}
+
+func newReport(r *rehearsal, c *rehearseCmd, rows []sim.Interval, bands map[string][]span, messages []*rehearsed) (*rehearsalReport, error) {
+	p, err := r.desk.Preferences(r.e.ctx, r.home.Name)
+	if err != nil {
+		return nil, err
+	}
+	report := &rehearsalReport{Home: r.home.Name, Zone: r.home.Zone, Trace: filepath.Base(c.Trace), Rows: len(rows), From: r.start, To: r.end,
+		Shown: []*rehearsalShow{}, Not: []*standingRow{}, Caps: []string{}, bands: bands, quiet: p.Quiet, caps: p.Caps, zone: r.zone, told: map[standingKey]string{}}
+	for _, m := range messages {
+		report.Messages = append(report.Messages, rehearsalOf{m.name, m.brand, cmp.Or(m.s.Texts[0].Title, m.s.Texts[0].Body)})
+	}
+	for _, one := range p.Caps {
+		report.Caps = append(report.Caps, spellCap(one))
+	}
+	for day := r.start; day.Before(r.end); day = day.AddDate(0, 0, 1) {
+		y, m, d := day.Date()
+		report.Days = append(report.Days, &rehearsalDay{Date: day.Format(time.DateOnly), from: day, to: time.Date(y, m, d+1, 0, 0, 0, 0, r.zone)})
+	}
+	return report, nil
+}
+
+func spellCap(c delivery.NamedCap) string {
+	var which []string
+	for _, w := range []string{string(c.Brand), c.Category, c.Device, c.Room} {
+		if w != "" {
+			which = append(which, w)
+		}
+	}
+	if c.Purpose != policy.NoPurpose {
+		which = append(which, c.Purpose.String())
+	}
+	if c.Class != 0 {
+		which = append(which, c.Class.String())
+	}
+	if c.Owner != "" {
+		which = append(which, c.Owner)
+	}
+	if c.Each {
+		which = append(which, "each brand")
+	}
+	return strings.TrimSpace(fmt.Sprintf("%s %d/%s", strings.Join(which, " "), c.Max, c.Per))
+}
+
+// happened notes what a device tells.
+func (r *rehearsal) happened(t *thing, e sim.Event) {
+	of := r.names[e.Message]
+	switch e.Kind {
+	case sim.Shown:
+		r.report.Shown = append(r.report.Shown, &rehearsalShow{At: e.At.In(r.zone), Message: of.name, Brand: of.brand, Screen: t.d.Name(), Class: t.d.Class(), Form: e.Form,
+			id: e.Message, dev: t.id, room: t.room, of: of})
+		r.react(t, e.Message)
+	case sim.Removed:
+		for _, s := range r.report.Shown {
+			if s.id == e.Message && s.dev == t.id && s.Until.IsZero() {
+				s.Until, s.Then = e.At.In(r.zone), cmp.Or(thens[e.Why], e.Why)
+			}
+		}
+	case sim.Refused:
+		r.report.Work.Declined++
+	case sim.Trouble, sim.Complaint:
+		r.err = fmt.Errorf("%s: %s", e.Device, e.Why)
+	}
+}
+
+// thens say shorter what became of a message.
+var thens = map[string]string{"its time on the screen is over": "timed out", "the gateway does not keep it": "taken off", "it was taken back": "taken off", "it was dismissed": "dismissed"}
+
+// observe notes how the rules stand to every message on every screen.
+func (r *rehearsal) observe() error {
+	now := r.clock.In(r.zone)
+	screens := map[device.ID]string{}
+	for _, t := range r.things {
+		screens[t.id] = t.d.Name()
+	}
+	return r.desk.Standings(r.home.ID, func(s delivery.Standing, explain func() delivery.WhyScreen) {
+		of := r.names[s.Message]
+		if of == nil || screens[s.Device] == "" {
+			return
+		}
+		key := standingKey{s.Message, s.Device}
+		if s.There {
+			if _, ok := r.report.told[key]; !ok && s.Decision.Verdict == policy.Show {
+				r.report.told[key] = strings.Join(explain().Words, "; ")
+			}
+		}
+		was := r.standing[key]
+		if was != nil && was.verdict == s.Decision.Verdict && was.Reasons == s.Decision.Reasons {
+			return
+		}
+		if was != nil {
+			r.over(was, now)
+		}
+		row := &standingRow{Message: of.name, Screen: screens[s.Device], Verdict: s.Decision.Verdict.String(), verdict: s.Decision.Verdict, Reasons: s.Decision.Reasons, From: now}
+		if row.verdict != policy.Show {
+			row.Words = explain().Words
+		}
+		row.ends = r.endOf[s.Message].In(r.zone)
+		r.standing[key] = row
+	})
+}
+
+// over closes a row; what was shown is told elsewhere.
+func (r *rehearsal) over(row *standingRow, now time.Time) {
+	row.Until = now
+	if row.ends.Before(now) {
+		row.Until = row.ends
+	}
+	if row.verdict != policy.Show && row.From.Before(row.Until) {
+		r.report.Not = append(r.report.Not, row)
+	}
+}
+
+// finish closes what is open and adds up.
+func (p *rehearsalReport) finish(r *rehearsal) error {
+	for _, row := range r.standing {
+		r.over(row, r.clock.In(r.zone))
+	}
+	slices.SortFunc(p.Not, func(a, b *standingRow) int {
+		return cmp.Or(a.From.Compare(b.From), a.Until.Compare(b.Until), cmp.Compare(a.Message, b.Message), cmp.Compare(a.Screen, b.Screen), cmp.Compare(a.Reasons, b.Reasons))
+	})
+	for _, s := range p.Shown {
+		if s.Until.IsZero() {
+			s.Until, s.Then = r.clock.In(r.zone), "the rehearsal ended"
+		}
+		s.Because = p.told[standingKey{s.id, s.dev}]
+	}
+	for _, day := range p.Days {
+		for _, s := range p.Shown {
+			if !s.At.Before(day.from) && s.At.Before(day.to) {
+				day.Shown++
+			}
+		}
+		day.Caps = []int{}
+		for _, c := range p.caps {
+			day.Caps = append(day.Caps, p.used(c, day))
+		}
+	}
+	p.Work.Evaluations = r.desk.Judged()
+	return nil
+}
+
+// used is the most that counted towards a cap at one time of a day.
+func (p *rehearsalReport) used(c delivery.NamedCap, day *rehearsalDay) (most int) {
+	window, err := time.ParseDuration(c.Per)
+	at := []time.Time{day.from}
+	for _, s := range p.Shown {
+		if !s.At.Before(day.from) && s.At.Before(day.to) {
+			at = append(at, s.At)
+		}
+	}
+	for _, now := range at {
+		since := day.from
+		if err == nil {
+			since = now.Add(-window).Add(time.Nanosecond)
+		}
+		counts := map[device.BrandID]int{}
+		for _, s := range p.Shown {
+			if s.At.Before(since) || s.At.After(now) || !picks(c, s) {
+				continue
+			}
+			brand := s.Brand
+			if !c.Each {
+				brand = ""
+			}
+			counts[brand]++
+			most = max(most, counts[brand])
+		}
+	}
+	return most
+}
+
+// picks reports whether a cap counts what was shown.
+func picks(c delivery.NamedCap, s *rehearsalShow) bool {
+	return (c.Brand == "" || c.Brand == s.Brand) && (c.Purpose == policy.NoPurpose || c.Purpose == s.of.s.Purpose) && (c.Category == "" || c.Category == s.of.s.Category) &&
+		(c.Class == 0 || c.Class == s.Class) && (c.Device == "" || c.Device == s.Screen) && (c.Room == "" || c.Room == s.room)
+}
+
+// table prints the report for people.
+func (p *rehearsalReport) table(out io.Writer) error {
+	var names []string
+	for _, m := range p.Messages {
+		names = append(names, fmt.Sprintf("%s of %s", m.Name, m.Brand))
+	}
+	fmt.Fprintf(out, "%s (%s): %s, %d rows; %s to %s, %s\n", p.Home, p.Zone, p.Trace, p.Rows, p.From.Format("Mon 2 Jan 2006"), p.To.Add(-time.Second).Format("Mon 2 Jan 2006"), plural(len(p.Days), "day"))
+	fmt.Fprintf(out, "messages: %s; %d pushed\n", strings.Join(names, ", "), p.Pushed)
+
+	fmt.Fprintf(out, "\nSHOWN: %d\n", len(p.Shown))
+	if len(p.Shown) > 0 {
+		t := table(out)
+		fmt.Fprintln(t, "  DAY\tAT\tFOR\tSCREEN\tMESSAGE\tFORM\tTHEN")
+		for _, s := range p.Shown {
+			fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.At.Format("Mon 2 Jan"), s.At.Format("15:04:05"), length(s.Until.Sub(s.At)), s.Screen, s.Message, s.Form, s.Then)
+		}
+		if err := t.Flush(); err != nil {
+			return err
+		}
+	}
+
+	fmt.Fprintln(out, "\nNOT SHOWN, for how long, and by which rules")
+	t := table(out)
+	fmt.Fprintln(t, "  MESSAGE\tSCREEN\tHELD\tREFUSED\tRULES")
+	for _, s := range p.sums() {
+		var by []string
+		for _, r := range s.rules() {
+			by = append(by, fmt.Sprintf("%s %s", r, length(s.by[r])))
+		}
+		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s\n", s.message, s.screen, length(s.held), length(s.refused), strings.Join(by, ", "))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+
+	fmt.Fprintln(out, "\nCAPS, used at most at one time of each day")
+	t = table(out)
+	fmt.Fprintln(t, "  DAY\tSHOWN\t"+strings.Join(p.Caps, "\t"))
+	for _, day := range p.Days {
+		cells := []string{day.from.Format("Mon 2 Jan"), fmt.Sprint(day.Shown)}
+		for i, n := range day.Caps {
+			cells = append(cells, fmt.Sprintf("%d of %d", n, p.caps[i].Max))
+		}
+		fmt.Fprintln(t, "  "+strings.Join(cells, "\t"))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+
+	w := p.Work
+	fmt.Fprintf(out, "\nWORK: %d frames from the devices, %d of them with a change. The engine looked at the home %s, %d of them because of the clock alone,\nand took %s; to judge every message on every screen at every change takes %d. Screens declined %s.\n",
+		w.Frames, w.Changes, plural(w.Turns, "time"), w.ByClock, plural(int(w.Evaluations), "decision"), w.Naive, plural(w.Declined, "message"))
+	return nil
+}
+
+// notSum is for how long a message was not shown on a screen.
+type notSum struct {
+	message, screen string
+	held, refused   time.Duration
+	by              map[policy.Rule]time.Duration
+}
+
+// rules are those that stood against it, the longest first.
+func (s *notSum) rules() []policy.Rule {
+	return slices.SortedFunc(maps.Keys(s.by), func(a, b policy.Rule) int { return cmp.Or(cmp.Compare(s.by[b], s.by[a]), cmp.Compare(a, b)) })
+}
+
+// sums adds up what was not shown, by message and screen.
+func (p *rehearsalReport) sums() (all []*notSum) {
+	for _, row := range p.Not {
+		i := slices.IndexFunc(all, func(s *notSum) bool { return s.message == row.Message && s.screen == row.Screen })
+		if i < 0 {
+			i, all = len(all), append(all, &notSum{message: row.Message, screen: row.Screen, by: map[policy.Rule]time.Duration{}})
+		}
+		s, d := all[i], row.Until.Sub(row.From)
+		if row.verdict == policy.Hold {
+			s.held += d
+		} else {
+			s.refused += d
+		}
+		for _, r := range row.Reasons.Rules() {
+			s.by[r] += d
+		}
+	}
+	slices.SortFunc(all, func(a, b *notSum) int {
+		return cmp.Or(cmp.Compare(a.message, b.message), cmp.Compare(a.screen, b.screen))
+	})
+	return all
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// length spells a stretch of time by its two largest units.
+func length(d time.Duration) string {
+	d = d.Round(time.Second)
+	units := []struct {
+		of   time.Duration
+		name string
+	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}}
+	for i, u := range units {
+		if n := d / u.of; n > 0 {
+			text := fmt.Sprintf("%d%s", n, u.name)
+			if i+1 < len(units) {
+				if rest := (d - n*u.of) / units[i+1].of; rest > 0 {
+					text += fmt.Sprintf(" %d%s", rest, units[i+1].name)
+				}
+			}
+			return text
+		}
+	}
+	return "0s"
+}

@@ -1,0 +1,493 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"porchlight/broker/delivery"
+	"porchlight/device"
+	"porchlight/firmware-sim/sim"
+)
+
+const (
+	flatHome  = "../../configs/homes/flat.yaml"
+	flatTrace = "testdata/rehearsal/two-days.tsv"
+	flatSays  = "../../configs/messages"
+)
+
+// rehearseAs runs the command as it is typed, and returns what it printed.
+func rehearseAs(t *testing.T, args ...string) (out string, err error) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	status := run(t.Context(), append([]string{"--data", t.TempDir(), "rehearse"}, args...), strings.NewReader(""), &stdout, &stderr)
+	if status != 0 {
+		return "", errors.New(stderr.String())
+	}
+	return stdout.String(), nil
+}
+
+// twoDays rehearses the recording of two days.
+func twoDays(t *testing.T, more ...string) string {
+	t.Helper()
+	out, err := rehearseAs(t, append([]string{"--home", flatHome, "--trace", flatTrace, "--messages", flatSays, "--every", "24h"}, more...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func reportOf(t *testing.T, out string) (p rehearsalReport) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(out), &p); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// What is shown in the two days follows from the recording alone: the fridge is opened in the quiet time and then
+// outside it; the television's menu is there for the first five minutes of sitting.
+func TestRehearsal(t *testing.T) {
+	p := reportOf(t, twoDays(t, "--format", "json"))
+	var got []string
+	for _, s := range p.Shown {
+		got = append(got, fmt.Sprintf("%s %s on %s until %s: %s", s.At.Format("02 15:04:05"), s.Message, s.Screen, s.Until.Format("15:04:05"), s.Then))
+		if s.Because == "" {
+			t.Errorf("nothing says why %s was shown", s.Message)
+		}
+	}
+	want := []string{
+		"01 08:30:00 cheese on Fridge until 08:30:31: taken off",
+		"01 18:00:00 milk on TV until 18:00:20: timed out",
+		"02 08:20:00 cheese on Fridge until 08:20:16: taken off",
+		"02 20:00:00 milk on TV until 20:00:20: timed out",
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("shown:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if p.Pushed != 6 || len(p.Days) != 2 || p.Days[0].Shown != 2 || p.Days[1].Shown != 2 {
+		t.Errorf("pushed %d, days %+v %+v", p.Pushed, p.Days[0], p.Days[1])
+	}
+	if want := []int{2, 4, 1}; !reflect.DeepEqual(p.Days[1].Caps, want) {
+		t.Errorf("caps %v used %v on the second day, want %v", p.Caps, p.Days[1].Caps, want)
+	}
+	// The fridge that is open in the quiet time is held by that rule, until it is closed again.
+	held := 0
+	for _, row := range p.Not {
+		if row.Message == "cheese" && row.Screen == "Fridge" && row.Reasons.String() == "quiet" && row.Verdict == "hold" {
+			held++
+			if from, until := row.From.Format("02 15:04:05"), row.Until.Format("15:04:05"); from != "01 07:40:00" || until != "07:40:21" || len(row.Words) != 1 {
+				t.Errorf("held by the quiet time from %s to %s: %q", from, until, row.Words)
+			}
+		}
+	}
+	if held != 1 {
+		t.Errorf("held by the quiet time alone %d times, want once", held)
+	}
+	if w := p.Work; w.Evaluations == 0 || w.Evaluations >= w.Naive || w.Turns == 0 || w.Changes == 0 || w.ByClock >= w.Turns {
+		t.Errorf("work %+v", w)
+	}
+}
+
+// Nothing in a rehearsal is left to chance, not even what is.
+func TestRehearsalIsTheSameTwice(t *testing.T) {
+	for _, args := range [][]string{{"--format", "table"}, {"--format", "json"}, {"--format", "svg"}, {"--format", "json", "--reactions", "7"}} {
+		if one, two := twoDays(t, args...), twoDays(t, args...); one != two {
+			t.Errorf("%v: two rehearsals differ:\n%s\n%s", args, one, two)
+		}
+	}
+	thens := map[string]bool{}
+	for seed := range 5 {
+		for _, s := range reportOf(t, twoDays(t, "--format", "json", "--reactions", fmt.Sprint(seed+1))).Shown {
+			thens[s.Then] = true
+		}
+	}
+	for _, then := range []string{"dismissed", `"On the list" was pressed`, "timed out"} {
+		if !thens[then] {
+			t.Errorf("in five rehearsals with reactions nothing was %s: %v", then, thens)
+		}
+	}
+}
+
+// What the engine shows when it is woken is what it shows when everything is judged anew each second.
+func TestRehearsalByWakeUpsIsBySeconds(t *testing.T) {
+	dir := t.TempDir()
+	home := filepath.Join(dir, "home.yaml")
+	raw, err := os.ReadFile(flatHome)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A night in which all that holds a message ends: a quiet time, a spacing, sleep, a film, absence.
+	raw = []byte(strings.NewReplacer(`from: "22:30", to: "08:00"`, `from: "00:00", to: "00:20"`, "{max: 1, per: 45m}", "{max: 1, per: 7m}").Replace(string(raw)))
+	trace := filepath.Join(dir, "night.tsv")
+	night := "Start\tEnd\tSensor\tKind\tPlace\n"
+	for _, row := range []string{
+		"00:00:30 00:10:00 Bed Bedroom", "00:18:30 00:25:10 Fridge Kitchen", "00:19:00 00:31:30 Seat Living", "00:29:00 00:29:30 Fridge Kitchen",
+		"00:31:40 00:31:45 Maindoor Entrance", "00:36:00 00:36:10 Fridge Kitchen", "00:37:00 00:44:00 Seat Living",
+	} {
+		cols := strings.Fields(row)
+		night += "2021-03-01 " + cols[0] + "\t2021-03-01 " + cols[1] + "\t" + cols[2] + "\t-\t" + cols[3] + "\n"
+	}
+	for path, text := range map[string]string{home: string(raw), trace: night} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rehearse := func(step time.Duration) *rehearsalReport {
+		c := rehearseCmd{Home: home, Trace: trace, Messages: flatSays, Every: time.Hour, step: step, length: 50 * time.Minute}
+		// An hour's push is too long for these fifty minutes: what is pushed at midnight is all.
+		p, err := c.rehearse(&env{ctx: t.Context(), in: strings.NewReader(""), out: io.Discard, errs: io.Discard, data: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	spell := func(p *rehearsalReport) (all []string) {
+		for _, s := range p.Shown {
+			all = append(all, s.At.Format(time.TimeOnly+".000")+" "+s.Message+" "+s.Until.Format(time.TimeOnly+".000")+" "+s.Then)
+		}
+		return all
+	}
+	woken, stepped := rehearse(0), rehearse(time.Second)
+	if got, want := spell(woken), spell(stepped); !reflect.DeepEqual(got, want) || len(got) < 2 {
+		t.Errorf("by wake-ups:\n%s\nby seconds:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if woken.Work.Evaluations*4 > stepped.Work.Evaluations {
+		t.Errorf("%d decisions by wake-ups, %d by seconds", woken.Work.Evaluations, stepped.Work.Evaluations)
+	}
+}
+
+func TestRehearsalErrors(t *testing.T) {
+	const head = "Start\tEnd\tSensor\tKind\tPlace\n"
+	row := func(start, end, sensor string) string { return start + "\t" + end + "\t" + sensor + "\tX\tLiving\n" }
+	good := row("2021-03-01 10:00:00", "2021-03-01 10:10:00", "Seat")
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	home, err := os.ReadFile(flatHome)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := func(text string) string { // of what an edit changes
+		return fmt.Sprintf("home.yaml:%d: ", 1+strings.Count(string(home)[:strings.Index(string(home), text)], "\n"))
+	}
+	tests := map[string]struct {
+		trace string
+		edit  func(string) string // of the home
+		rules string              // the map
+		args  []string
+		want  string
+	}{
+		"columns":        {trace: head + good + "2021-03-01 11:00:00\t2021-03-01 11:00:01\tSeat\n", want: "t.tsv:3: 3 columns: want start, end, sensor, kind and place, separated by tabs"},
+		"no time":        {trace: head + row("2021-03-01 10:61:00", "2021-03-01 11:00:00", "Seat"), want: `t.tsv:2: "2021-03-01 10:61:00" is not a time such as 2011-11-28 10:34:23`},
+		"backwards":      {trace: head + good + row("2021-03-01 11:00:00", "2021-03-01 10:59:59", "Seat"), want: "t.tsv:3: it ends before it starts: swap the times"},
+		"skipped":        {trace: head + row("2021-03-28 02:30:00", "2021-03-28 03:10:00", "Seat"), want: "t.tsv:2: there was no 2021-03-28 02:30:00 in Europe/Madrid, where the clocks were put forward: use the time that they showed"},
+		"unsorted":       {trace: head + good + row("2021-03-01 09:00:00", "2021-03-01 09:00:01", "Bed"), want: "t.tsv:3: it begins before the row above it: sort the rows by start"},
+		"overlap":        {trace: head + good + row("2021-03-01 10:10:00", "2021-03-01 10:20:00", "Seat"), want: "t.tsv:3: Seat begins before it has ended in line 2: make one row of the two"},
+		"empty":          {trace: head, want: "t.tsv: it has no rows"},
+		"no such day":    {trace: head + good, args: []string{"--from", "2021-04-01"}, want: "--from 2021-04-01: the recording goes from 2021-03-01 to 2021-03-01"},
+		"no date":        {trace: head + good, args: []string{"--from", "1 March"}, want: `--from "1 March" is not a date such as 2021-03-01`},
+		"no home":        {trace: head + good, args: []string{"--home", "oak"}, want: "oak is no home file, and there is no gateway's database in "},
+		"home file":      {trace: head + good, edit: func(s string) string { return strings.Replace(s, "class: tv", "class: telly", 1) }, want: line("class: tv") + "TV: class"},
+		"preference":     {trace: head + good, edit: func(s string) string { return strings.Replace(s, `to: "08:00"`, `to: "8"`, 1) }, want: line(`to: "08:00"`) + "preferences.quiet[0].to"},
+		"preference key": {trace: head + good, edit: func(s string) string { return strings.Replace(s, "  quiet:", "  quite:", 1) }, want: line("  quiet:") + `key "quite" is unknown: did you mean "quiet"?`},
+		"consent":        {trace: head + good, edit: func(s string) string { return strings.Replace(s, "person: Anna}", "person: Ben}", 1) }, want: line("person: Anna}") + `person "Ben"`},
+		"messages":       {trace: head + good, args: []string{"--messages", filepath.Join(dir, "none")}, want: "read messages: open "},
+		"message":        {trace: head + good, args: []string{"--messages", filepath.Dir(write("bad/one.yaml", "purpose: marketing\ntexts: [{language: en, bdy: Hello}]\n"))}, want: `one.yaml:2: key "bdy" is unknown: did you mean "body"?`},
+		"not accepted":   {trace: head + good, args: []string{"--messages", filepath.Dir(write("long/one.yaml", "purpose: marketing\ndisplay_seconds: 900\ntexts: [{language: en, body: Hello}]\n"))}, want: "one.yaml:2: display_seconds is 900: use 1 to 600"},
+		"no messages":    {trace: head + good, args: []string{"--messages", filepath.Dir(write("empty/readme.txt", ""))}, want: "has no file that ends in .yaml, .yml or .json"},
+		"whose": {trace: head + good, edit: func(s string) string {
+			return strings.ReplaceAll(s, "  - {brand: grocer", "  - {brand: baker, purpose: marketing}\n  - {brand: grocer")
+		}, want: "the home has said yes to 2 brands: say with --brand whose"},
+		"action":      {trace: head + good, rules: "sensors:\n  Seat:\n    begin: [{tv: dance}]\n", want: `map.yaml:3: "dance" is no action of tv: use one of turn on, `},
+		"class":       {trace: head + good, rules: "leaves: [{telly: turn off}]\n", want: "map.yaml:1: "},
+		"two actions": {trace: head + good, rules: "leaves:\n  - {tv: turn off, all: everybody leaves}\n", want: "map.yaml:2: it has 2 actions: write each as {class: action}"},
+		"band":        {trace: head + good, rules: "sensors: {Seat: {band: sofa}}\n", want: `band "sofa" is unknown: use one of in bed, television, kitchen, door`},
+		"after":       {trace: head + good, rules: "sensors:\n  Seat: {after: 5m}\n", want: "after and then go together"},
+		"every":       {trace: head + good, args: []string{"--every", "5m"}, want: "--every 5m0s: use 1h to "},
+		"nothing":     {trace: head + good, args: []string{"--home", ""}, want: "give --home, --trace and --messages"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			args := []string{"--home", flatHome, "--trace", write("t.tsv", test.trace), "--messages", flatSays}
+			if test.edit != nil {
+				args[1] = write("home.yaml", test.edit(string(home)))
+			}
+			if test.rules != "" {
+				args = append(args, "--map", write("map.yaml", test.rules))
+			}
+			for i := 0; i+1 < len(test.args); i += 2 {
+				found := false
+				for j := 0; j < len(args); j += 2 {
+					if args[j] == test.args[i] {
+						args[j+1], found = test.args[i+1], true
+					}
+				}
+				if !found {
+					args = append(args, test.args[i:i+2]...)
+				}
+			}
+			_, err := rehearseAs(t, args...)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %q in it", err, test.want)
+			}
+		})
+	}
+}
+
+// The picture is XML, has a row for each day, and no name covers another.
+func TestRehearsalPicture(t *testing.T) {
+	out := twoDays(t, "--format", "svg")
+	days, names, quiet := 0, 0, 0
+	for dec := xml.NewDecoder(strings.NewReader(out)); ; {
+		token, err := dec.Token()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("%v in:\n%s", err, out)
+		}
+		if at, ok := token.(xml.StartElement); ok {
+			class := ""
+			for _, a := range at.Attr {
+				if a.Name.Local == "class" {
+					class = a.Value
+				}
+			}
+			switch {
+			case at.Name.Local == "g" && class == "day":
+				days++
+			case at.Name.Local == "text" && class == "name":
+				names++
+			case class == "quiet":
+				quiet++
+			}
+		}
+	}
+	if days != 2 || names != 4 || quiet != 2*2+1 {
+		t.Errorf("%d rows, %d names, %d quiet times; want 2, 4 and 2 a day with one in the legend", days, names, quiet)
+	}
+	midnight := time.Date(2021, 3, 1, 0, 0, 0, 0, time.UTC)
+	p := rehearsalReport{zone: time.UTC, Days: []*rehearsalDay{{Date: "2021-03-01", from: midnight, to: midnight.AddDate(0, 0, 1)}}}
+	for i := range 60 {
+		p.Shown = append(p.Shown, &rehearsalShow{At: midnight.Add(time.Duration(i*i*24) * time.Second), Message: strings.Repeat("<m>", i%5+1), Screen: "TV"})
+	}
+	p.Shown = append(p.Shown, &rehearsalShow{At: midnight.Add(24*time.Hour - time.Second), Message: "a message with a name that is long", Screen: "TV"})
+	placed, lines := p.names(p.Days[0])
+	box := func(n name) (from, to float64) {
+		wide := picLetter * float64(len([]rune(n.label)))
+		if n.left {
+			return n.x - 8 - wide, n.x + 4
+		}
+		return n.x - 4, n.x + 8 + wide
+	}
+	for i, a := range placed {
+		if _, to := box(a); a.line >= lines || to > picLeft+24*picHour+64 {
+			t.Errorf("%q ends at %g in line %d of %d", a.label, to, a.line, lines)
+		}
+		for _, b := range placed[:i] {
+			fromA, toA := box(a)
+			fromB, toB := box(b)
+			if a.line == b.line && fromA < toB && fromB < toA {
+				t.Errorf("%q covers %q", a.label, b.label)
+			}
+		}
+	}
+	var svg bytes.Buffer
+	if err := p.picture(&svg); err != nil {
+		t.Fatal(err)
+	}
+	if err := xml.Unmarshal(svg.Bytes(), new(struct{})); err != nil {
+		t.Errorf("with awkward names: %v", err)
+	}
+}
+
+func TestQuietAt(t *testing.T) {
+	at := func(text string) time.Time {
+		t.Helper()
+		when, err := time.Parse("Mon 2006-01-02 15:04", text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return when
+	}
+	night := delivery.NamedQuiet{From: "22:00", To: "07:00", Days: []string{"sun"}}
+	for text, want := range map[string]bool{
+		"Sun 2021-02-28 21:59": false, "Sun 2021-02-28 22:00": true, "Mon 2021-03-01 06:59": true, "Mon 2021-03-01 07:00": false, "Sun 2021-02-28 06:00": false, "Mon 2021-03-01 23:00": false,
+	} {
+		if got := quietAt(night, at(text)); got != want {
+			t.Errorf("%s is quiet: %t, want %t", text, got, want)
+		}
+	}
+}
+
+// fortnight writes a recording of fourteen days, each much like the one before.
+func fortnight(path string) error {
+	var b strings.Builder
+	b.WriteString("Start\tEnd\tSensor\tKind\tPlace\n")
+	for day := range 14 {
+		for _, row := range []struct {
+			sensor, place string
+			at, minutes   int // minutes after midnight
+		}{
+			{"Bed", "Bedroom", 20, 440}, {"Basin", "Bathroom", 465, 4}, {"Fridge", "Kitchen", 490, 1}, {"Toaster", "Kitchen", 492, 3}, {"Fridge", "Kitchen", 500, 1},
+			{"Seat", "Living", 510, 60}, {"Maindoor", "Entrance", 580, 1}, {"Maindoor", "Entrance", 1020, 1}, {"Fridge", "Kitchen", 1025, 1}, {"Cooktop", "Kitchen", 1030, 20},
+			{"Fridge", "Kitchen", 1035, 2}, {"Seat", "Living", 1060, 40}, {"Basin", "Bathroom", 1110, 2}, {"Seat", "Living", 1120, 200}, {"Fridge", "Kitchen", 1330, 1}, {"Seat", "Living", 1340, 80},
+		} {
+			at := time.Date(2021, 3, 1+day, 0, row.at+day%3, 0, 0, time.UTC)
+			fmt.Fprintf(&b, "%s\t%s\t%s\t-\t%s\n", at.Format(time.DateTime), at.Add(time.Duration(row.minutes)*time.Minute-time.Second).Format(time.DateTime), row.sensor, row.place)
+		}
+	}
+	return os.WriteFile(path, []byte(b.String()), 0o600)
+}
+
+// BenchmarkRehearsal rehearses fourteen days with three messages a day.
+func BenchmarkRehearsal(b *testing.B) {
+	trace := filepath.Join(b.TempDir(), "fortnight.tsv")
+	if err := fortnight(trace); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		c := rehearseCmd{Home: flatHome, Trace: trace, Messages: flatSays, Every: 24 * time.Hour}
+		p, err := c.rehearse(&env{ctx: b.Context(), in: strings.NewReader(""), out: io.Discard, errs: io.Discard, data: b.TempDir()})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if len(p.Shown) == 0 {
+			b.Fatal("nothing was shown")
+		}
+		b.ReportMetric(float64(p.Work.Evaluations), "decisions")
+	}
+}
+
+// A home at the gateway is rehearsed as it is there, but for what it was shown: with its own choices and
+// preferences, while the gateway runs and when it does not, and nothing there is changed.
+func TestRehearsalOfAHomeAtTheGateway(t *testing.T) {
+	dir := t.TempDir()
+	data := filepath.Join(dir, "data")
+	g, stop := start(t, data, io.Discard)
+	stopped := false
+	defer func() {
+		if !stopped {
+			stop()
+		}
+	}()
+	creds, err := sim.ReadCredentials(porchlight(t, data, "home", "add", "--file", flatHome))
+	if err != nil {
+		t.Fatal(err)
+	}
+	porchlight(t, data, "home", "set", "flat", "--cap", "3/day", "--cap", "10/168h", "--cap", "1/45m")
+	key := filepath.Join(dir, "key")
+	if err := os.WriteFile(key, []byte(porchlight(t, data, "brand", "add", "grocer", "--name", "Grocer", "--purpose", "marketing")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	porchlight(t, data, "consent", "give", "--home", "flat", "--brand", "grocer", "--purpose", "marketing")
+	porchlight(t, data, "consent", "give", "--home", "flat", "--brand", "grocer", "--purpose", "marketing", "--person", "Anna")
+	home, err := sim.ReadHome(flatHome)
+	if err != nil {
+		t.Fatal(err)
+	}
+	devices, err := sim.Devices(home, creds, sim.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var running sync.WaitGroup
+	for _, d := range devices {
+		running.Go(func() {
+			if err := d.Run(ctx); err != nil && ctx.Err() == nil {
+				t.Error(err)
+			}
+		})
+	}
+	for _, d := range devices {
+		if err := d.Await(ctx, func(s sim.State) bool { return s.Ready && s.Owed == 0 && s.Twin.Version > 0 }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// What was shown here before, and what is on a screen just now, counts for nothing in a rehearsal.
+	i := slices.IndexFunc(devices, func(d *sim.Device) bool { return d.Class() == device.TV })
+	if err := devices[i].Do("turn on"); err != nil {
+		t.Fatal(err)
+	}
+	porchlight(t, data, "home", "set", "flat", "--no-quiet")
+	porchlight(t, data, "push", filepath.Join(flatSays, "milk.yaml"), "--for", "2h", "--api", "http://"+g.Listeners["http"], "--key-file", key)
+	if err := devices[i].Await(ctx, func(s sim.State) bool { return s.Screen.Showing }); err != nil {
+		t.Fatal(err)
+	}
+	porchlight(t, data, "home", "set", "flat", "--quiet", "22:30-08:00")
+	args := []string{"--home", "flat", "--trace", flatTrace, "--messages", flatSays, "--every", "24h", "--format", "json"}
+	want := reportOf(t, twoDays(t, "--format", "json"))
+	parts := func(p rehearsalReport) string { // what does not depend on how the home came about
+		for _, s := range p.Shown {
+			s.Because = ""
+		}
+		var b strings.Builder
+		if err := printJSON(&b, []any{p.Shown, p.Days, p.Caps}); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range p.sums() {
+			fmt.Fprintln(&b, *s)
+		}
+		return b.String()
+	}
+	rehearse := func() rehearsalReport {
+		t.Helper()
+		p := reportOf(t, porchlight(t, data, append([]string{"rehearse"}, args...)...))
+		if got, want := parts(p), parts(want); got != want {
+			t.Errorf("the home at the gateway is shown other things than the one in the file:\n%s\n%s", got, want)
+		}
+		return p
+	}
+	running1 := rehearse()
+	cancel()
+	running.Wait()
+	stopped = true
+	stop()
+	digest := func() map[string][32]byte {
+		t.Helper()
+		all := map[string][32]byte{}
+		err := filepath.WalkDir(data, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || !d.Type().IsRegular() {
+				return err
+			}
+			raw, err := os.ReadFile(path)
+			all[path] = sha256.Sum256(raw)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	before := digest()
+	if p := rehearse(); !reflect.DeepEqual(p, running1) {
+		t.Error("with the gateway off it comes out otherwise than with it on")
+	}
+	if after := digest(); !reflect.DeepEqual(before, after) {
+		t.Errorf("the data folder was changed: %v, was %v", after, before)
+	}
+}

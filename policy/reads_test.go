@@ -1,0 +1,307 @@
+package policy
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"porchlight/device"
+)
+
+// watcher is Watch, or one that was spoilt on purpose.
+type watcher func(Request, Decision) Watched
+
+// unread is a request that is not shown, and draws of what else could happen.
+type unread struct {
+	q       Request
+	changes []int
+	parts   []float64
+}
+
+var unreads = rapid.Custom(func(t *rapid.T) unread {
+	q := fewOrMany.Draw(t, "request")
+	q.Own = false
+	return unread{q, rapid.SliceOfN(rapid.IntRange(0, 1<<40), 12, 12).Draw(t, "changes"), rapid.SliceOfN(rapid.Float64Range(0, 1), 3, 3).Draw(t, "moments")}
+})
+
+var fewOrMany = rapid.OneOf(fewRequests, requests)
+
+// roll takes one of n from what was drawn.
+func roll(d *int, n int) int {
+	r := *d % n
+	*d /= n
+	return r
+}
+
+// elsewhere changes something that w does not read, and says what.
+func elsewhere(w Watched, q *Request, d int) string {
+	switch roll(&d, 8) {
+	case 0, 1, 2, 3: // something is told that does not matter
+		s := q.Home.Screens[roll(&d, len(q.Home.Screens))]
+		a := anyTold(s, &d)
+		if s.Context == nil || !a.Of(s.Class) || w.Of(s.ID == q.Screen.ID, s.Room != 0 && s.Room == q.Screen.Room).Has(a) {
+			return ""
+		}
+		v := device.Value{}
+		if n := roll(&d, 6); n > 0 {
+			v = unreadValue(a, n, d)
+		}
+		put(s, a, v, q.Now-device.Instant([]int64{0, 0, 1, 59_999, 600_000, -1}[roll(&d, 6)]))
+		return fmt.Sprintf("%s tells %s = %s", s.ID, a, a.Show(v))
+	case 4, 5: // something is told again that is not news
+		s := q.Home.Screens[roll(&d, len(q.Home.Screens))]
+		if s.Context == nil {
+			return ""
+		}
+		said := ""
+		renew := func(a device.Attribute) {
+			if r, ok := s.Context.Get(a); ok && q.Now >= r.At && q.Now < r.At.Add(a.TTL(s.Class)) {
+				s.Context.Set(a, r.Value, q.Now)
+				said += fmt.Sprintf("%s tells %s again ", s.ID, a)
+			}
+		}
+		if a := device.Attribute(1 + roll(&d, len(device.AttributeNames(0)))); presence.Has(a) {
+			for _, a := range []device.Attribute{device.PresenceWho, device.PresenceCount, device.RoomOccupancy} {
+				// A word of who is there counts against the others by when it was told: that is news.
+				if r, ok := s.Context.Get(a); ok && (q.Now < r.At || q.Now >= r.At.Add(a.TTL(s.Class))) {
+					return ""
+				}
+			}
+			if who, _ := s.Context.Get(device.PresenceWho); true {
+				count, _ := s.Context.Get(device.PresenceCount)
+				room, _ := s.Context.Get(device.RoomOccupancy)
+				if who.At != count.At || who.At != room.At {
+					return ""
+				}
+			}
+			renew(device.PresenceWho)
+			renew(device.PresenceCount)
+			renew(device.RoomOccupancy)
+		} else {
+			renew(a)
+		}
+		return said
+	case 6: // something more is shown, or what became of it is told
+		if w.Steps {
+			return ""
+		}
+		if roll(&d, 3) > 0 || len(q.Home.Shown) == 0 {
+			q.Home.Shown = append(q.Home.Shown, Exposure{At: q.Now, Brand: []device.BrandID{grocer, baker}[roll(&d, 2)], Message: id(byte(2 + roll(&d, 40))), Purpose: Marketing,
+				Device: "screen-1", Open: true, Unknown: true, Thread: q.Message.Thread})
+			return "more is shown"
+		}
+		e := &q.Home.Shown[roll(&d, len(q.Home.Shown))]
+		if !e.Open {
+			return ""
+		}
+		e.Open, e.Ended, e.Reaction = false, q.Now, Reaction(roll(&d, 4))
+		return "what was shown is over"
+	default:
+		switch what := roll(&d, 2); {
+		case what == 0 && !w.Shown && !w.Steps: // something turns out not to have been shown
+			q.Home.Shown = nil
+			return "nothing was shown"
+		case what == 1 && !w.Wishes:
+			h := q.Home
+			h.Frozen, h.Mutes, h.Quiet, h.Caps, h.Moments, h.Signals, h.Complaints = false, nil, nil, nil, nil, nil, nil
+			h.Consents = map[ConsentKey]Stance{}
+			for p := Service; p.Known(); p++ {
+				for _, who := range append([]Person{{}}, h.People...) {
+					h.Consents[ConsentKey{who.ID, q.Message.Brand, p}] = Stance{Choice: Given}
+				}
+			}
+			for i := range h.People {
+				h.People[i].Age, h.People[i].Guest, h.People[i].Frozen = device.Adult, false, false
+			}
+			return "everybody agrees to everything"
+		}
+	}
+	return ""
+}
+
+// anyTold is an attribute, mostly one that s has told.
+func anyTold(s *Screen, d *int) device.Attribute {
+	var told []device.Attribute
+	for n := range len(device.AttributeNames(0)) {
+		a := device.Attribute(1 + n)
+		if _, ok := s.Context.Get(a); ok {
+			told = append(told, a)
+		}
+	}
+	if len(told) == 0 || roll(d, 4) == 0 {
+		return device.Attribute(1 + roll(d, len(device.AttributeNames(0))))
+	}
+	return told[roll(d, len(told))]
+}
+
+func unreadValue(a device.Attribute, n, d int) device.Value {
+	switch info := a.Info(); info.Kind {
+	case device.Bool:
+		return val(a, n%2 == 0)
+	case device.Enum:
+		return val(a, info.Values[d%len(info.Values)])
+	case device.Number:
+		return val(a, []float64{0, 1, 126, 0.5, 3, 127}[d%6])
+	default:
+		return val(a, []string{"", "1", "2", "1 2", "a"}[d%5])
+	}
+}
+
+// overslept says how a message comes to be shown that is filed under what watch says, though nothing of
+// that has changed; "" if it does not.
+func overslept(decide judge, watch watcher, s unread) string {
+	q := clone(s.q)
+	d := decide(q)
+	if d.Verdict == Show {
+		return ""
+	}
+	w := watch(q, d)
+	end := w.Until
+	if end == 0 {
+		end = q.Now.Add(hours(24 * 30))
+	}
+	if end <= q.Now {
+		return fmt.Sprintf("watched until %s, at %s", end, q.Now)
+	}
+	said := ""
+	times := moments(q, end, s.parts)
+	for i, n := range s.changes {
+		if i%4 == 3 && len(times) > 0 { // and the clock goes on
+			later := times[(n/7)%len(times)]
+			if later > q.Now {
+				q.Now = later
+			}
+		} else if what := elsewhere(w, &q, n); what != "" {
+			said += what + "; "
+		} else {
+			continue
+		}
+		if got := decide(q); got.Verdict == Show {
+			return fmt.Sprintf("%s for %q, filed under %s as %+v; then %sand it shows at %s\n%s", d.Verdict, d.Reasons, d.Watch, w, said, q.Now, describe(s.q))
+		}
+	}
+	return ""
+}
+
+// What nothing is filed under changes nothing: a message that is not shown is not shown whatever else is
+// told, shown or chosen, and however long the clock goes on before the instant.
+func TestPromiseWatched(t *testing.T) {
+	t.Run("holds", func(t *testing.T) {
+		rapid.Check(t, func(t *rapid.T) {
+			if broken := overslept(Decide, Watch, unreads.Draw(t, "sample")); broken != "" {
+				t.Fatal(broken)
+			}
+		})
+	})
+	forget := func(edit func(*Watched)) watcher {
+		return func(q Request, d Decision) Watched {
+			w := Watch(q, d)
+			edit(&w)
+			return w
+		}
+	}
+	for name, watch := range map[string]watcher{
+		"presence forgotten":       forget(func(w *Watched) { w.Room &^= presence; w.Screen &^= presence }),
+		"the room forgotten":       forget(func(w *Watched) { w.Screen, w.Room = w.Screen|w.Room, 0 }),
+		"the other screens":        forget(func(w *Watched) { w.Home = 0 }),
+		"the screen itself":        forget(func(w *Watched) { w.Screen = 0 }),
+		"what was shown forgotten": forget(func(w *Watched) { w.Shown, w.Steps = false, false }),
+		"wishes forgotten":         forget(func(w *Watched) { w.Wishes = false }),
+		"a sleeper forgotten":      forget(func(w *Watched) { w.Home &^= device.Attributes(device.Sleeping) }),
+		"a film forgotten":         forget(func(w *Watched) { w.Room &^= device.Attributes(device.PlayerState, device.Fullscreen) }),
+		"an alarm forgotten":       forget(func(w *Watched) { w.Home &^= device.Attributes(device.Alarm) }),
+		"the instant forgotten":    forget(func(w *Watched) { w.Until = 0 }),
+		"an instant later":         forget(func(w *Watched) { w.Until += 2 }),
+	} {
+		t.Run("notices "+name, func(t *testing.T) {
+			for seed := range samplesToNotice {
+				if overslept(Decide, watch, unreads.Example(seed)) != "" {
+					return
+				}
+			}
+			t.Errorf("%d samples, and nothing was noticed", samplesToNotice)
+		})
+	}
+}
+
+// A Show is watched by all rules: as long as nothing of what it reads has changed, and the instant has not
+// come, it stands.
+func TestPromiseShowIsWatched(t *testing.T) {
+	shown := 0
+	rapid.Check(t, func(t *rapid.T) {
+		s := unreads.Draw(t, "sample")
+		q := clone(s.q)
+		d := Decide(q)
+		if d.Verdict != Show {
+			return
+		}
+		shown++
+		w := Watch(q, d)
+		times := moments(q, w.Until, s.parts)
+		said := ""
+		for i, n := range s.changes {
+			if i%4 == 3 && len(times) > 0 {
+				q.Now = max(q.Now, times[(n/7)%len(times)])
+			} else if n/8%8 >= 4 && n%8 >= 4 && n%8 <= 5 {
+				continue
+			} else {
+				said += elsewhere(w, &q, n) + "; "
+			}
+			if got := Decide(q); got.Verdict != Show || got.Content != d.Content || got.Text != d.Text || got.Form != d.Form {
+				t.Fatalf("shown, watched as %+v; then %sand at %s it is %s for %q\n%s", w, said, q.Now, got.Verdict, got.Reasons, describe(s.q))
+			}
+		}
+	})
+	if shown < 50 {
+		t.Errorf("only %d samples were shown", shown)
+	}
+}
+
+func TestWatchAllocatesNothing(t *testing.T) {
+	list := []Request{*good(device.TV)}
+	for seed := range 200 {
+		list = append(list, requests.Example(seed))
+	}
+	for i, q := range list {
+		d := Decide(q)
+		if n := testing.AllocsPerRun(5, func() { Watch(q, d) }); n != 0 {
+			t.Fatalf("request %d, %s for %q: %v allocations", i, d.Verdict, d.Reasons, n)
+		}
+	}
+}
+
+// What is filed under what, in the cases that matter most.
+func TestWatch(t *testing.T) {
+	everyone := device.Attributes(device.PresenceWho, device.PresenceCount, device.RoomOccupancy)
+	tests := map[string]struct {
+		edit func(*Request)
+		want Watched
+	}{
+		"a night is the clock's alone": {func(q *Request) {
+			q.Home.Moments = []Moment{Film, Call, Sleep}
+			q.Home.Quiet = []Quiet{{Start: 11 * 60, End: 13 * 60}}
+		}, Watched{Reads{Wishes: true}, noon.Add(time.Hour)}},
+		"somebody's night is, where they are": {func(q *Request) { q.Home.Quiet = []Quiet{{Start: 11 * 60, End: 13 * 60, Owner: ada}} },
+			Watched{Reads{Room: everyone, Wishes: true}, noon.Add(time.Hour)}},
+		"spacing waits for its room": {func(q *Request) {
+			q.Home.Caps = []Cap{{Max: 1, Minutes: 45}}
+			q.shown(baker, 9, 15*time.Minute, false)
+		}, Watched{Reads{Shown: true, Wishes: true}, noon.Add(30 * time.Minute)}},
+		"not yet": {func(q *Request) { q.Message.NotBefore = noon.Add(hours(2)) }, Watched{Reads{}, noon.Add(hours(2))}},
+		"a door": {func(q *Request) {
+			q.Message.When = []Predicate{{Class: device.Fridge, Attribute: device.DoorOpen, Op: EQ, Value: val(device.DoorOpen, false)}}
+		}, Watched{Reads{Room: everyone, Home: device.Attributes(device.DoorOpen), Wishes: true}, noon.Add(30 * 24 * time.Hour)}},
+		"a no is words alone": {func(q *Request) { q.choose(device.Household, Withdrawn) }, Watched{Reads: Reads{Wishes: true}}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			q := good(device.TV)
+			test.edit(q)
+			if got := Watch(*q, Decide(*q)); got != test.want {
+				t.Errorf("got %+v, want %+v", got, test.want)
+			}
+		})
+	}
+}
