@@ -316,7 +316,8 @@ type Reading struct {
 
 // Context is what a device last told about itself. The zero Context knows nothing.
 type Context struct {
-	Class    Class // of the device: how long its readings last; 0: as long as those of any other
+	Class    Class        // of the device: how long its readings last; 0: as long as those of any other
+	told     AttributeSet // what there is a reading of; all else is as the zero Reading, and need not be looked at
 	readings [attributes]Reading
 }
 
@@ -335,19 +336,20 @@ func (c *Context) Set(a Attribute, v Value, at Instant) {
 		r.Value, r.Since = v, at
 	}
 	r.At = at
+	c.told = c.told.With(a)
 }
 
 // Put records a reading as it was kept, whatever is there.
 func (c *Context) Put(a Attribute, r Reading) {
 	if a < attributes {
-		c.readings[a] = r
+		c.readings[a], c.told = r, c.told.With(a)
 	}
 }
 
 // Get returns a's reading, fresh or not. ok is false if its value is unknown; its Since is then
 // when it came to be, 0 if it was never told.
 func (c *Context) Get(a Attribute) (r Reading, ok bool) {
-	if c == nil || a >= attributes {
+	if c == nil || a >= attributes || !c.told.Has(a) {
 		return Reading{}, false
 	}
 	p := &c.readings[a]
@@ -357,7 +359,7 @@ func (c *Context) Get(a Attribute) (r Reading, ok bool) {
 // Fresh returns a's value for a device of class class if it is known and at now neither older
 // than its TTL nor from the future by more than that; until is when it stops being fresh.
 func (c *Context) Fresh(class Class, a Attribute, now Instant) (v Value, until Instant, ok bool) {
-	if c == nil || a >= attributes {
+	if c == nil || a >= attributes || !c.told.Has(a) {
 		return Value{}, 0, false
 	}
 	r, ttl := &c.readings[a], a.ttl(class)
@@ -369,12 +371,14 @@ func (c *Context) Fresh(class Class, a Attribute, now Instant) (v Value, until I
 }
 
 // NotAfter dates readings that are later than now back to now, so that a clock that was set back
-// does not make old readings win over new ones.
-func (c *Context) NotAfter(now Instant) {
+// does not make old readings win over new ones. It reports whether there was any.
+func (c *Context) NotAfter(now Instant) (any bool) {
 	for a := range c.readings {
 		r := &c.readings[a]
+		any = any || r.At > now || r.Since > now
 		r.At, r.Since = min(r.At, now), min(r.Since, now)
 	}
+	return any
 }
 
 // Stale makes every reading as old as can be: none is fresh, all are still known, and so is

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -49,10 +50,77 @@ func (c *Cap) applies(q *Request) bool {
 // tally is one cap as it counts.
 type tally struct {
 	cap   *Cap
-	have  int
+	need  alike          // what it counts must be like q's message in these
+	have  int            // how many it has counted
 	after device.Instant // what came then or before it does not count
-	local int64          // of a day or a week: the second on the wall with which it begins
+	wall  device.Instant // what comes then or later counts only if the wall shows local or later; endOfTime: all counts
+	local int64          // of one that counts by dates: the second on the wall with which its day or week begins
 	nth   device.Instant // when that was shown which filled it up
+}
+
+// alike is in what an exposure is like q's message, shown on q's screen. A cap that applies selects
+// what q has, so that what it counts has to be like q in what it selects.
+type alike uint8
+
+const (
+	sameBrand alike = 1 << iota
+	sameCategory
+	samePurpose
+	sameDevice
+	sameClass // or nobody knows any more what it was
+	sameRoom  // likewise
+)
+
+// alike is what c wants.
+func (c *Cap) alike() (l alike) {
+	if c.Each || c.Brand != "" {
+		l |= sameBrand
+	}
+	if c.EachCategory || c.Category != "" {
+		l |= sameCategory
+	}
+	if c.Purpose != NoPurpose {
+		l |= samePurpose
+	}
+	if c.Device != "" || c.Trip {
+		l |= sameDevice
+	}
+	if c.Class != 0 {
+		l |= sameClass
+	}
+	if c.Room != 0 {
+		l |= sameRoom
+	}
+	return l
+}
+
+// alike is in what of want e is like q.
+func (e *Exposure) alike(q *Request, want alike) (l alike) {
+	if want&sameBrand != 0 && e.Brand == q.Message.Brand {
+		l |= sameBrand
+	}
+	if want&sameCategory != 0 && e.Category == q.Message.Category {
+		l |= sameCategory
+	}
+	if e.Purpose == q.Message.Purpose {
+		l |= samePurpose
+	}
+	if want&(sameDevice|sameClass|sameRoom) == 0 {
+		return l
+	}
+	if e.Device == q.Screen.ID {
+		return l | sameDevice | sameClass | sameRoom
+	}
+	if want&(sameClass|sameRoom) != 0 {
+		s := q.Home.screen(e.Device)
+		if s == nil || s.Class == q.Screen.Class {
+			l |= sameClass
+		}
+		if s == nil || s.Room == q.Screen.Room {
+			l |= sameRoom
+		}
+	}
+	return l
 }
 
 // dated reports whether c counts by dates.
@@ -83,7 +151,8 @@ func (q *Request) caps(rule Rule) finding {
 		case c.dated() && home.zone == nil:
 			home = q.Home.wall(q.Home.Zone, floor(int64(q.Now), 1000))
 		}
-		all = append(all, c.begin(q, &home))
+		all = room[:len(all)+1]
+		c.begin(q, &home, &all[len(all)-1])
 	}
 	if len(all) == 0 {
 		return f
@@ -91,9 +160,9 @@ func (q *Request) caps(rule Rule) finding {
 	return f.and(q.count(all, &home))
 }
 
-// begin is c before it has counted anything; w is the home's clock, for a cap that counts by dates.
-func (c *Cap) begin(q *Request, w *wall) tally {
-	t := tally{cap: c}
+// begin sets t to c before it has counted anything; w is the home's clock, for a cap that counts by dates.
+func (c *Cap) begin(q *Request, w *wall, t *tally) {
+	t.cap, t.need, t.have, t.wall = c, c.alike(), 0, math.MaxInt64
 	switch {
 	case c.Hours > 0:
 		t.after = q.Now.Add(-time.Duration(c.Hours) * time.Hour)
@@ -106,52 +175,79 @@ func (c *Cap) begin(q *Request, w *wall) tally {
 	default:
 		now := floor(int64(q.Now), 1000)
 		// No local day is longer than two days, and no week longer than eight: what is older is not worth
-		// a look at the wall.
+		// a look at the wall. Nor is anything if the clocks have not changed since.
 		first, longest := w.day(now), int64(3*day)
 		if c.Week {
 			first, longest = monday(first), 9*day
 		}
 		t.local = first * day
 		if start := now - longest; w.from <= start {
-			t.after = device.Instant((t.local-w.offset)*1000 - 1)
+			t.after, t.wall = device.Instant((t.local-w.offset)*1000-1), device.Instant(min(w.to, int64(endOfTime)/1000)*1000)
 		} else {
-			t.after = device.Instant((start+1)*1000 - 1)
+			t.after, t.wall = device.Instant((start+1)*1000-1), math.MinInt64
 		}
 	}
-	return t
 }
 
 // onTrip reports whether it is known when q's car set out.
 func (q *Request) onTrip() bool { return 0 < q.Screen.Trip && q.Screen.Trip <= q.Now }
 
 // count asks caps that count: all in one walk from the newest exposure back, as far as the longest of
-// their windows goes.
+// their windows goes. A cap that is full is asked no more, unless somebody wants to know how full.
 func (q *Request) count(all []tally, w *wall) finding {
+	f := pass
+	var want alike
+	for i := range all {
+		want |= all[i].need
+	}
 	shown := before(q)
 	for i := len(shown) - 1; i >= 0; i-- {
-		e, more := &shown[i], false
-		for j := range all {
-			t := &all[j]
-			if e.At <= t.after || t.have >= t.cap.Max && q.notes == nil {
+		e := &shown[i]
+		over := false // for some cap: for what is older, too
+		for j := 0; j < len(all); {
+			if e.At > all[j].after {
+				j++
 				continue
 			}
-			more = true
+			f, over = f.and(all[j].finding(q, w)), true
+			all[j] = all[len(all)-1]
+			all = all[:len(all)-1]
+		}
+		if len(all) == 0 {
+			return f
+		}
+		if over {
+			want = 0
+			for j := range all {
+				want |= all[j].need
+			}
+		}
+		like := e.alike(q, want)
+		for j := 0; j < len(all); j++ {
+			t := &all[j]
 			// By dates today's count, and those of a later date, which there are if a clock was set back.
-			if t.cap.counts(e, q) && (!t.cap.dated() || w.local(floor(int64(e.At), 1000)) >= t.local) {
-				if t.have++; t.have == t.cap.Max {
-					t.nth = e.At
+			if t.need&^like != 0 || e.At >= t.wall && w.local(floor(int64(e.At), 1000)) < t.local || !e.before(t.cap.Owner) {
+				continue
+			}
+			if t.have++; t.have == t.cap.Max {
+				if t.nth = e.At; q.notes == nil {
+					f = f.and(t.finding(q, w))
+					all[j] = all[len(all)-1]
+					all = all[:len(all)-1]
+					j--
 				}
 			}
 		}
-		if !more {
-			break // all that is older is older than every window
-		}
 	}
-	f := pass
 	for j := range all {
 		f = f.and(all[j].finding(q, w))
 	}
 	return f
+}
+
+// before reports whether somebody was in front of it, or may have been.
+func (e *Exposure) before(who device.PersonID) bool {
+	return who == device.Household || e.Unknown || slices.Contains(e.Who, who)
 }
 
 // finding is what t comes to. A cap in hours is full as long as the Max-th newest that it counts is that
@@ -160,7 +256,7 @@ func (q *Request) count(all []tally, w *wall) finding {
 func (t *tally) finding(q *Request, w *wall) finding {
 	c := t.cap
 	if t.have < c.Max {
-		if c.dated() && w.to < int64(endOfTime)/1000 {
+		if t.wall != math.MaxInt64 && w.to < int64(endOfTime)/1000 {
 			return showTo(device.Instant(w.to * 1000))
 		}
 		return pass
@@ -191,24 +287,6 @@ func (t *tally) finding(q *Request, w *wall) finding {
 	cause := c.cause(q, code, t.have)
 	cause.Until = until
 	return q.not(f, cause)
-}
-
-// counts reports whether c counts e where q's message is to be shown. What is not known of e does
-// not speak against counting it.
-func (c *Cap) counts(e *Exposure, q *Request) bool {
-	if (c.Each || c.Brand != "") && e.Brand != q.Message.Brand ||
-		(c.EachCategory || c.Category != "") && e.Category != q.Message.Category ||
-		c.Purpose != NoPurpose && c.Purpose != e.Purpose ||
-		c.Device != "" && c.Device != e.Device ||
-		c.Trip && q.Screen.ID != e.Device ||
-		c.Owner != device.Household && !e.Unknown && !slices.Contains(e.Who, c.Owner) {
-		return false
-	}
-	if c.Class == 0 && c.Room == 0 {
-		return true
-	}
-	s := q.Home.screen(e.Device)
-	return s == nil || (c.Class == 0 || c.Class == s.Class) && (c.Room == 0 || c.Room == s.Room)
 }
 
 // none is what a cap of none comes to, or one that makes no sense.

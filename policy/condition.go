@@ -281,6 +281,29 @@ func (c *Expression) Timed() bool {
 	return c != nil && slices.ContainsFunc(c.vars, func(v variable) bool { return v.domain == ofSince || v.domain == ofClock || v.domain == ofDate })
 }
 
+// Where is the code point at which c first reads a variable.
+func (c *Expression) Where(name string) int {
+	for _, n := range c.nodes {
+		if n.op == compare && c.leaves[n.leaf].v.info().Name == name {
+			return len([]rune(c.text[:n.from]))
+		}
+	}
+	return 0
+}
+
+// Of is what c reads of a device of some class; same is whether that is the screen itself.
+func (c *Expression) Of(class device.Class, same bool) (all device.AttributeSet) {
+	if c == nil {
+		return 0
+	}
+	for _, v := range c.vars {
+		if (v.domain == ofReading || v.domain == ofSince) && (v.class == class || v.class == 0 && same) {
+			all = all.With(v.attribute)
+		}
+	}
+	return all
+}
+
 // Attributes are the readings that the condition depends on: those of the screen itself, and those
 // of any device of the home. Who is there is among the first: it is told by the whole room.
 func (c *Expression) Attributes() (screen, others device.AttributeSet) {

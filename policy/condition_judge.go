@@ -536,45 +536,70 @@ func (n *inquiry) permitted(on *Screen) device.Instant {
 	if n.leave == 0 || on == nil || on.Owner == device.Household || on.Owner == n.q.Screen.Owner {
 		return n.leave
 	}
-	return min(n.leave, n.q.agreed(on.Owner))
+	_, until := n.q.contextWord(n.q.aboutContext(), on.Owner, n.q.Home.number(on.Owner))
+	return min(n.leave, until)
 }
 
 // leave asks the people concerned, as the rule about consent does.
 func (q *Request) leave() device.Instant {
 	h, owner := q.Home, q.Screen.Owner
-	if h.Frozen {
-		return 0
+	row := q.aboutContext()
+	home, until := q.contextWord(row, device.Household, -1)
+	own := -1
+	if owner != device.Household {
+		if own = h.number(owner); own < 0 || h.People[own].Frozen || !mild(home) {
+			return 0
+		}
+		_, until = q.contextWord(row, owner, own)
 	}
-	var until device.Instant
-	if owner == device.Household {
-		until = q.agreed(owner)
-	} else if until = q.agreed(owner); q.objects(device.Household) || h.number(owner) < 0 {
+	if h.Frozen || until == 0 {
 		return 0
 	}
 	anybody, seen := q.anybody(), q.there.Known|q.there.Past
 	for i := range h.People {
 		there := i < 64 && seen&(1<<i) != 0
-		switch one := &h.People[i]; {
-		case one.ID == owner && !one.Frozen, !there && !anybody:
-		case one.Frozen || q.objects(one.ID):
+		if i == own || !there && !anybody {
+			continue
+		}
+		one := &h.People[i]
+		said, lasts := q.contextWord(row, one.ID, i)
+		switch {
+		case one.Frozen || !mild(said):
 			return 0
 		case there && owner == device.Household:
-			until = min(until, q.agreed(one.ID))
+			until = min(until, lasts)
 		}
 	}
 	return until
 }
 
-// agreed is until when somebody's yes to context lasts; 0: they have not said it.
-func (q *Request) agreed(who device.PersonID) device.Instant {
-	s := q.Home.Consents[ConsentKey{who, q.Message.Brand, Context}]
-	if s.Choice != Given || !s.Classes.Has(q.Screen.Class) || s.Until != 0 && q.Now >= s.Until {
-		return 0
+// aboutContext is what the home and its people have said to the message's brand about context; nil:
+// see Home.Consents.
+func (q *Request) aboutContext() []said {
+	x := q.Home.prepared()
+	if x == nil {
+		return nil
 	}
-	return orNever(s.Until)
+	key := offerKey{q.Message.Brand, Context}
+	row := x.find(key, key.hash())
+	if row == nil && x.people < len(nobody) {
+		row = nobody[:1+x.people]
+	}
+	return row
 }
 
-// objects reports whether somebody has said no to context.
-func (q *Request) objects(who device.PersonID) bool {
-	return !mild(q.Home.Consents[ConsentKey{who, q.Message.Brand, Context}].Choice)
+// contextWord is what somebody has said about context, and of a yes until when it lasts, as it counts
+// on this screen and now; 0: it is none. place is as in stance.
+func (q *Request) contextWord(row []said, who device.PersonID, place int) (c Choice, until device.Instant) {
+	var s said
+	if row != nil && (place >= 0 || who == device.Household) {
+		s = row[1+place]
+	} else {
+		full := q.Home.Consents[ConsentKey{who, q.Message.Brand, Context}]
+		s = said{full.Until, full.Classes, full.Choice}
+	}
+	if s.choice != Given || !s.classes.Has(q.Screen.Class) || s.until != 0 && q.Now >= s.until {
+		return s.choice, 0
+	}
+	return Given, orNever(s.until)
 }

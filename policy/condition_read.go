@@ -476,7 +476,7 @@ func (r *reader) constant() (k constant) {
 }
 
 // parseNumber reads a number as CEL writes it: digits, or a decimal fraction with a digit after its
-// point. Whole numbers are at most 2^53, so that each is exact.
+// point. Whole numbers are below 2^53, so that each is exact.
 func parseNumber(s string) (float64, string) {
 	digits := strings.TrimPrefix(s, "-")
 	whole := true
@@ -498,7 +498,7 @@ func parseNumber(s string) (float64, string) {
 	switch {
 	case err != nil || math.IsInf(n, 0):
 		return 0, "is not a number that can be compared"
-	case whole && math.Abs(n) > 1<<53:
+	case whole && math.Abs(n) >= 1<<53:
 		return 0, "is too large to be exact"
 	}
 	return n, ""

@@ -31,7 +31,7 @@ func TestConditionErrors(t *testing.T) {
 		"an unknown clock":      {"now.minute == 3", 0, "now.hour, now.time, now.weekday, now.date"},
 		"who somebody is":       {"screen.presence.who == '1'", 0, "no condition reads who somebody is"},
 		"an unknown word":       {"screen.state == 'plying'", 16, "did you mean 'playing'?"},
-		"an unknown day":        {"now.weekday in ['mon', 'friday']", 23, "use one of 'mon'"},
+		"an unknown day":        {"now.weekday in ['mon', 'friday']", 23, "Use one of 'mon'"},
 		"a letter of ü's width": {"screen.app_name == 'ü' && now.hour = 3", 35, "did you mean ==?"},
 		"a number for a word":   {"screen.state == 3", 16, "compare it with one of 'off'"},
 		"a word for a number":   {"now.hour > '3'", 11, "compare it with a number"},
@@ -68,7 +68,7 @@ func TestConditionErrors(t *testing.T) {
 		"too deep":              {strings.Repeat("(", 33) + "fridge.door.open" + strings.Repeat(")", 33), 33, "nested more than 32 deep"},
 		"too many nots":         {strings.Repeat("!", 33) + "fridge.door.open", 33, "nested more than 32 deep"},
 		"too many parts":        {strings.Repeat("fridge.door.open&&", 32) + "fridge.door.open", 0, "more than 64 parts"},
-		"too long a list":       {"fridge.temperature in [" + strings.Repeat("1,", 64) + "2]", 151, "more than 64 parts"},
+		"too long a list":       {"fridge.temperature in [" + strings.Repeat("1,", 64) + "2]", 0, "more than 64 parts"},
 		"not UTF-8":             {"screen.app_name == '\xff'", 0, "encode it as UTF-8"},
 		"never":                 {"now.hour > 23", 0, `"now.hour > 23" can never be true`},
 		"never, in part":        {"fridge.door.open && now.hour > 23", 20, `"now.hour > 23" can never be true`},
@@ -81,7 +81,7 @@ func TestConditionErrors(t *testing.T) {
 		"always":                {"fridge.door.open || !fridge.door.open", 0, "can never be false"},
 		"always, plainly":       {"true", 0, "leave the condition out"},
 		"always at home":        {"presence.count >= 0", 0, "can never be false"},
-		"always one of them":    {"now.hour < 12 || now.hour >= 12 || fridge.door.open", 17, `"now.hour < 12" and "now.hour >= 12" are never false together`},
+		"always one of them":    {"now.hour < 12 || now.hour >= 12 || fridge.door.open", 0, `"now.hour < 12 || now.hour >= 12" can never be false`},
 	}
 	for name, tt := range tests {
 		c, err := ParseCondition(tt.text)
@@ -548,7 +548,7 @@ func TestConditionSense(t *testing.T) {
 		v, _, _ := find(name)
 		switch info := v.info(); {
 		case name == "now.hour" || name == "now.time": // together
-			for m := 0; m < 24*60; m += 30 {
+			for m := 0; m < 24*60; m += 15 {
 				all = append(all, m)
 			}
 		case name == "now.weekday" || name == "now.date":

@@ -12,16 +12,36 @@ var (
 // moments holds while something goes on that the home does not want to be disturbed in. It ends
 // when the device says so, or has not said it for so long that it cannot be relied on.
 func (q *Request) moments() finding {
-	f := pass
-	for _, m := range q.Home.Moments {
-		f = f.and(q.moment(m, q.Screen))
-		for _, s := range q.Home.Screens {
-			if s != nil && !s.is(q.Screen) {
-				f = f.and(q.moment(m, s))
-			}
+	if len(q.Home.Moments) == 0 {
+		return pass
+	}
+	f := q.momentsOn(q.Screen)
+	for _, s := range q.Home.Screens {
+		if s != nil && !s.is(q.Screen) {
+			f = f.and(q.momentsOn(s))
 		}
 	}
 	return f
+}
+
+// momentsOn asks one device about all moments.
+func (q *Request) momentsOn(s *Screen) finding {
+	f := pass
+	if s.Context == nil {
+		return f
+	}
+	here := q.here(s)
+	for _, m := range q.Home.Moments {
+		if here || m == Sleep { // the others count where they are
+			f = f.and(q.moment(m, s))
+		}
+	}
+	return f
+}
+
+// here reports whether s is where the message is to be shown.
+func (q *Request) here(s *Screen) bool {
+	return s == q.Screen || s.Room != 0 && s.Room == q.Screen.Room || s.is(q.Screen)
 }
 
 // moment asks one device about one moment.
@@ -29,7 +49,7 @@ func (q *Request) moment(m Moment, s *Screen) finding {
 	if s.Context == nil {
 		return pass
 	}
-	here := s.Room != 0 && s.Room == q.Screen.Room || s.is(q.Screen)
+	here := q.here(s)
 	on := wait
 	switch m {
 	case Film:

@@ -358,18 +358,19 @@ type Signal struct {
 // Exposure is one message that was shown, or may have been, or is about to be.
 type Exposure struct {
 	At       device.Instant
-	Brand    device.BrandID
 	Message  device.MessageID
-	Purpose  Purpose
+	Brand    device.BrandID
 	Category string
-	Device   device.ID
-	Open     bool              // still on its screen, or on the way there
-	Who      []device.PersonID // who was in front of it
-	Unknown  bool              // perhaps others, too
-	Thread                     // what it belongs to, as its message said
-	Ended    device.Instant    // when it was over; 0: it is not, or nobody has said
-	Reaction Reaction          // what somebody did with it
-	Act      Act               // what the button that was pressed does
+	Purpose  Purpose
+	Open     bool     // still on its screen, or on the way there
+	Unknown  bool     // perhaps others than Who saw it, too
+	Reaction Reaction // what somebody did with it
+	Act      Act      // what the button that was pressed does
+	// What follows is looked at less often.
+	Device device.ID
+	Who    []device.PersonID // who was in front of it
+	Thread                   // what it belongs to, as its message said
+	Ended  device.Instant    // when it was over; 0: it is not, or nobody has said
 }
 
 // Person is somebody of the home as the judge sees them.

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"math/bits"
+	"slices"
 	"time"
 
 	"porchlight/device"
@@ -36,6 +37,7 @@ func (h *Home) Prepare(now device.Instant) {
 			x.walls = append(x.walls, wallAt(z, unix))
 		}
 	}
+	x.keys, x.said = slices.Clone(x.keys), slices.Clone(x.said) // no longer than they are
 	h.index = x
 }
 

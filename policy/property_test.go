@@ -677,6 +677,27 @@ func TestDecideAgreesWithReference(t *testing.T) {
 			return quiet(&q)
 		}
 	}
+	spoilt["what is sensitive read without leave"] = func(b *rulebook) {
+		b[Condition] = func(q Request) finding {
+			q = clone(q)
+			q.Home.Consents[ConsentKey{device.Household, q.Message.Brand, Context}] = Stance{Choice: Given}
+			for _, p := range q.Home.People {
+				q.Home.Consents[ConsentKey{p.ID, q.Message.Brand, Context}] = Stance{Choice: Given}
+			}
+			return condition(&q)
+		}
+	}
+	spoilt["a rule that stops what it is sure of"] = func(b *rulebook) {
+		b[Operator] = func(q Request) finding {
+			for _, r := range q.Home.Rules {
+				n := inquiry{q: &q, free: true}
+				if n.judge(r.Condition).truth() == True {
+					return operators(&q)
+				}
+			}
+			return pass
+		}
+	}
 	promise(t, requests, disagreement, spoilt)
 }
 
@@ -1050,7 +1071,7 @@ func TestPromiseOneMorePerson(t *testing.T) {
 // P3: restrictions only restrict.
 func TestPromiseRestrictionsOnlyRestrict(t *testing.T) {
 	restrict := map[string]func(*rapid.T, *Request){
-		"a mute": addMute, "a quiet time": addQuiet, "a cap": addCap, "a refusal": addRefusal, "a person": addPerson,
+		"a mute": addMute, "an operator's rule": addRule, "a quiet time": addQuiet, "a cap": addCap, "a refusal": addRefusal, "a person": addPerson,
 		"one more shown": func(t *rapid.T, q *Request) {
 			if !q.Own {
 				addShown(t, q)

@@ -171,6 +171,11 @@ func TestSafetyAgreesWithReference(t *testing.T) {
 		if want := refDuties(q); d != want {
 			t.Fatalf("sample %d: duties: got %+v, want %+v\n%s", seed, d, want, describe(q))
 		}
+		if forms := refForms(q); len(forms) > 0 {
+			if got, want := q.content(forms[0])&Sound, refContent(q)&Sound; got != want {
+				t.Fatalf("sample %d: sound: got %03b, want %03b\n%s", seed, got, want, describe(q))
+			}
+		}
 		if got, want := ask(Capability, &q).verdict, min(refCapability(q), refMeets(q)); got != want {
 			t.Fatalf("sample %d: capability: got %s, want %s\n%s", seed, got, want, describe(q))
 		}

@@ -244,6 +244,9 @@ func (o *Operators) verbs(gateway Gateway) http.Handler {
 	verb(o, mux, "context", func(ctx context.Context, d *delivery.Desk, in delivery.ContextAsked) ([]delivery.DeviceContext, error) {
 		return d.ContextOf(ctx, in)
 	})
+	verb(o, mux, "condition", func(ctx context.Context, d *delivery.Desk, in delivery.ConditionAsked) (delivery.ConditionTold, error) {
+		return d.ExplainCondition(ctx, in)
+	})
 	verb(o, mux, "learnt", func(ctx context.Context, d *delivery.Desk, in HeldAsked) ([]delivery.LearntState, error) {
 		return d.Learnt(ctx, in.Home, in.WhyOptions)
 	})

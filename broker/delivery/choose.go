@@ -13,13 +13,28 @@ import (
 
 // choose picks the candidate that comes next, on the screen that suits it best: all of them may be shown.
 // busy are the screens that have something on them. Nil: none of them is to be shown now; where that is
-// because silence is worth more, h.hush says when they are weighed again. The caller holds h.mu.
+// because silence is worth more, h.hush says when they are weighed again. What is picked was decided at now.
+// The caller holds h.mu.
 func (d *Desk) choose(h *home, candidates []*pair, busy map[device.ID]bool, now device.Instant) *pair {
 	there := map[*screen]*policy.Presence{}
+	for {
+		p := d.weigh(h, candidates, busy, there, now)
+		if p == nil {
+			return nil
+		}
+		form := p.decision.Form
+		if d.judgePair(h, p, there[p.s], now); p.decision.Verdict == policy.Show && p.decision.Form == form {
+			return p
+		}
+	}
+}
+
+// weigh is choose, by the decisions that were taken last.
+func (d *Desk) weigh(h *home, candidates []*pair, busy map[device.ID]bool, there map[*screen]*policy.Presence, now device.Instant) *pair {
 	list := make([]policy.Candidate, 0, len(candidates))
 	of := make([]*pair, 0, len(candidates))
 	for _, p := range candidates {
-		if busy[p.s.ID] {
+		if busy[p.s.ID] || p.decision.Verdict != policy.Show {
 			continue
 		}
 		if there[p.s] == nil {

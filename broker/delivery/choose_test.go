@@ -202,6 +202,7 @@ func TestChoiceIsKeptToldAndReplayed(t *testing.T) {
 		w.must(w.desk.SetPreferences(w.t.Context(), "oak", Preferences{Channels: []NamedChannel{{Classes: []device.Class{device.Fridge}}}}))
 		w.wait()
 		both := func(s *Submission) { s.Classes = []device.Class{device.TV, device.Fridge} }
+		fridge.tell(map[string]any{"door.open": true}) // no rule asks for that
 		first := w.push(both)
 		fridge.mustShow(first)
 		tv.mustShow()
@@ -323,7 +324,7 @@ func TestShoutingDoesNotHelp(t *testing.T) {
 			}
 			return err
 		}))
-		w.pass(31 * 24 * time.Hour)
+		w.jump.Store((31 * 24 * time.Hour).Milliseconds())
 		if id := w.push(func(s *Submission) { s.Value = new(0.1) }); worth(id) != 0.5 {
 			t.Errorf("a month later the first is worth %g, want 0.5", worth(id))
 		}

@@ -41,7 +41,8 @@ func (h *hand) is(name string) ToldReading {
 
 func TestContextOf(t *testing.T) {
 	inWorld(t, func(w *world) {
-		fridge := w.home(device.Fridge, device.TV)[device.Fridge]
+		all := w.home(device.Fridge, device.TV)
+		fridge, tv := all[device.Fridge], all[device.TV]
 		began := w.now()
 		check := func(when string, want ToldReading) {
 			t.Helper()
@@ -79,6 +80,12 @@ func TestContextOf(t *testing.T) {
 		fridge.connect()
 		fridge.tell(map[string]any{"door.open": true})
 		check("back", ToldReading{Value: true, At: w.now(), Since: w.now(), Fresh: true})
+		tv.tell(map[string]any{"state": "idle"})
+		w.pass(2 * time.Minute)
+		tv.tell(map[string]any{"state": "idle"})
+		if got := tv.is("state"); got.Since != w.now() || got.TTL != 60_000 {
+			t.Errorf("a gap of two minutes on a TV: %+v, want since %s", got, w.now())
+		}
 		if got := fridge.is("alarm"); got.Attribute != "" {
 			t.Errorf("what was never told is %+v", got)
 		}
@@ -321,6 +328,7 @@ func TestTrip(t *testing.T) {
 		"ignition outweighs":              {[]told{{lv: "ON"}, {"ux.driving": "parked"}, {"ux.driving": "moving"}}, 0},
 		"ignition outweighs from then on": {[]told{{"ux.driving": "parked"}, {"ux.driving": "moving"}, {lv: "ON"}, {"ux.driving": "parked"}, {"ux.driving": "moving"}}, 2},
 		"ignition told late":              {[]told{{"ux.driving": "parked"}, {lv: "ON"}}, 0},
+		"ignition null, it drives on":     {[]told{{lv: "OFF"}, {lv: "ON"}, {lv: nil, "ux.driving": "moving"}, {lv: "ON"}}, 2},
 		"ignition null":                   {[]told{{lv: "OFF"}, {lv: nil}, {"ux.driving": "parked"}, {"ux.driving": "moving"}}, 0},
 	}
 	for name, test := range tests {

@@ -305,7 +305,7 @@ func (d *Desk) settleAll(h *home) error {
 				outcome = Lapsed // nobody can say yet whether it was shown, so it counts
 			case HaveNone: // the judge changed its mind between claim and hand-over
 				outcome, counts = Unsent, false
-				h.rest(dl.id, dl.device, d.pause(dl), true)
+				h.rest(dl.id, dl.device, d.pause(h, dl), true)
 			}
 			over = append(over, settledFact{Message: dl.id, Device: dl.device, Outcome: outcome, Counts: counts})
 		case lapsed && dl.want == WantHeld && dl.presented == 0:

@@ -54,6 +54,8 @@ type Options struct {
 
 	Safety *policy.SafetyTable // what may appear on devices of each class, and when; nil: the table that every gateway has
 
+	Rules []policy.OperatorRule // what stops messages here, in every home
+
 	SignedOnly bool // every brand must sign its messages, not only those that have a key
 
 	NewMessageID func(device.Instant) device.MessageID // nil means device.NewMessageID; a rehearsal's are the same each time

@@ -87,10 +87,21 @@ func (d *Desk) follow(h *home) error {
 	return nil
 }
 
-// pause is how long a screen is not asked again for what was taken off it before it was shown.
-func (d *Desk) pause(dl *delivery) time.Duration {
-	if dl.leaving {
-		return d.o.Follow
+// pause is how long a screen is not asked again to show what was taken off it before it was shown. Of what has left, that is
+// remembered also while the screen is away.
+func (d *Desk) pause(h *home, dl *delivery) time.Duration {
+	if !dl.leaving {
+		return time.Second
 	}
-	return time.Second
+	mono := d.mono()
+	for pair, until := range h.left {
+		if !mono.Before(until) {
+			delete(h.left, pair)
+		}
+	}
+	if h.left == nil {
+		h.left = map[pairKey]time.Time{}
+	}
+	h.left[pairKey{dl.id, dl.device}] = mono.Add(d.o.Follow)
+	return d.o.Follow
 }

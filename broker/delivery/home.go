@@ -45,15 +45,16 @@ type home struct {
 	hush      device.Instant // when what gave way to silence is weighed again; 0: nothing did
 	forgotten forgetting     // what was learnt before is not used
 	screens   map[device.ID]*screen
-	alarms    map[device.ID]bool // devices that last said that their alarm is on
-	open      []*delivery        // claimed and not settled, the oldest first
-	pairs     []*pair            // what may be shown where, in the order of acceptance
-	pending   pending            // the same, filed under what they wait for
-	offers    []offer            // to which somebody here has said yes
-	jumps     int64              // clock jumps seen
-	asks      asks               // what its people are being asked
-	heldBack  []heldFact         // what was not shown and is over, to be written down
-	stopping  []*withdrawal      // what somebody said no to, and is not off every screen yet
+	alarms    map[device.ID]bool    // devices that last said that their alarm is on
+	open      []*delivery           // claimed and not settled, the oldest first
+	pairs     []*pair               // what may be shown where, in the order of acceptance
+	pending   pending               // the same, filed under what they wait for
+	offers    []offer               // to which somebody here has said yes
+	jumps     int64                 // clock jumps seen
+	asks      asks                  // what its people are being asked
+	heldBack  []heldFact            // what was not shown and is over, to be written down
+	stopping  []*withdrawal         // what somebody said no to, and is not off every screen yet
+	left      map[pairKey]time.Time // until when what has left a screen does not come back to it
 
 	mono func() time.Time // the Desk's
 
@@ -404,7 +405,7 @@ func (d *Desk) install(h *home, t tables) {
 		h.alarms[id] = true
 	}
 	h.view.Alarm = len(h.alarms) > 0
-	h.view.Safety = d.o.Safety
+	h.view.Safety, h.view.Rules = d.o.Safety, d.o.Rules
 	was := h.open
 	h.open = t.delivery
 	for _, dl := range h.open {
@@ -502,7 +503,7 @@ func (d *Desk) pairUp(h *home) {
 			if !s.ready() {
 				continue
 			}
-			p := &pair{m: m, s: s}
+			p := &pair{m: m, s: s, rest: h.left[pairKey{m.ID, s.ID}]}
 			if old := was[pairKey{m.ID, s.ID}]; old != nil && old.m == m && old.s == s {
 				p = old
 			}

@@ -87,6 +87,7 @@ func TestPreferencesEndToEnd(t *testing.T) {
 		"QuietTime.Days":  {set: quiet(wire.QuietTime{Days: 1 << 6, Start: 0, End: 120}), after: time.Hour},
 		"QuietTime.Zone":  {set: quiet(wire.QuietTime{Start: 9 * 60, End: 9*60 + 30, Zone: "Asia/Tokyo"}), after: 30 * time.Minute},
 		"QuietTime.Owner": {set: quiet(wire.QuietTime{Owner: 1}), who: true},
+		"QuietTime.Dim":   {set: quiet(wire.QuietTime{Start: 0, End: 120, Dim: true}), after: time.Hour}, // it cannot be dark
 
 		"Mute.Brand":    {set: one(wire.Mute{Brand: "grocer"})},
 		"Mute.Category": {set: one(wire.Mute{Category: "groceries"}), spares: func(s *Submission) { s.Category = "books" }},
@@ -344,15 +345,15 @@ func TestOnlyStricter(t *testing.T) {
 func TestSoundEndToEnd(t *testing.T) {
 	inWorld(t, func(w *world) {
 		all := w.flat()
-		tv := all[device.TV]
+		tv, frame := all[device.TV], all[device.Display]
 		heard := func() bool {
-			id := w.push(func(s *Submission) { to(device.TV)(s); s.Sound = true })
-			tv.mustShow(id)
-			f := tv.frames[len(tv.frames)-1]
+			id := w.push(func(s *Submission) { to(device.Display)(s); s.Sound = true })
+			frame.mustShow(id)
+			f := frame.frames[len(frame.frames)-1]
 			if f.Content&uint(policy.Words) == 0 {
 				t.Errorf("of message %s not even the words may be shown: %b", id, f.Content)
 			}
-			tv.ends(id, wire.Event{Kind: wire.TimedOut})
+			frame.ends(id, wire.Event{Kind: wire.TimedOut})
 			return f.Content&uint(policy.Sound) != 0
 		}
 		if heard() {
@@ -369,6 +370,11 @@ func TestSoundEndToEnd(t *testing.T) {
 		tv.tell(map[string]any{"presence.who": "2"})
 		if !heard() {
 			t.Error("not heard, though Ben, who does not mind, is there alone")
+		}
+		id := w.push(func(s *Submission) { to(device.TV)(s); s.Sound = true })
+		tv.mustShow(id)
+		if f := tv.frames[len(tv.frames)-1]; f.Content&uint(policy.Sound) != 0 {
+			t.Error("heard on a television, which nobody has asked to play anything")
 		}
 	})
 }

@@ -186,13 +186,16 @@ func sameDescription(d device.Device, m device.Model, c device.Capabilities) boo
 func (d *Desk) Context(dev device.ID, link Link, c wire.Context) error {
 	return d.on(dev, link, func(d *Desk, h *home, s *screen) error {
 		now := d.o.Now()
-		s.context.NotAfter(now) // the clock may have been set back: what is told now is still newer
+		ahead := s.context.NotAfter(now) // the clock may have been set back: what is told now is still newer
 		s.view.Trip = min(s.view.Trip, now)
 		order := lastOfPresence(&s.context)
 		changed, err := twin.Report(&s.context, s.Class, c.Values, now.Add(-s.session.age(c)), c.Complete)
 		s.remember(changed, now)
 		if order != lastOfPresence(&s.context) {
 			changed |= presence
+		}
+		if ahead { // and what was told before may be relied on from now on
+			changed = ^device.AttributeSet(0)
 		}
 		if !s.session.told {
 			s.session.told = true
@@ -391,7 +394,7 @@ func (d *Desk) lateWord(h *home, s *screen, e wire.Event) error {
 func (d *Desk) declined(h *home, s *screen, e wire.Event, dl *delivery) {
 	switch {
 	case e.Kind == wire.Cancelled:
-		h.rest(e.Message, s.ID, d.pause(dl), dl.leaving) // as we asked
+		h.rest(e.Message, s.ID, d.pause(h, dl), dl.leaving) // as we asked
 	case e.Reason == wire.UnsupportedForm, e.Reason == wire.TooLarge:
 		h.rest(e.Message, s.ID, memory, true)
 	default:

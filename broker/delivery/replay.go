@@ -64,7 +64,8 @@ func toldTo(q policy.Request) told {
 		for _, name := range device.AttributeNames(0) {
 			a, _ := device.ParseAttribute(name)
 			r, ok := s.Context.Get(a)
-			if !ok {
+			waited := readBy(q, s).Has(a)
+			if !ok && (!waited || r == device.Reading{}) {
 				continue
 			}
 			fresh := q.Now < r.At.Add(a.TTL(s.Class)) // or of the future
@@ -72,6 +73,7 @@ func toldTo(q policy.Request) told {
 				return p.Attribute == a && (p.Class == s.Class || p.Class == 0 && own)
 			}
 			switch {
+			case waited: // of several devices the one where it changed last is read, even if that is no longer known
 			case near && slices.Contains(whoIsThere, a), own && (a == device.DND || q.Home.Safety.Attributes(s.Class).Has(a)), a == device.Alarm && r.Value.Num != 0:
 			case fresh && (near && slices.Contains(goesOn, a) || a == device.Sleeping):
 			case fresh && slices.ContainsFunc(q.Message.When, named), fresh && own && policy.PlaceReads.Has(a): // the latter says why it came here
@@ -87,9 +89,21 @@ func toldTo(q policy.Request) told {
 	return all
 }
 
+// readBy is what the message's condition, and the rules of the gateway's operator, read of what s tells.
+func readBy(q policy.Request, s *policy.Screen) device.AttributeSet {
+	own := s.ID == q.Screen.ID
+	all := q.Message.Condition.Of(s.Class, own)
+	for i := range q.Home.Rules {
+		all |= q.Home.Rules[i].Condition.Of(s.Class, own)
+	}
+	return all
+}
+
 // plainValue is a value of a as it came in.
 func plainValue(a device.Attribute, v device.Value) any {
 	switch v.Kind {
+	case device.Unknown:
+		return nil
 	case device.Bool:
 		return v.Num == 1
 	case device.Number:

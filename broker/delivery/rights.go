@@ -556,12 +556,8 @@ func mentions(e store.Event) (m mention, err error) {
 				m.group = group{f.Message, f.Device}
 			}
 			m.begins, m.ends = e.Kind == deliveryClaimed || e.Kind == deliveryHeld, e.Kind == deliverySettled || e.Kind == deliveryHeld
-		case "item":
+		case "item", "complaint":
 			m.data = ActData
-			dev(f.Device)
-		case "complaint":
-			m.data, m.group.device = ActData, device.ID("complaint "+f.Brand) // no device is called so
-			m.begins, m.ends = e.Kind == complaintMade, e.Kind == complaintResolved
 			dev(f.Device)
 		case "withdrawal":
 			m.data, m.epochs = ConsentData, f.Epochs
@@ -765,6 +761,7 @@ func (b *pages) plan(t target) map[int64]bool {
 		}
 	}
 	whole := map[policy.ConsentKey]bool{} // nothing is left of what was said about it
+	wrong := map[device.BrandID]bool{}    // what stays says that something is wrong with the brand
 	for i := range b.all {
 		p := &b.all[i]
 		switch {
@@ -777,6 +774,14 @@ func (b *pages) plan(t target) map[int64]bool {
 			if hit[p.pos] = true; p.binds && choice[p.key] == p.pos {
 				whole[p.key] = true
 			}
+		}
+		switch {
+		case p.kept, len(p.brands) == 0:
+		case p.kind == complaintMade:
+			wrong[p.brands[0]] = wrong[p.brands[0]] || !hit[p.pos]
+		case p.kind == complaintResolved:
+			hit[p.pos] = hit[p.pos] && !wrong[p.brands[0]] // else it would be wrong again
+			wrong[p.brands[0]] = false
 		}
 	}
 	for i := range b.all {

@@ -351,6 +351,11 @@ func admit(events []store.Event, home device.HomeID, name string) (was registry.
 			if e.Body, err = json.Marshal(f); err != nil {
 				return was, nil, err
 			}
+		case complaintMade, complaintResolved:
+			err := store.With(*e, func(f complaintFact) error { _, err := device.ParseBrandID(string(f.Brand)); return err })
+			if err != nil {
+				return was, nil, bad(e, "%v", err)
+			}
 		case itemGot:
 			err := store.With(*e, func(f gotFact) error {
 				if !wordOK(f.Item) {

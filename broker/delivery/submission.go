@@ -43,6 +43,8 @@ type Submission struct {
 	Personal  bool                  `json:"personal,omitempty" doc:"It speaks to one person by what is known about them: it is shown only where nobody else sees it, to somebody who has said yes for themselves."`
 	Sound     bool                  `json:"sound,omitempty" doc:"It may be announced by a tone, or spoken, where the device can and the people there welcome it."`
 	When      []SubmissionCondition `json:"when,omitempty" doc:"The moment it is for: all of these must be known to be true, at most 8."`
+	Condition string                `json:"condition,omitempty" doc:"The moment it is for, in words: a subset of CEL, at most 2000 characters. It must be known to be true, beside all of when." example:"fridge.door.open && now.hour >= 17"`
+	Needs     []string              `json:"needs,omitempty" doc:"The variables that condition reads, each by its name: all of them, and no others." example:"[\"fridge.door.open\",\"now.hour\"]"`
 	Dedupe    string                `json:"dedupe,omitempty" doc:"Your word for what it says, 1 to 64 bytes of printable text: in 31 days a home is shown one message of each, unless it is a later step of its sequence." example:"dairy-milk-low"`
 	Sequence  *SubmissionStep       `json:"sequence,omitempty" doc:"Its place in a sequence of your messages to the same home."`
 	Item      string                `json:"item,omitempty" doc:"What it is about, 1 to 64 bytes of printable text, such as a GTIN: what somebody has just got is not advertised to them." example:"7613269010105"`
@@ -332,6 +334,9 @@ func (s Submission) compile(b registry.Brand, now device.Instant) (*policy.Messa
 	switch {
 	case s.Purpose == policy.NoPurpose:
 		bad.add("purpose", "required", "use one of "+strings.Join(b.Purposes, ", "), "is missing")
+	case s.Purpose == policy.Context:
+		bad.add("purpose", "unknown", "use one of "+strings.Join(slices.DeleteFunc(slices.Clone(b.Purposes), func(p string) bool { return p == s.Purpose.String() }), ", "),
+			"is %s, which is no purpose of a message: it lets conditions read what is sensitive", s.Purpose)
 	case !slices.Contains(b.Purposes, s.Purpose.String()):
 		bad.add("purpose", "declared", "use one of "+strings.Join(b.Purposes, ", "), "is %s, which this brand has not declared", s.Purpose)
 	}
@@ -419,6 +424,7 @@ func (s Submission) compile(b registry.Brand, now device.Instant) (*policy.Messa
 		m.When = append(m.When, p)
 	}
 	m.Thread = s.thread(&bad)
+	m.Condition = s.condition(&bad)
 	if s.NotBefore != nil {
 		m.NotBefore = device.At(*s.NotBefore)
 	}
@@ -477,6 +483,36 @@ func (s Submission) thread(bad *Invalid) policy.Thread {
 		bad.add("sequence.after", "range", "leave it out of the first step", "is %s, and nothing comes before step 1", s.Sequence.After)
 	}
 	return t
+}
+
+// condition reads the condition of s, if it has one. What is wrong is said of the character, counted from
+// 0, at which it is wrong.
+func (s Submission) condition(bad *Invalid) *policy.Expression {
+	if s.Condition == "" {
+		if len(s.Needs) > 0 {
+			bad.add("needs", "length", "leave it out, or send a condition", "names %d variables, but there is no condition", len(s.Needs))
+		}
+		return nil
+	}
+	c, err := policy.ParseCondition(s.Condition)
+	if err != nil {
+		wrong := &policy.ConditionError{Why: err.Error()}
+		errors.As(err, &wrong)
+		bad.add(fmt.Sprintf("condition[%d]", wrong.Pos), "syntax", cmp.Or(wrong.Fix, "see porchlight condition"), "cannot be taken: %s", wrong.Why)
+		return nil
+	}
+	reads := c.Needs()
+	for _, name := range reads {
+		if !slices.Contains(s.Needs, name) {
+			bad.add(fmt.Sprintf("condition[%d]", c.Where(name)), "declared", "add it to needs", "reads %s, which needs does not name", name)
+		}
+	}
+	for i, name := range s.Needs {
+		if !slices.Contains(reads, name) || slices.Contains(s.Needs[:i], name) {
+			bad.add(fmt.Sprintf("needs[%d]", i), "declared", "leave it out", "is %.80q, which the condition does not read, or is named before", name)
+		}
+	}
+	return c
 }
 
 // digest is what makes two requests the same: the message they carry, however it was spelled.

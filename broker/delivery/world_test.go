@@ -27,18 +27,20 @@ import (
 
 // world is a gateway's hall on a real database, inside a bubble of virtual time.
 type world struct {
-	t     testing.TB
-	path  string
-	db    *store.DB
-	desk  *Desk
-	stop  func()
-	brand registry.Brand
-	hands map[device.ID]*hand
-	ca    *authority.Authority // nil: no device is let in
-	jump  atomic.Int64         // how far people's clock was set, ms
-	n     int
+	t      testing.TB
+	path   string
+	db     *store.DB
+	desk   *Desk
+	stop   func()
+	brand  registry.Brand
+	hands  map[device.ID]*hand
+	ca     *authority.Authority // nil: no device is let in
+	jump   atomic.Int64         // how far people's clock was set, ms
+	follow time.Duration        // Options.Follow, from the next start on
+	n      int
 
-	learner string // Options.Learner, from the next start on
+	learner string              // Options.Learner, from the next start on
+	safety  *policy.SafetyTable // nil: what every gateway has
 }
 
 // judgedInWorlds is how many decisions the Desks of all worlds have taken.
@@ -80,7 +82,7 @@ func (w *world) start() {
 		w.t.Fatal(err)
 	}
 	w.db = db
-	if w.desk, err = NewDesk(db, Options{Now: w.now, Workers: 4, Authority: w.ca, Learner: w.learner}, slog.New(slog.NewTextHandler(io.Discard, nil))); err != nil {
+	if w.desk, err = NewDesk(db, Options{Now: w.now, Workers: 4, Follow: w.follow, Authority: w.ca, Learner: w.learner, Safety: w.safety}, slog.New(slog.NewTextHandler(io.Discard, nil))); err != nil {
 		w.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -215,6 +217,7 @@ type hand struct {
 	mute    bool           // it takes frames and answers nothing
 	deaf    bool           // it does not even acknowledge
 	wipes   bool           // it forgets everything when it is told to
+	duties  uint           // those that it can meet
 	window  wire.Window    // what dn/join last said
 	frames  []wire.Present // all that it was asked to show
 	words   []wire.Word    // all that dn/word said
@@ -223,6 +226,8 @@ type hand struct {
 	leases   map[device.MessageID]time.Time // when that of each message is over; nil: it keeps what it has
 	forgets  bool                           // a message that comes again is shown again
 	stubborn bool                           // what is to go stays, and is said to be gone
+	lazy     bool                           // it queues what it is sent, and shows it when it is looked at
+	waiting  []device.MessageID             // what it has queued
 
 	handed atomic.Int64 // messages that were handed over to it
 }
@@ -280,14 +285,14 @@ func (h *hand) connect() {
 	p := &plug{h: h, frames: make(chan Frame, 64), done: make(chan struct{})}
 	h.mu.Lock()
 	h.up = p
-	held := slices.Clone(h.on)
+	held := slices.Concat(h.on, h.waiting)
 	version := h.twin.Version
 	h.mu.Unlock()
 	d := h.w.desk
 	h.w.must(d.Connected(h.id, dev.Home, p))
 	h.w.must(d.Subscribed(h.id, p))
 	h.w.must(d.Birth(h.id, p, wire.Birth{Class: h.class, Model: wire.Model{Maker: "Hand", Name: "made"}, Held: held, Twin: version, Attributes: []string{"power.state"},
-		Can: wire.Capabilities{Inputs: device.Remote, Sound: 1, Forms: []device.Form{device.Toast, device.List, device.Badge}, MaxButtons: 3, Languages: []string{"en"}}}))
+		Can: wire.Capabilities{Inputs: device.Remote, Sound: 1, Forms: []device.Form{device.Toast, device.List, device.Badge}, MaxButtons: 3, Languages: []string{"en"}, Duties: h.duties}}))
 	if !h.mute {
 		h.pay(p)
 	}
@@ -335,6 +340,9 @@ func (h *hand) take(d *Desk, p *plug, f Frame) {
 		events = append(events, wire.Event{Message: id, Kind: k, Reason: r})
 	}
 	off := func(id device.MessageID) {
+		if i := slices.Index(h.waiting, id); i >= 0 {
+			h.waiting = slices.Delete(h.waiting, i, i+1)
+		}
 		if i := slices.Index(h.on, id); i >= 0 && !h.stubborn {
 			h.on = slices.Delete(h.on, i, i+1)
 			h.ledger[id] = wire.Cancelled
@@ -360,6 +368,11 @@ func (h *hand) take(d *Desk, p *plug, f Frame) {
 				say(present.Message, last, 0)
 			case present.Epoch < h.fence:
 				say(present.Message, wire.Declined, wire.Stale)
+			case h.lazy:
+				if !slices.Contains(h.waiting, present.Message) {
+					h.waiting = append(h.waiting, present.Message)
+				}
+				say(present.Message, wire.Queued, 0)
 			default:
 				h.on = append(h.on, present.Message)
 				h.shows[present.Message]++
@@ -375,7 +388,7 @@ func (h *hand) take(d *Desk, p *plug, f Frame) {
 			h.w.t.Errorf("dn/time: %v", err)
 		}
 		h.fence = max(h.fence, tm.Fence)
-		for _, id := range slices.Clone(h.on) {
+		for _, id := range slices.Concat(h.on, h.waiting) {
 			if slices.Contains(tm.Keep, id) {
 				h.keep(id)
 			} else {
@@ -535,7 +548,7 @@ func (w *world) memory() {
 			for k, c := range v.Consents {
 				consents[fmt.Sprint(k)] = c.Choice
 			}
-			raw, err := json.Marshal([]any{wishes, v.People, consents, v.Mutes, v.Quiet, v.Caps, shown, items})
+			raw, err := json.Marshal([]any{wishes, v.People, consents, v.Mutes, v.Quiet, v.Caps, v.Got, v.Complaints, shown, items})
 			if err != nil {
 				w.t.Fatal(err)
 			}

@@ -9,10 +9,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"porchlight/broker"
 	"porchlight/broker/delivery"
+	"porchlight/device"
+	"porchlight/policy"
 )
 
 // Config is the configuration file. An address that is empty is no listener.
@@ -25,6 +28,7 @@ type Config struct {
 	Discovery DiscoveryConfig `yaml:"discovery"`
 	Delivery  DeliveryConfig  `yaml:"delivery"`
 	Brands    BrandsConfig    `yaml:"brands"`
+	Rules     []RuleConfig    `yaml:"rules"`
 	Log       LogConfig       `yaml:"log"`
 }
 
@@ -84,6 +88,47 @@ type DeliveryConfig struct {
 	FactsPerMinute  int           `yaml:"facts_per_minute"` // the same in the long run; default 12
 	Safety          string        `yaml:"safety"`           // file of safety rows, joined to those that every gateway has: they can only take away; relative to this file; default none
 	Learner         string        `yaml:"learner"`          // on: what is answered comes first, and what is let go by or closed again and again gives way to silence; off: neither; default on
+}
+
+// RuleConfig stops messages, in every home: those that it picks, unless its condition is known to be
+// false. No rule lets anything through.
+type RuleConfig struct {
+	ID        string         `yaml:"id"`        // 1 to 64 characters of a-z, 0-9 and hyphen, as decisions name it
+	Condition string         `yaml:"condition"` // see porchlight condition
+	Verdict   string         `yaml:"verdict"`   // hold, until the condition is false, or refuse; default hold
+	Brand     device.BrandID `yaml:"brand"`     // this brand's only; default every brand's
+	Purpose   policy.Purpose `yaml:"purpose"`   // those for this purpose only
+	Category  string         `yaml:"category"`  // those about this only
+	Class     device.Class   `yaml:"class"`     // on such devices only
+}
+
+// rule is c, ready to be asked. The error's Field is a key of c.
+func (c RuleConfig) rule() (policy.OperatorRule, *delivery.InvalidError) {
+	r := policy.OperatorRule{ID: c.ID, Verdict: policy.Hold, Selector: policy.Selector{Brand: c.Brand, Purpose: c.Purpose, Category: c.Category, Class: c.Class}}
+	switch c.Verdict {
+	case "", "hold":
+	case "refuse":
+		r.Verdict = policy.Refuse
+	default:
+		return r, &delivery.InvalidError{Field: "verdict", Why: fmt.Sprintf("is %.40q", c.Verdict), Fix: "use hold or refuse"}
+	}
+	var err error
+	if r.Condition, err = policy.ParseCondition(c.Condition); err != nil {
+		return r, &delivery.InvalidError{Field: "condition", Why: "cannot be taken", Fix: err.Error()}
+	}
+	if err = r.Check(); err != nil {
+		return r, &delivery.InvalidError{Field: "id", Why: "cannot be taken", Fix: err.Error()}
+	}
+	return r, nil
+}
+
+// rules are those of the configuration, which has been validated.
+func (c Config) rules() (all []policy.OperatorRule) {
+	for _, one := range c.Rules {
+		r, _ := one.rule()
+		all = append(all, r)
+	}
+	return all
 }
 
 // BrandsConfig holds each brand to a rate, through all doors together.
@@ -198,6 +243,12 @@ func (c Config) faults() (all []configFault) {
 	add(c.Delivery.FactsAtOnce > 0, "delivery.facts_at_once", "is %d: use 1 or more", c.Delivery.FactsAtOnce)
 	add(c.Delivery.FactsPerMinute > 0, "delivery.facts_per_minute", "is %d: use 1 or more", c.Delivery.FactsPerMinute)
 	add(c.Delivery.Learner == delivery.LearnerOn || c.Delivery.Learner == delivery.LearnerOff, "delivery.learner", "is %q: use on or off", c.Delivery.Learner)
+	for i, r := range c.Rules {
+		if _, wrong := r.rule(); wrong != nil {
+			add(false, fmt.Sprintf("rules[%d].%s", i, wrong.Field), "%s: %s", wrong.Why, wrong.Fix)
+		}
+		add(!slices.ContainsFunc(c.Rules[:i], func(o RuleConfig) bool { return o.ID == r.ID }), fmt.Sprintf("rules[%d].id", i), "is %q again: name each rule once", r.ID)
+	}
 	add(c.Brands.Rate > 0, "brands.rate", "is %g: use more than 0", c.Brands.Rate)
 	add(c.Brands.Burst > 0, "brands.burst", "is %d: use 1 or more", c.Brands.Burst)
 	add(c.Log.Format == "text" || c.Log.Format == "json", "log.format", "is %q: use text or json", c.Log.Format)

@@ -138,7 +138,7 @@ func TestConformEnrolSimulator(t *testing.T) {
 			}
 			dev, err := sim.New(sim.Config{
 				Class: device.Fridge, Gateway: "tls://" + gateway, Enrol: &enrol, Retry: 20 * time.Millisecond, MaxRetry: 100 * time.Millisecond,
-				Can:    device.Capabilities{Forms: []device.Form{device.Toast}, MaxButtons: 2, Holds: 1, Languages: []string{"en"}},
+				Can:    device.Capabilities{Duties: device.CanDim, Forms: []device.Form{device.Toast}, MaxButtons: 2, Holds: 1, Languages: []string{"en"}},
 				Memory: filepath.Join(t.TempDir(), "book"),
 			})
 			if err != nil {

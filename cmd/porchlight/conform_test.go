@@ -164,7 +164,7 @@ func simulated(t *testing.T, class device.Class, memory string, into **sim.Devic
 	return func(ctx context.Context, u underTest) {
 		d, err := sim.New(sim.Config{
 			ID: u.id, Token: u.token, Class: class, Gateway: u.gateway, Roots: u.roots, Start: start, Retry: 20 * time.Millisecond,
-			Can:    device.Capabilities{Forms: []device.Form{device.Toast}, MaxButtons: 2, Holds: 1, Languages: []string{"en"}},
+			Can:    device.Capabilities{Duties: device.CanDim, Forms: []device.Form{device.Toast}, MaxButtons: 2, Holds: 1, Languages: []string{"en"}},
 			Memory: memory,
 		})
 		if err != nil {
@@ -250,6 +250,7 @@ func TestConformSeesWhatIsBroken(t *testing.T) {
 		"shows before the beacon":              {"shows before the beacon", "M14"},
 		"does not refuse a form":               {"does not refuse a form", "M16"},
 		"ignores guards":                       {"ignores guards", "M17"},
+		"ignores duties":                       {"ignores duties", "M79"},
 		"goes by its own clock":                {"goes by its own clock", "M19"},
 		"keeps past its life":                  {"keeps past its life", "M20"},
 		"keeps past its display time":          {"keeps past its display time", "M21"},
@@ -377,7 +378,7 @@ func (h *handmade) connect(ctx context.Context, u underTest) {
 		h.context(u)
 	}
 	b := wire.Birth{Seq: h.seq, Class: device.Fridge, Attributes: []string{"door.open", "power.state"}, Twin: h.twin}
-	b.Can.Forms = []device.Form{device.Toast}
+	b.Can.Forms, b.Can.Duties = []device.Form{device.Toast}, wire.DutyDim
 	if h.msg != nil && !h.is("lists nothing") {
 		b.Held = []device.MessageID{h.msg.Message}
 	}
@@ -557,6 +558,9 @@ func (h *handmade) present(p wire.Present) {
 		h.owe(p.Message, wire.Declined, wire.Stale)
 		return
 	case p.Form != nil && *p.Form != device.Toast && !h.is("does not refuse a form"):
+		h.owe(p.Message, wire.Declined, wire.UnsupportedForm)
+		return
+	case p.Duties&^wire.DutyDim != 0 && !h.is("ignores duties"):
 		h.owe(p.Message, wire.Declined, wire.UnsupportedForm)
 		return
 	case now.Add(h.clock).Unix() >= int64(p.ValidUntil):

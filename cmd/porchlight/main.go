@@ -32,35 +32,36 @@ func command() int {
 type cli struct {
 	Data string `help:"Data folder of the gateway." default:"porchlight-data" env:"PORCHLIGHT_DATA" placeholder:"DIR"`
 
-	Serve    serveCmd    `cmd:"" help:"Run the gateway until it is told to end."`
-	Home     homeCmd     `cmd:"" help:"Homes and what they want."`
-	Person   personCmd   `cmd:"" help:"People of a home."`
-	Device   deviceCmd   `cmd:"" help:"Devices of a home."`
-	Enrol    enrolCmd    `cmd:"" help:"Let new devices in."`
-	Brand    brandCmd    `cmd:"" help:"Brands that may send messages."`
-	Push     pushCmd     `cmd:"" help:"Send a message, as a brand does."`
-	Consent  consentCmd  `cmd:"" help:"What a home has said yes or no to."`
-	Notice   noticeCmd   `cmd:"" help:"What a brand says that it wants, which is what a yes is a yes to."`
-	Message  messageCmd  `cmd:"" help:"Messages that were accepted."`
-	Why      whyCmd      `cmd:"" help:"Explain what becomes of a message, screen by screen."`
-	Held     heldCmd     `cmd:"" help:"What a home was not shown today, and why."`
-	Context  contextCmd  `cmd:"" help:"What devices have told of themselves, and what has changed there in the last 24 hours."`
-	Learned  learnedCmd  `cmd:"" help:"What was learnt of the people of a home from what they did with messages."`
-	Forget   forgetCmd   `cmd:"" help:"Do not use any more what was learnt."`
-	Ledger   ledgerCmd   `cmd:"" help:"A home's log: its head, an export, and whether an export is whole."`
-	Receipt  receiptCmd  `cmd:"" help:"Proofs that something is in a home's log."`
-	Export   exportCmd   `cmd:"" help:"Write all that is known about a home, or about one person, into one file."`
-	Import   importCmd   `cmd:"" help:"Take in a home that another gateway has exported."`
-	Erase    eraseCmd    `cmd:"" help:"Erase for good what is known about a person, a brand or a device, or of one kind or time."`
-	Audit    auditCmd    `cmd:"" help:"Who did what, when and from where."`
-	Ca       caCmd       `cmd:"" name:"ca" help:"The gateway's certificate authority."`
-	Status   statusCmd   `cmd:"" help:"The gateway at a glance."`
-	Safety   safetyCmd   `cmd:"" help:"What may appear on devices of each class, and when, and where that is written."`
-	Rebuild  rebuildCmd  `cmd:"" help:"Make all tables again from the journal."`
-	Rehearse rehearseCmd `cmd:"" help:"Play a recorded home to the engine, on a clock of its own, and tell what would have been shown."`
-	Conform  conformCmd  `cmd:"" help:"Play the gateway against a device and print which MUSTs of the contract it keeps."`
-	Version  versionCmd  `cmd:"" help:"Print the version."`
-	Demo     demoCmd     `cmd:"" passthrough:"" help:"A gateway, a home and a brand in a temporary folder, with the story told."`
+	Serve     serveCmd     `cmd:"" help:"Run the gateway until it is told to end."`
+	Home      homeCmd      `cmd:"" help:"Homes and what they want."`
+	Person    personCmd    `cmd:"" help:"People of a home."`
+	Device    deviceCmd    `cmd:"" help:"Devices of a home."`
+	Enrol     enrolCmd     `cmd:"" help:"Let new devices in."`
+	Brand     brandCmd     `cmd:"" help:"Brands that may send messages."`
+	Push      pushCmd      `cmd:"" help:"Send a message, as a brand does."`
+	Consent   consentCmd   `cmd:"" help:"What a home has said yes or no to."`
+	Notice    noticeCmd    `cmd:"" help:"What a brand says that it wants, which is what a yes is a yes to."`
+	Message   messageCmd   `cmd:"" help:"Messages that were accepted."`
+	Why       whyCmd       `cmd:"" help:"Explain what becomes of a message, screen by screen."`
+	Held      heldCmd      `cmd:"" help:"What a home was not shown today, and why."`
+	Context   contextCmd   `cmd:"" help:"What devices have told of themselves, and what has changed there in the last 24 hours."`
+	Condition conditionCmd `cmd:"" help:"Conditions of messages: what they read, what they come to, and what there is to read."`
+	Learned   learnedCmd   `cmd:"" help:"What was learnt of the people of a home from what they did with messages."`
+	Forget    forgetCmd    `cmd:"" help:"Do not use any more what was learnt."`
+	Ledger    ledgerCmd    `cmd:"" help:"A home's log: its head, an export, and whether an export is whole."`
+	Receipt   receiptCmd   `cmd:"" help:"Proofs that something is in a home's log."`
+	Export    exportCmd    `cmd:"" help:"Write all that is known about a home, or about one person, into one file."`
+	Import    importCmd    `cmd:"" help:"Take in a home that another gateway has exported."`
+	Erase     eraseCmd     `cmd:"" help:"Erase for good what is known about a person, a brand or a device, or of one kind or time."`
+	Audit     auditCmd     `cmd:"" help:"Who did what, when and from where."`
+	Ca        caCmd        `cmd:"" name:"ca" help:"The gateway's certificate authority."`
+	Status    statusCmd    `cmd:"" help:"The gateway at a glance."`
+	Safety    safetyCmd    `cmd:"" help:"What may appear on devices of each class, and when, and where that is written."`
+	Rebuild   rebuildCmd   `cmd:"" help:"Make all tables again from the journal."`
+	Rehearse  rehearseCmd  `cmd:"" help:"Play a recorded home to the engine, on a clock of its own, and tell what would have been shown."`
+	Conform   conformCmd   `cmd:"" help:"Play the gateway against a device and print which MUSTs of the contract it keeps."`
+	Version   versionCmd   `cmd:"" help:"Print the version."`
+	Demo      demoCmd      `cmd:"" passthrough:"" help:"A gateway, a home and a brand in a temporary folder, with the story told."`
 }
 
 // env is what a command works with.

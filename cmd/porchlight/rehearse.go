@@ -374,11 +374,7 @@ func (r *rehearsal) open(db *store.DB, file *rehearsedHome) (err error) {
 	if file == nil {
 		return nil
 	}
-	spec := homeSpec(file.home)
-	for i := range spec.Devices {
-		spec.Devices[i].ID = device.ID(fmt.Sprintf("rehearsal-%02d", i+1))
-	}
-	if r.home, _, err = r.desk.AddHome(r.e.ctx, spec); err != nil {
+	if r.home, _, err = r.desk.AddHome(r.e.ctx, rehearsedSpec(file.home)); err != nil {
 		return fmt.Errorf("%s: %w", file.file.path, err)
 	}
 	if err := r.desk.SetPreferences(r.e.ctx, r.home.Name, file.said.Preferences); err != nil {
@@ -404,6 +400,15 @@ func (r *rehearsal) open(db *store.DB, file *rehearsedHome) (err error) {
 		}
 	}
 	return nil
+}
+
+// rehearsedSpec is a home file's home with devices that go by the same IDs each time.
+func rehearsedSpec(h sim.Home) delivery.HomeSpec {
+	spec := homeSpec(h)
+	for i := range spec.Devices {
+		spec.Devices[i].ID = device.ID(fmt.Sprintf("rehearsal-%02d", i+1))
+	}
+	return spec
 }
 
 // brand registers a brand that is not known yet.
@@ -728,6 +733,9 @@ func (r *rehearsal) play() error {
 			return nil
 		}
 		r.clock = later(next, r.clock.Add(time.Millisecond))
+		if whole := r.clock.Truncate(time.Millisecond); whole.Before(r.clock) {
+			r.clock = whole.Add(time.Millisecond) // as fine as an Instant is
+		}
 		for _, t := range r.things {
 			if due := t.d.Due(); !t.off && !due.IsZero() && !due.After(r.clock) {
 				t.d.Turn()

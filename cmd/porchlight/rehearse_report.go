@@ -27,7 +27,7 @@ type rehearsalReport struct {
 	Messages []rehearsalOf     `json:"messages"`
 	Pushed   int               `json:"pushed"`
 	Shown    []*rehearsalShow  `json:"shown"`
-	Not      []*standingRow    `json:"not_shown"` // for how long each message was held or refused on each screen, and why
+	Not      []*standingRow    `json:"not_shown"` // for how long each message was refused or held on each screen, or waited (show), and why
 	Days     []*rehearsalDay   `json:"days"`
 	Caps     []string          `json:"caps"` // in the order of Days[].Caps
 	Work     rehearsalWork     `json:"work"`
@@ -72,6 +72,7 @@ type standingRow struct {
 	Words   []string       `json:"words"`
 	ends    time.Time      // of the message
 	verdict policy.Verdict
+	there   bool // on the screen, or on the way there
 }
 
 type rehearsalDay struct {
@@ -177,14 +178,14 @@ func (r *rehearsal) observe() error {
 			}
 		}
 		was := r.standing[key]
-		if was != nil && was.verdict == s.Decision.Verdict && was.Reasons == s.Decision.Reasons {
+		if was != nil && was.verdict == s.Decision.Verdict && was.Reasons == s.Decision.Reasons && was.there == s.There {
 			return
 		}
 		if was != nil {
 			r.over(was, now)
 		}
-		row := &standingRow{Message: of.name, Screen: screens[s.Device], Verdict: s.Decision.Verdict.String(), verdict: s.Decision.Verdict, Reasons: s.Decision.Reasons, From: now}
-		if row.verdict != policy.Show {
+		row := &standingRow{Message: of.name, Screen: screens[s.Device], Verdict: s.Decision.Verdict.String(), verdict: s.Decision.Verdict, there: s.There, Reasons: s.Decision.Reasons, From: now}
+		if !row.shown() {
 			row.Words = explain().Words
 		}
 		row.ends = r.endOf[s.Message].In(r.zone)
@@ -192,13 +193,17 @@ func (r *rehearsal) observe() error {
 	})
 }
 
+// shown reports whether the message was on the screen, or on the way there. What may be shown and is not waits: for
+// its turn, or for a better moment.
+func (row *standingRow) shown() bool { return row.verdict == policy.Show && row.there }
+
 // over closes a row; what was shown is told elsewhere.
 func (r *rehearsal) over(row *standingRow, now time.Time) {
 	row.Until = now
 	if row.ends.Before(now) {
 		row.Until = row.ends
 	}
-	if row.verdict != policy.Show && row.From.Before(row.Until) {
+	if !row.shown() && row.From.Before(row.Until) {
 		r.report.Not = append(r.report.Not, row)
 	}
 }
@@ -291,13 +296,13 @@ func (p *rehearsalReport) table(out io.Writer) error {
 
 	fmt.Fprintln(out, "\nNOT SHOWN, for how long, and by which rules")
 	t := table(out)
-	fmt.Fprintln(t, "  MESSAGE\tSCREEN\tHELD\tREFUSED\tRULES")
+	fmt.Fprintln(t, "  MESSAGE\tSCREEN\tREFUSED\tHELD\tWAITED\tRULES")
 	for _, s := range p.sums() {
 		var by []string
 		for _, r := range s.rules() {
 			by = append(by, fmt.Sprintf("%s %s", r, length(s.by[r])))
 		}
-		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s\n", s.message, s.screen, length(s.held), length(s.refused), strings.Join(by, ", "))
+		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s\t%s\n", s.message, s.screen, lengthOrDash(s.refused), lengthOrDash(s.held), lengthOrDash(s.waited), strings.Join(by, ", "))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -327,6 +332,7 @@ func (p *rehearsalReport) table(out io.Writer) error {
 type notSum struct {
 	message, screen string
 	held, refused   time.Duration
+	waited          time.Duration // though nothing stood against it
 	by              map[policy.Rule]time.Duration
 }
 
@@ -343,10 +349,13 @@ func (p *rehearsalReport) sums() (all []*notSum) {
 			i, all = len(all), append(all, &notSum{message: row.Message, screen: row.Screen, by: map[policy.Rule]time.Duration{}})
 		}
 		s, d := all[i], row.Until.Sub(row.From)
-		if row.verdict == policy.Hold {
-			s.held += d
-		} else {
+		switch row.Verdict {
+		case policy.Refuse.String():
 			s.refused += d
+		case policy.Hold.String():
+			s.held += d
+		default:
+			s.waited += d
 		}
 		for _, r := range row.Reasons.Rules() {
 			s.by[r] += d
@@ -363,6 +372,13 @@ func plural(n int, what string) string {
 		return "1 " + what
 	}
 	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func lengthOrDash(d time.Duration) string {
+	if d == 0 {
+		return "-"
+	}
+	return length(d)
 }
 
 // length spells a stretch of time by its two largest units.

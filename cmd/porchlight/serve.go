@@ -80,6 +80,7 @@ func serve(ctx context.Context, cfg Config, clock func() device.Instant, log *sl
 	if inHall.Safety, err = cfg.Delivery.safety(); err != nil {
 		return fmt.Errorf("safety: %w", err)
 	}
+	inHall.Rules = cfg.rules()
 	inHall.Now, inHall.Authority, inHall.SignedOnly = clock, ca, cfg.Brands.SignedOnly
 	desk, err := delivery.NewDesk(db, inHall, log.With("part", "desk"))
 	if err != nil {

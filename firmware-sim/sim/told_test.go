@@ -99,6 +99,8 @@ func TestSettings(t *testing.T) {
 		"mute": {Step{By: "Ben", Mute: &Muting{Brand: "corner-shop", Category: "games", Purpose: "marketing", Class: "tv", Room: "kitchen", Content: []string{"picture", "sound"}, For: time.Minute, Owner: "Anna"}},
 			wire.Proposal{Person: 2, Mutes: &[]wire.Mute{{Brand: "old-co"}, {Brand: "corner-shop", Category: "games", Purpose: "marketing", Class: device.TV, Room: 7, Content: 6, Until: 5_000_060_000, Owner: 1}}}},
 		"mute this": {Step{Mute: &Muting{Brand: "this"}}, wire.Proposal{Mutes: &[]wire.Mute{{Brand: "old-co"}, {Brand: "corner-shop"}}}},
+		"dim": {Step{Quiet: []Quieting{{From: "21:00", To: "07:00", Dim: true}}},
+			wire.Proposal{Quiet: &[]wire.QuietTime{{Start: 1260, End: 420, Dim: true}}}},
 		"quiet": {Step{Quiet: []Quieting{{From: "22:00", To: "07:30", Days: []string{"Sun", "Sat"}, Zone: "Europe/Vienna", Owner: "Ben"}}},
 			wire.Proposal{Quiet: &[]wire.QuietTime{{Days: 65, Start: 1320, End: 450, Zone: "Europe/Vienna", Owner: 2}}}},
 		"caps": {Step{Caps: []Capping{{Max: 3}, {Brand: "corner-shop", Each: true, Max: 1, Minutes: 30, Category: "games", Purpose: "marketing", Class: "fridge", Room: "kitchen", Owner: "Anna"}}},

@@ -33,6 +33,7 @@ var OperationTerms = []string{"dpv:Access", "dpv:Aggregate", "dpv:Analyse", "dpv
 var purposeTerms = map[policy.Purpose]string{
 	policy.Service: "dpv:RequestedServiceProvision", policy.Marketing: "dpv:DirectMarketing", policy.Personalised: "dpv:PersonalisedAdvertising",
 	policy.Recommendations: "dpv:ProvideProductRecommendations", policy.Research: "dpv:CommercialResearch", policy.Analytics: "dpv:ServiceUsageAnalytics",
+	policy.Context: "dpv:ServicePersonalisation",
 }
 
 // statusTerms are DPV's names of our states. That something was drawn is no state of a consent.

@@ -66,7 +66,7 @@ func codes(t *testing.T) (all []policy.Code) {
 
 var (
 	classes  = []device.Class{0, device.TV, device.Speaker, device.Console, device.Car, device.Fridge, device.Washer, device.Dryer, device.Dishwasher, device.Oven, device.Display, device.Companion, device.Other, 77}
-	purposes = []policy.Purpose{0, policy.Service, policy.Marketing, policy.Personalised, policy.Recommendations, policy.Research, policy.Analytics, 40}
+	purposes = []policy.Purpose{0, policy.Service, policy.Marketing, policy.Personalised, policy.Recommendations, policy.Research, policy.Analytics, policy.Context, 40}
 	ops      = []policy.Op{policy.EQ, policy.NE, policy.LT, policy.LE, policy.GT, policy.GE, "like", ""}
 )
 
