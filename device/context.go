@@ -346,6 +346,14 @@ func (c *Context) Put(a Attribute, r Reading) {
 	}
 }
 
+// Told is what c has a reading of, were it that the value is unknown.
+func (c *Context) Told() AttributeSet {
+	if c == nil {
+		return 0
+	}
+	return c.told
+}
+
 // Get returns a's reading, fresh or not. ok is false if its value is unknown; its Since is then
 // when it came to be, 0 if it was never told.
 func (c *Context) Get(a Attribute) (r Reading, ok bool) {

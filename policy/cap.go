@@ -2,6 +2,7 @@ package policy
 
 import (
 	"math"
+	"math/bits"
 	"slices"
 	"time"
 
@@ -10,10 +11,20 @@ import (
 
 // frequency holds what would be one message too many, until there is room again. A cap of none
 // refuses, and so does one that makes no sense.
-func frequency(q *Request) finding { return q.caps(Frequency) }
+func frequency(q *Request) finding {
+	often, apart := q.caps(Frequency)
+	q.scratch.apart, q.scratch.counted = apart, true
+	return often
+}
 
 // spacing holds what comes too soon after another message.
-func spacing(q *Request) finding { return q.caps(Spacing) }
+func spacing(q *Request) finding {
+	if q.scratch.counted && q.notes == nil { // frequency, asked before, has counted for both
+		return q.scratch.apart
+	}
+	_, apart := q.caps(Spacing)
+	return apart
+}
 
 const (
 	longestCap  = 168  // hours
@@ -32,13 +43,9 @@ func (c *Cap) rule() Rule {
 
 // valid reports whether c makes sense and lets anything through.
 func (c *Cap) valid() bool {
-	windows := 0
-	for _, has := range [...]bool{c.Hours != 0, c.Minutes != 0, c.Week, c.Trip} {
-		if has {
-			windows++
-		}
-	}
-	return windows <= 1 && c.Max > 0 && 0 <= c.Hours && c.Hours <= longestCap && 0 <= c.Minutes && c.Minutes <= longestRest
+	rolls := c.Hours != 0 || c.Minutes != 0
+	return c.Max > 0 && 0 <= c.Hours && c.Hours <= longestCap && 0 <= c.Minutes && c.Minutes <= longestRest &&
+		(c.Hours == 0 || c.Minutes == 0) && !(c.Week && c.Trip) && !(rolls && (c.Week || c.Trip))
 }
 
 // applies reports whether c has a say about q's message.
@@ -49,13 +56,30 @@ func (c *Cap) applies(q *Request) bool {
 
 // tally is one cap as it counts.
 type tally struct {
-	cap   *Cap
-	need  alike          // what it counts must be like q's message in these
-	have  int            // how many it has counted
 	after device.Instant // what came then or before it does not count
-	wall  device.Instant // what comes then or later counts only if the wall shows local or later; endOfTime: all counts
-	local int64          // of one that counts by dates: the second on the wall with which its day or week begins
 	nth   device.Instant // when that was shown which filled it up
+	cap   int32          // its place among the home's
+	have  int32          // how many it has counted
+	max   int32
+	need  alike // what it counts must be like q's message in these
+	dated dated
+}
+
+// dated says by which dates a cap counts.
+type dated uint8
+
+const (
+	undated dated = iota
+	byDay
+	byWeek
+)
+
+// calendar is what caps that count by dates have to know.
+type calendar struct {
+	wall
+	local [3]int64          // by dated: the second on the wall with which the day or the week begins
+	after [3]device.Instant // what came then or before it is of another day or week
+	from  [3]device.Instant // what comes then or later counts only if the wall shows local or later
 }
 
 // alike is in what an exposure is like q's message, shown on q's screen. A cap that applies selects
@@ -123,69 +147,99 @@ func (e *Exposure) alike(q *Request, want alike) (l alike) {
 	return l
 }
 
-// dated reports whether c counts by dates.
-func (c *Cap) dated() bool { return c.Hours == 0 && c.Minutes == 0 && !c.Trip }
-
-// caps asks the caps that belong to one rule.
-func (q *Request) caps(rule Rule) finding {
-	f := pass
-	var home wall
-	var room [12]tally
-	all := room[:0]
-	for i := range q.Home.Caps {
-		c := &q.Home.Caps[i]
-		if c.rule() != rule || !c.applies(q) {
-			continue
-		}
-		if len(all) == len(room) || len(all) > 0 && q.notes != nil { // causes come in the order of the caps
-			f = f.and(q.count(all, &home))
-			all = room[:0]
-		}
-		switch {
-		case !c.valid():
-			f = f.and(c.none(q))
-			continue
-		case c.dated() && q.Home.Zone == nil:
-			f = f.and(c.not(q, holdTo(q.there.soon), ZoneUnknown, 0))
-			continue
-		case c.dated() && home.zone == nil:
-			home = q.Home.wall(q.Home.Zone, floor(int64(q.Now), 1000))
-		}
-		all = room[:len(all)+1]
-		c.begin(q, &home, &all[len(all)-1])
+// dated says by which dates c counts.
+func (c *Cap) dated() dated {
+	switch {
+	case c.Week:
+		return byWeek
+	case c.Hours != 0 || c.Minutes != 0 || c.Trip:
+		return undated
+	default:
+		return byDay
 	}
-	if len(all) == 0 {
-		return f
-	}
-	return f.and(q.count(all, &home))
 }
 
-// begin sets t to c before it has counted anything; w is the home's clock, for a cap that counts by dates.
-func (c *Cap) begin(q *Request, w *wall, t *tally) {
-	t.cap, t.need, t.have, t.wall = c, c.alike(), 0, math.MaxInt64
+// caps asks the caps of frequency and of spacing, or, where somebody wants to know why, only those of one
+// rule.
+func (q *Request) caps(only Rule) (often, apart finding) {
+	often, apart = pass, pass
+	var dates calendar
+	var room [12]tally
+	n := 0
+	for i := range q.Home.Caps {
+		c := &q.Home.Caps[i]
+		if q.notes != nil && c.rule() != only || !c.applies(q) {
+			continue
+		}
+		if n == len(room) || n > 0 && q.notes != nil { // causes come in the order of the caps
+			q.count(room[:n], &dates, &often, &apart)
+			n = 0
+		}
+		f := pass
+		d := c.dated()
+		switch {
+		case !c.valid():
+			f = c.none(q)
+		case d != undated && q.Home.Zone == nil:
+			f = c.not(q, holdTo(q.there.soon), ZoneUnknown, 0)
+		default:
+			if d != undated && dates.zone == nil {
+				dates.open(q.Home.wall(q.Home.Zone, floor(int64(q.Now), 1000)), floor(int64(q.Now), 1000))
+			}
+			room[n] = tally{after: c.after(q, &dates), cap: int32(i), max: int32(min(c.Max, math.MaxInt32)), need: c.alike(), dated: d}
+			n++
+			continue
+		}
+		c.add(f, &often, &apart)
+	}
+	if n > 0 {
+		q.count(room[:n], &dates, &often, &apart)
+	}
+	return often, apart
+}
+
+// add adds what c says to what its rule says.
+func (c *Cap) add(f finding, often, apart *finding) {
+	if c.rule() == Spacing {
+		*apart = apart.and(f)
+	} else {
+		*often = often.and(f)
+	}
+}
+
+// open is the calendar of a wall at a Unix second. No local day is longer than two days, and no week longer
+// than eight: what is older is not worth a look at the wall; nor is anything if the clocks have not changed
+// since.
+func (d *calendar) open(w wall, now int64) {
+	d.wall = w
+	today := w.day(now)
+	for by, first := range [...]int64{byDay: today, byWeek: monday(today)} {
+		d.local[by] = first * day
+		longest := int64(3 * day)
+		if dated(by) == byWeek {
+			longest = 9 * day
+		}
+		if start := now - longest; w.from <= start {
+			d.after[by], d.from[by] = device.Instant((d.local[by]-w.offset)*1000-1), device.Instant(min(w.to, int64(endOfTime)/1000)*1000)
+		} else {
+			d.after[by], d.from[by] = device.Instant((start+1)*1000-1), math.MinInt64
+		}
+	}
+}
+
+// after is when c's window begins: what came then or before it does not count.
+func (c *Cap) after(q *Request, dates *calendar) device.Instant {
 	switch {
 	case c.Hours > 0:
-		t.after = q.Now.Add(-time.Duration(c.Hours) * time.Hour)
+		return q.Now.Add(-time.Duration(c.Hours) * time.Hour)
 	case c.Minutes > 0:
-		t.after = q.Now.Add(-time.Duration(c.Minutes) * time.Minute)
+		return q.Now.Add(-time.Duration(c.Minutes) * time.Minute)
 	case c.Trip && q.onTrip():
-		t.after = q.Screen.Trip - 1
+		return q.Screen.Trip - 1
 	case c.Trip:
-		t.after = q.Now.Add(-unknownTrip)
+		return q.Now.Add(-unknownTrip)
 	default:
-		now := floor(int64(q.Now), 1000)
-		// No local day is longer than two days, and no week longer than eight: what is older is not worth
-		// a look at the wall. Nor is anything if the clocks have not changed since.
-		first, longest := w.day(now), int64(3*day)
-		if c.Week {
-			first, longest = monday(first), 9*day
-		}
-		t.local = first * day
-		if start := now - longest; w.from <= start {
-			t.after, t.wall = device.Instant((t.local-w.offset)*1000-1), device.Instant(min(w.to, int64(endOfTime)/1000)*1000)
-		} else {
-			t.after, t.wall = device.Instant((start+1)*1000-1), math.MinInt64
-		}
+		return dates.after[c.dated()]
 	}
 }
 
@@ -194,55 +248,53 @@ func (q *Request) onTrip() bool { return 0 < q.Screen.Trip && q.Screen.Trip <= q
 
 // count asks caps that count: all in one walk from the newest exposure back, as far as the longest of
 // their windows goes. A cap that is full is asked no more, unless somebody wants to know how full.
-func (q *Request) count(all []tally, w *wall) finding {
-	f := pass
-	var want alike
-	for i := range all {
-		want |= all[i].need
-	}
+func (q *Request) count(all []tally, dates *calendar, often, apart *finding) {
 	shown := before(q)
+	live := uint32(1)<<len(all) - 1
+	var want alike
+	next := device.Instant(math.MaxInt64) // what comes then or before it is too old for one of them
 	for i := len(shown) - 1; i >= 0; i-- {
 		e := &shown[i]
-		over := false // for some cap: for what is older, too
-		for j := 0; j < len(all); {
-			if e.At > all[j].after {
-				j++
-				continue
+		if e.At <= next {
+			want, next = 0, math.MinInt64
+			for left := live; left != 0; left &= left - 1 {
+				if j := bits.TrailingZeros32(left); e.At <= all[j].after { // and so is all that is older
+					live &^= 1 << j
+				} else {
+					want, next = want|all[j].need, max(next, all[j].after)
+				}
 			}
-			f, over = f.and(all[j].finding(q, w)), true
-			all[j] = all[len(all)-1]
-			all = all[:len(all)-1]
-		}
-		if len(all) == 0 {
-			return f
-		}
-		if over {
-			want = 0
-			for j := range all {
-				want |= all[j].need
+			if live == 0 {
+				break
 			}
 		}
 		like := e.alike(q, want)
-		for j := 0; j < len(all); j++ {
+		for left := live; left != 0; left &= left - 1 {
+			j := bits.TrailingZeros32(left)
 			t := &all[j]
-			// By dates today's count, and those of a later date, which there are if a clock was set back.
-			if t.need&^like != 0 || e.At >= t.wall && w.local(floor(int64(e.At), 1000)) < t.local || !e.before(t.cap.Owner) {
+			if t.need&^like != 0 {
 				continue
 			}
-			if t.have++; t.have == t.cap.Max {
+			// By dates today's count, and those of a later date, which there are if a clock was set back.
+			if d := t.dated; d != undated && e.At >= dates.from[d] && dates.wall.local(floor(int64(e.At), 1000)) < dates.local[d] {
+				continue
+			}
+			if !e.before(q.Home.Caps[t.cap].Owner) {
+				continue
+			}
+			if t.have++; t.have == t.max {
 				if t.nth = e.At; q.notes == nil {
-					f = f.and(t.finding(q, w))
-					all[j] = all[len(all)-1]
-					all = all[:len(all)-1]
-					j--
+					live &^= 1 << j
 				}
 			}
 		}
 	}
-	for j := range all {
-		f = f.and(all[j].finding(q, w))
+	for i := range all {
+		if t := &all[i]; t.have >= t.max || t.dated != undated {
+			c := &q.Home.Caps[t.cap]
+			c.add(t.finding(q, c, dates), often, apart)
+		}
 	}
-	return f
 }
 
 // before reports whether somebody was in front of it, or may have been.
@@ -253,11 +305,10 @@ func (e *Exposure) before(who device.PersonID) bool {
 // finding is what t comes to. A cap in hours is full as long as the Max-th newest that it counts is that
 // young. The answer of one that counts by dates is asked for again when the zone changes its offset,
 // because then a date may come twice.
-func (t *tally) finding(q *Request, w *wall) finding {
-	c := t.cap
-	if t.have < c.Max {
-		if t.wall != math.MaxInt64 && w.to < int64(endOfTime)/1000 {
-			return showTo(device.Instant(w.to * 1000))
+func (t *tally) finding(q *Request, c *Cap, dates *calendar) finding {
+	if t.have < t.max {
+		if t.dated != undated && dates.to < int64(endOfTime)/1000 {
+			return showTo(device.Instant(dates.to * 1000))
 		}
 		return pass
 	}
@@ -272,9 +323,9 @@ func (t *tally) finding(q *Request, w *wall) finding {
 	case c.Trip:
 		until = sooner(nth.Add(unknownTrip), max(q.Screen.Trip, 0))
 	case c.Week:
-		until = device.Instant(w.nextDate(monday(w.day(now))+7, now) * 1000)
+		until = device.Instant(dates.nextDate(monday(dates.day(now))+7, now) * 1000)
 	default:
-		until = device.Instant(w.midnight(now) * 1000)
+		until = device.Instant(dates.midnight(now) * 1000)
 	}
 	code := CapFull
 	if c.rule() == Spacing {
@@ -284,7 +335,7 @@ func (t *tally) finding(q *Request, w *wall) finding {
 	if q.notes == nil {
 		return f
 	}
-	cause := c.cause(q, code, t.have)
+	cause := c.cause(q, code, int(t.have))
 	cause.Until = until
 	return q.not(f, cause)
 }

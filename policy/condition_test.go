@@ -485,8 +485,14 @@ func TestConditionHorizons(t *testing.T) {
 			if c.nodes[last].op == compare && !offsetChanges(q.Home.Zone, h.from) && !c.Sensitive() && !h.bad(truthAt(h.from, last)) {
 				turns = false // one comparison turns exactly then
 			}
-			upcoming := slices.ContainsFunc(c.vars, func(v variable) bool { return v.sensitive() || v.domain == ofSince }) // may only be asked again
-			if !turns && !upcoming {
+			// What is about people, or of the future, may only be asked again.
+			again := slices.ContainsFunc(c.vars, func(v variable) bool { return v.sensitive() }) || slices.ContainsFunc(q.Home.Screens, func(s *Screen) bool {
+				return slices.ContainsFunc(c.vars, func(v variable) bool {
+					r, _ := s.Context.Get(v.attribute)
+					return v.domain == ofSince && r.At > q.Now
+				})
+			})
+			if !turns && !again {
 				t.Fatalf("%d: %q is %s from %s on, but nothing turns then\n%s", i, text, what, h.from, describe(q))
 			}
 			turned[what]++

@@ -9,6 +9,9 @@ var (
 	asleep  = is(device.Sleeping, true)
 )
 
+// momentous is what tells of a moment.
+var momentous = device.Attributes(device.PlayerState, device.CallActive, device.Sleeping)
+
 // moments holds while something goes on that the home does not want to be disturbed in. It ends
 // when the device says so, or has not said it for so long that it cannot be relied on.
 func (q *Request) moments() finding {
@@ -27,12 +30,13 @@ func (q *Request) moments() finding {
 // momentsOn asks one device about all moments.
 func (q *Request) momentsOn(s *Screen) finding {
 	f := pass
-	if s.Context == nil {
+	told := s.Context.Told()
+	if !told.Intersects(momentous) {
 		return f
 	}
 	here := q.here(s)
 	for _, m := range q.Home.Moments {
-		if here || m == Sleep { // the others count where they are
+		if here || m == Sleep && told.Has(device.Sleeping) { // the others count where they are
 			f = f.and(q.moment(m, s))
 		}
 	}

@@ -182,6 +182,9 @@ type scratch struct {
 	traits traits
 	offer  []said // what the home and its people have said about the message's brand and purpose; nil: see Home.Consents
 	text   int    // which text to use, plus one; 0: nobody has asked
+
+	apart   finding // what spacing says, if counted
+	counted bool
 }
 
 // prepare works out what the rules are going to ask for.
@@ -190,7 +193,7 @@ func (q *Request) prepare() {
 	if w.traits = q.Message.traits; !w.traits.of(q.Message) {
 		w.traits = traitsOf(q.Message)
 	}
-	w.offer, w.text = nil, 0
+	w.offer, w.text, w.counted = nil, 0, false
 	if x := q.Home.prepared(); x != nil {
 		if w.offer = x.find(w.traits.offerKey, w.traits.hash); w.offer == nil && x.people < len(nobody) {
 			w.offer = nobody[:1+x.people]

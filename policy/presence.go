@@ -90,6 +90,9 @@ type census struct {
 
 // read adds what one screen tells.
 func (c *census) read(s *Screen) {
+	if !s.Context.Told().Intersects(presence) {
+		return
+	}
 	who, named := c.get(s, device.PresenceWho, device.Text)
 	count, counted := c.get(s, device.PresenceCount, device.Number)
 	room, sensed := c.get(s, device.RoomOccupancy, device.Bool)

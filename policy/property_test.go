@@ -28,7 +28,7 @@ var book = func() (b rulebook) {
 		if r == Language || r == Holdout {
 			continue
 		}
-		b[r] = func(q Request) finding { return ask(r, &q) }
+		b[r] = func(q Request) finding { q.prepare(); return ask(r, &q) }
 	}
 	return b
 }()
@@ -1552,9 +1552,16 @@ func moments(q Request, end device.Instant, parts []float64) (list []device.Inst
 // loose reports whether until is one of the instants at which the judge only promises to look
 // again: the change of a zone's offset, the end of the days it looks ahead, the end of what was
 // told about who is there, that of a mute of some part, whatever comes of readings and exposures from the future,
-// and what an oven or a car waits for while other readings of it grow old.
+// and what an oven, a car or a speaker waits for while other readings of it grow old.
 func loose(q Request, until device.Instant) bool {
 	for _, s := range q.Home.Screens {
+		if q.Screen.Class == device.Speaker { // a moment ends, and that nobody calls is not fresh any more
+			for _, a := range []device.Attribute{device.Sleeping, device.CallActive} {
+				if r, _ := s.Context.Get(a); r.At.Add(a.TTL(s.Class)) == until {
+					return true
+				}
+			}
+		}
 		if row := own.of(s.Class); row != nil && (row.trip > 0 || s.Class == device.Oven) {
 			for _, e := range q.Home.Shown {
 				if row.trip > 0 && e.Device == s.ID && e.At.Add(longestTrip) == until {

@@ -63,7 +63,7 @@ func alarmed(h *Home) bool {
 		return true
 	}
 	for _, s := range h.Screens {
-		if s != nil && noAlarm.calm(s, 0).verdict != Show {
+		if s != nil && s.Context.Told().Has(device.Alarm) && noAlarm.calm(s, 0).verdict != Show {
 			return true
 		}
 	}

@@ -183,7 +183,7 @@ func (d *Desk) Got(ctx context.Context, homeName, item string) error {
 func (d *Desk) Complain(ctx context.Context, homeName string, brand device.BrandID) error {
 	return d.named(ctx, homeName, func(h *home, tx *store.Tx) error {
 		if _, err := registry.BrandByID(tx, brand); err != nil {
-			return fmt.Errorf("brand %s: %w", brand, err)
+			return err
 		}
 		_, err := tx.Add(h.id, complaintMade, complaintFact{Brand: brand})
 		return err

@@ -42,6 +42,7 @@ func TestSilenceWinsUntilItIsWeighedAnew(t *testing.T) {
 	inWorld(t, func(w *world) {
 		fridge := w.home(device.Fridge)[device.Fridge]
 		w.choose(policy.Given)
+		w.pass(17 * time.Minute) // what looks at homes now and then does so at no full hour
 		w.letGo(fridge, 5, nil)
 		long := func(s *Submission) { s.NotAfter = w.now().Time().Add(30 * 24 * time.Hour) }
 		id := w.push(long)

@@ -576,3 +576,62 @@ func TestErasedKeyStays(t *testing.T) {
 		w.memory()
 	})
 }
+
+// What a message has to do with others is checked when it comes in, and read as it was said.
+func TestThreadOfSubmission(t *testing.T) {
+	now := device.At(time.Date(2026, 6, 10, 12, 0, 0, 0, time.UTC))
+	brand := registry.Brand{ID: "grocer", Name: "Grocer", Purposes: []string{"marketing"}}
+	const rest = `"purpose": "marketing", "texts": [{"language": "en", "body": "Milk"}], "not_after": "2026-06-11T12:00:00Z"`
+	tests := map[string]struct {
+		json string
+		want policy.Thread
+		act  policy.Act
+		bad  string // the field that is wrong
+	}{
+		"nothing":            {json: `{}`},
+		"a key":              {json: `{"dedupe": "milk low é"}`, want: policy.Thread{Dedupe: "milk low é"}},
+		"a step":             {json: `{"sequence": {"journey": "run", "step": 20, "after": "ignored"}}`, want: policy.Thread{Journey: "run", Step: 20, After: policy.Ignored}},
+		"any step":           {json: `{"sequence": {"journey": "run", "step": 2}}`, want: policy.Thread{Journey: "run", Step: 2}},
+		"the first step":     {json: `{"sequence": {"journey": "run", "step": 1, "after": "any"}}`, want: policy.Thread{Journey: "run", Step: 1}},
+		"an item":            {json: `{"item": "` + strings.Repeat("7", 64) + `"}`, want: policy.Thread{Item: strings.Repeat("7", 64)}},
+		"an echo":            {json: `{"echo": "remind"}`, want: policy.Thread{Echo: policy.Remind}},
+		"an act":             {json: `{"buttons": [{"id": 1, "act": "redeem", "label": {"en": "Yes"}}]}`, act: policy.Redeem},
+		"a long key":         {json: `{"dedupe": "` + strings.Repeat("k", 65) + `"}`, bad: "dedupe"},
+		"a key of two lines": {json: `{"dedupe": "a\nb"}`, bad: "dedupe"},
+		"a turned key":       {json: `{"dedupe": "a\u202eb"}`, bad: "dedupe"},
+		"a long item":        {json: `{"item": "` + strings.Repeat("7", 65) + `"}`, bad: "item"},
+		"no journey":         {json: `{"sequence": {"step": 2}}`, bad: "sequence.journey"},
+		"no step":            {json: `{"sequence": {"journey": "run"}}`, bad: "sequence.step"},
+		"a step too many":    {json: `{"sequence": {"journey": "run", "step": 21}}`, bad: "sequence.step"},
+		"another end":        {json: `{"sequence": {"journey": "run", "step": 2, "after": "clicked"}}`, bad: "sequence.after"},
+		"before the first":   {json: `{"sequence": {"journey": "run", "step": 1, "after": "acted"}}`, bad: "sequence.after"},
+		"another act":        {json: `{"buttons": [{"id": 1, "act": "eat", "label": {"en": "Yes"}}]}`, bad: "act"},
+		"another echo":       {json: `{"echo": "eat"}`, bad: "act"},
+		"a step by itself":   {json: `{"step": 2}`, bad: "step"},
+		"a number of a step": {json: `{"sequence": 2}`, bad: "sequence"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			raw := strings.Replace(test.json, "{", "{"+rest+", ", 1)
+			raw = strings.Replace(raw, ", }", "}", 1)
+			s, err := ParseSubmission([]byte(raw))
+			var m *policy.Message
+			if err == nil {
+				m, err = s.compile(brand, now)
+			}
+			if test.bad != "" {
+				var invalid Invalid
+				if !errors.As(err, &invalid) || len(invalid) != 1 || invalid[0].Field != test.bad || invalid[0].Fix == "" {
+					t.Fatalf("got %v, want one fault of %s", err, test.bad)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m.Thread != test.want || len(m.Buttons) > 0 && m.Buttons[0].Act != test.act {
+				t.Errorf("got %+v and %+v, want %+v and %s", m.Thread, m.Buttons, test.want, test.act)
+			}
+		})
+	}
+}

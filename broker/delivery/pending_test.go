@@ -620,6 +620,26 @@ func (w *world) everything(every time.Duration) (now, stop func()) {
 	return now, func() { close(end); <-ended }
 }
 
+// overslept finds a pair that is filed under what has changed: judged now, it comes out otherwise. Nothing
+// else is left to do.
+func (h *house) overslept() (what string) {
+	h.t.Helper()
+	h.pass(8 * time.Millisecond) // what was due a moment ago is done
+	h.must(h.desk.in(1, func(mem *home) error {
+		now := h.now()
+		for _, p := range mem.pairs {
+			d := policy.Decide(policy.Request{Home: &mem.view, Screen: &p.s.view, Message: p.m, Now: now})
+			soon := p.filed.due != 0 && p.filed.due > now-10 && p.filed.due <= now // the hall takes a breath of 5 ms
+			if (d.Verdict == policy.Show) != (p.decision.Verdict == policy.Show) && !soon {
+				what = fmt.Sprintf("at %s message %d is judged on %s: %s for %q; and is filed: %s for %q, under %+v until %s", now, slices.Index(h.order, p.m.ID), p.s.ID,
+					d.Verdict, d.Reasons, p.decision.Verdict, p.decision.Reasons, p.file.reads, p.filed.due)
+			}
+		}
+		return nil
+	}))
+	return what
+}
+
 // renews has every device that is connected tell again what it last told.
 func (h *house) renews() {
 	for _, n := range h.hands {
@@ -671,17 +691,27 @@ func TestIndexChangesNothing(t *testing.T) {
 					return device.MessageID{0: byte(at >> 40), 1: byte(at >> 32), 2: byte(at >> 24), 3: byte(at >> 16), 4: byte(at >> 8), 5: byte(at), 15: byte(last.Add(1))}
 				}
 				h := newHouse(w, dice(seed))
+				h.caps, h.quiet = []policy.Cap{{Max: 1, Minutes: 45}}, nil
+				for hour := seed % 3; hour < 24; hour += 3 {
+					h.quiet = append(h.quiet, policy.Quiet{Start: 60 * hour, End: 60*hour + 40})
+				}
+				h.must(h.desk.SetCaps(w.t.Context(), "oak", h.caps))
+				h.must(h.desk.SetQuiet(w.t.Context(), "oak", h.quiet))
 				if now, stop := w.everything(7 * time.Second); i == 1 {
 					defer stop()
 					now()
 				} else {
 					stop()
 				}
-				for _, n := range steps {
+				for k, n := range steps {
 					h.step(n)
 					for range n % 4 { // time goes by, and every device tells again how it is
 						h.renews()
 						h.pass(4 * time.Minute)
+					}
+					if what := h.overslept(); what != "" {
+						t.Errorf("home %d, step %d of %d: %s", seed, k, n%kinds, what)
+						return
 					}
 					h.look()
 				}

@@ -237,7 +237,8 @@ func (p *rehearsalReport) finish(r *rehearsal) error {
 	return nil
 }
 
-// used is the most that counted towards a cap at one time of a day.
+// used is the most that counted towards a cap at one time of a day; trips, which no recording tells of, count as
+// days.
 func (p *rehearsalReport) used(c delivery.NamedCap, day *rehearsalDay) (most int) {
 	window, err := time.ParseDuration(c.Per)
 	at := []time.Time{day.from}
@@ -248,8 +249,11 @@ func (p *rehearsalReport) used(c delivery.NamedCap, day *rehearsalDay) (most int
 	}
 	for _, now := range at {
 		since := day.from
-		if err == nil {
+		switch {
+		case err == nil:
 			since = now.Add(-window).Add(time.Nanosecond)
+		case c.Per == "week": // from Monday on
+			since = since.AddDate(0, 0, -int(since.Weekday()+6)%7)
 		}
 		counts := map[device.BrandID]int{}
 		for _, s := range p.Shown {

@@ -388,6 +388,33 @@ func TestRehearsalPicture(t *testing.T) {
 	}
 }
 
+func TestCapsUsed(t *testing.T) {
+	monday := time.Date(2021, 3, 1, 0, 0, 0, 0, time.UTC)
+	p := rehearsalReport{}
+	for _, at := range []struct {
+		hours int
+		brand device.BrandID
+	}{{-2, "fresh"}, {9, "fresh"}, {20, "fresh"}, {33, "baker"}, {34, "fresh"}} { // from Sunday 22:00 to Tuesday 10:00
+		p.Shown = append(p.Shown, &rehearsalShow{At: monday.Add(time.Duration(at.hours) * time.Hour), Brand: at.brand, of: &rehearsed{}})
+	}
+	tuesday := &rehearsalDay{from: monday.AddDate(0, 0, 1), to: monday.AddDate(0, 0, 2)}
+	for name, test := range map[string]struct {
+		c    delivery.NamedCap
+		want int
+	}{
+		"day":        {delivery.NamedCap{Per: "day"}, 2},
+		"each":       {delivery.NamedCap{Per: "day", Each: true}, 1},
+		"week":       {delivery.NamedCap{Per: "week"}, 4},
+		"a day long": {delivery.NamedCap{Per: "24h"}, 3},
+		"two days":   {delivery.NamedCap{Per: "48h"}, 5},
+		"brand":      {delivery.NamedCap{Per: "48h", NamedSelector: delivery.NamedSelector{Brand: "baker"}}, 1},
+	} {
+		if got := p.used(test.c, tuesday); got != test.want {
+			t.Errorf("%s: %d counted, want %d", name, got, test.want)
+		}
+	}
+}
+
 func TestQuietAt(t *testing.T) {
 	at := func(text string) time.Time {
 		t.Helper()
