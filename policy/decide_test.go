@@ -118,6 +118,13 @@ func (q *Request) shown(brand device.BrandID, n byte, ago time.Duration, open bo
 	q.Home.Shown = append(q.Home.Shown, Exposure{At: q.Now.Add(-ago), Brand: brand, Message: id(n), Purpose: Marketing, Open: open})
 }
 
+// trip says when the car set out, and that something was shown in it a while ago.
+func (q *Request) trip(began device.Instant, ago time.Duration) {
+	q.Screen.Trip = began
+	q.shown(grocer, 2, ago, false)
+	q.Home.Shown[0].Device = q.Screen.ID
+}
+
 func TestDecide(t *testing.T) {
 	tests := map[string]struct {
 		class device.Class // a TV unless named
@@ -400,6 +407,49 @@ func TestDecide(t *testing.T) {
 			q.shown(grocer, 3, 20*time.Minute, false)
 			q.Home.Caps = []Cap{{Max: 2, Minutes: 45}}
 		}, want: Hold, rules: "frequency", until: noon.Add(15 * time.Minute)},
+		"one a week, had it on Monday": {edit: func(q *Request) {
+			q.shown(grocer, 2, hours(60), false)
+			q.Home.Caps = []Cap{{Max: 1, Week: true}}
+		}, want: Hold, rules: "frequency", until: noon.Add(hours(108))},
+		"one a week, had it on Sunday": {edit: func(q *Request) {
+			q.shown(grocer, 2, hours(60)+time.Millisecond, false)
+			q.Home.Caps = []Cap{{Max: 1, Week: true}}
+		}, want: Show, until: noon.Add(time.Minute)},
+		"one a week in no zone": {edit: func(q *Request) { q.Home.Zone = nil; q.Home.Caps = []Cap{{Max: 1, Week: true}} }, want: Hold, rules: "frequency"},
+		"a week of hours":       {edit: func(q *Request) { q.Home.Caps = []Cap{{Max: 1, Week: true, Hours: 1}} }, want: Refuse, rules: "frequency"},
+		"a week of trips":       {device.Car, func(q *Request) { q.Home.Caps = []Cap{{Max: 1, Week: true, Trip: true}} }, Refuse, "frequency", 0},
+		"one a trip, on a TV":   {edit: func(q *Request) { q.trip(noon, 0); q.Home.Caps = []Cap{{Max: 0, Trip: true}} }, want: Show, until: noon.Add(time.Minute)},
+		"one a trip, had it":    {device.Car, func(q *Request) { q.trip(noon.Add(-time.Hour), time.Hour); q.Home.Caps = []Cap{{Max: 1, Trip: true}} }, Hold, "safety,frequency", 0},
+		"one a trip, had it before": {device.Car, func(q *Request) {
+			q.trip(noon.Add(-time.Hour), time.Hour+1e6)
+			q.Home.Caps = []Cap{{Max: 1, Trip: true}}
+		}, Show, "", noon.Add(5 * time.Second)},
+		"one a trip, nobody knows": {device.Car, func(q *Request) { q.trip(0, hours(23)); q.Home.Caps = []Cap{{Max: 1, Trip: true}} }, Hold, "safety,frequency", noon.Add(time.Hour)},
+		"one a trip, a day ago":    {device.Car, func(q *Request) { q.trip(0, hours(24)); q.Home.Caps = []Cap{{Max: 1, Trip: true}} }, Show, "", noon.Add(5 * time.Second)},
+		"one a trip, it begins in a minute": {device.Car, func(q *Request) {
+			q.trip(noon.Add(time.Minute), hours(1))
+			q.Home.Caps = []Cap{{Max: 1, Trip: true}}
+		}, Hold, "frequency", noon.Add(time.Minute)},
+		"one a trip, on another car": {device.Car, func(q *Request) {
+			q.trip(noon.Add(-time.Hour), time.Minute)
+			q.Home.Shown[0].Device = "fridge-1"
+			q.Home.Caps = []Cap{{Max: 1, Trip: true}}
+		}, Show, "", noon.Add(5 * time.Second)},
+		"each category one, had it": {edit: func(q *Request) {
+			q.shown(baker, 2, 0, false)
+			q.Home.Shown[0].Category = "dairy"
+			q.Home.Caps = []Cap{{EachCategory: true, Max: 1, Hours: 1}}
+		}, want: Hold, rules: "frequency", until: noon.Add(time.Hour)},
+		"each category one, had another": {edit: func(q *Request) {
+			q.shown(baker, 2, 0, false)
+			q.Home.Shown[0].Category = "meat"
+			q.Home.Caps = []Cap{{EachCategory: true, Max: 1, Hours: 1}}
+		}, want: Show, until: noon.Add(time.Minute)},
+		"each category one, has none": {edit: func(q *Request) {
+			q.Message.Category = ""
+			q.shown(baker, 2, 0, false)
+			q.Home.Caps = []Cap{{EachCategory: true, Max: 1, Hours: 1}}
+		}, want: Show, until: noon.Add(time.Minute)},
 		"45 minutes apart, 30 ago":  {edit: func(q *Request) { q.shown(baker, 2, 30*time.Minute, false); q.Home.Caps = []Cap{{Max: 1, Minutes: 45}} }, want: Hold, rules: "spacing", until: noon.Add(15 * time.Minute)},
 		"45 minutes apart, 45 ago":  {edit: func(q *Request) { q.shown(baker, 2, 45*time.Minute, false); q.Home.Caps = []Cap{{Max: 1, Minutes: 45}} }, want: Show, until: noon.Add(time.Minute)},
 		"each 45 minutes apart":     {edit: func(q *Request) { q.shown(baker, 2, 0, false); q.Home.Caps = []Cap{{Each: true, Max: 1, Minutes: 45}} }, want: Show, until: noon.Add(time.Minute)},

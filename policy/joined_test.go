@@ -56,10 +56,14 @@ func TestJoined(t *testing.T) {
 		}, Refuse, "dedupe", 0, ShownBefore},
 		"it is a later step of another": {func(q *Request) {
 			key(q, func(e *Exposure) { e.Journey, e.Step = "run-2", 1 })
-			q.Message.Journey, q.Message.Step = "run", 1
-			q.Message.Step = 1
-		}, Refuse, "dedupe", 0, ShownBefore},
+			q.Message.Journey, q.Message.Step = "run", 2
+		}, Refuse, "dedupe,sequence", 0, ShownBefore},
 		"it is open here, another was let go": {func(q *Request) { key(q, same); q.Own = true }, Show, "", 0, ""},
+		"steps of nothing":                    {func(q *Request) { key(q, func(e *Exposure) { e.Step = 1 }); q.Message.Step = 2 }, Refuse, "dedupe", 0, ShownBefore},
+		"another message of the same step": {func(q *Request) {
+			key(q, func(e *Exposure) { e.Journey, e.Step = "run", 1 })
+			q.Message.Journey, q.Message.Step = "run", 1
+		}, Refuse, "dedupe", 0, ShownBefore},
 		// J4
 		"it is open here, another was answered":  {func(q *Request) { key(q, func(e *Exposure) { e.Reaction = Acted }); q.Own = true }, Refuse, "dedupe", 0, ShownBefore},
 		"it is open here, another was dismissed": {func(q *Request) { key(q, func(e *Exposure) { e.Reaction = Dismissed }); q.Own = true }, Refuse, "dedupe", 0, ShownBefore},

@@ -135,7 +135,7 @@ func TestVerbs(t *testing.T) {
 		{"preferences/set", `{"home":"oak","quiet":[{"from":"22:00","to":"07:00","owner":"Ann"}],"caps":[],"mutes":[{"class":"tv"}]}`, 200, ""},
 		{"preferences/set", `{"home":"oak","quiet":[{"from":"24:00","to":"07:00"}]}`, 422, `"field":"quiet[0].from"`},
 		{"preferences/set", `{"home":"oak","quiet":[{"form":"24:00","to":"07:00"}]}`, 400, "form"},
-		{"preferences/show", `{"name":"oak"}`, 200, `"quiet":[{"from":"22:00","to":"07:00","owner":"Ann"}],"caps":[],"mutes":[{"class":"tv"}],"people":[{"name":"Ann",`},
+		{"preferences/show", `{"name":"oak"}`, 200, `"quiet":[{"from":"22:00","to":"07:00","owner":"Ann"}],"caps":[],"mutes":[{"class":"tv"}],"channels":[],"people":[{"name":"Ann",`},
 		{"home/snooze", `{"home":"oak","until":"2h"}`, 200, `"until":`},
 		{"home/snooze", `{"home":"oak","until":"later"}`, 422, "until"},
 		{"home/show", `{"name":"oak"}`, 200, `"rooms":["hall","kitchen"]`},

@@ -742,3 +742,41 @@ func TestIndexChangesNothing(t *testing.T) {
 		t.Error("the test has seen nothing")
 	}
 }
+
+// A clock that is set back makes what was told a word of the future, which permits nothing. Told again, it
+// does, though it is the same: nothing else need happen.
+func TestToldAgainAfterTheClockWasSetBack(t *testing.T) {
+	inWorld(t, func(w *world) {
+		tv := w.home(device.TV)[device.TV]
+		w.choose(policy.Given)
+		w.must(w.desk.Choose(w.t.Context(), "oak", "Anna", w.brand.ID, policy.Marketing, policy.Given))
+		values := map[string]any{"state": "idle", "presence.who": "1", "presence.count": 1}
+		tv.tell(map[string]any{"state": "playing", "full_screen": true})
+		tv.tell(values)
+		tv.tell(map[string]any{"full_screen": false})
+		w.jump.Add(-time.Hour.Milliseconds())
+		w.desk.Lookup()
+		w.pass(time.Second)
+		id := w.push(func(s *Submission) { s.Personal = true })
+		tv.mustShow()
+		tv.tell(values)
+		tv.mustShow(id)
+	})
+}
+
+// Who is there may be news though it is the same word: what was said in between, that nobody is, is over.
+func TestSamePersonIsThereAgain(t *testing.T) {
+	inWorld(t, func(w *world) {
+		tv := w.home(device.TV)[device.TV]
+		w.choose(policy.Given)
+		w.must(w.desk.Choose(w.t.Context(), "oak", "Anna", w.brand.ID, policy.Marketing, policy.Given))
+		tv.tell(map[string]any{"presence.who": "1"})
+		w.pass(time.Second)
+		tv.tell(map[string]any{"room.occupancy": false, "state": "idle"})
+		w.pass(time.Second)
+		id := w.push(func(s *Submission) { s.Personal = true })
+		tv.mustShow()
+		tv.tell(map[string]any{"presence.who": "1"})
+		tv.mustShow(id)
+	})
+}

@@ -209,6 +209,10 @@ func drawPreferences(r *rapid.T) Preferences {
 	for range rapid.IntRange(0, 6).Draw(r, "caps") {
 		c := NamedCap{Max: rapid.IntRange(0, 1000).Draw(r, "max"), Per: rapid.SampledFrom([]string{"day", "week", "1h", "168h", "1m", "1440m"}).Draw(r, "per"), NamedSelector: selector(), Owner: owner.Draw(r, "owner")}
 		c.Each = c.Brand == "" && rapid.Bool().Draw(r, "each")
+		c.EachCategory = c.Category == "" && rapid.Bool().Draw(r, "each category")
+		if (c.Class == 0 || c.Class == device.Car) && rapid.Bool().Draw(r, "trip") {
+			c.Per = "trip"
+		}
 		p.Caps = append(p.Caps, c)
 	}
 	for range rapid.IntRange(0, 3).Draw(r, "mutes") {

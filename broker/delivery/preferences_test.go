@@ -110,6 +110,8 @@ func TestPreferencesEndToEnd(t *testing.T) {
 		"Cap.Device":   {set: cap(wire.Cap{Max: 1, Device: "TV"}), before: another(nothing), spares: to(device.Display)},
 		"Cap.Room":     {set: cap(wire.Cap{Max: 1, Room: 1}), before: another(nothing), spares: to(device.Fridge)},
 		"Cap.Owner":    {set: cap(wire.Cap{Owner: 1}), who: true},
+		"Cap.Week":     {set: cap(wire.Cap{Max: 1, Week: true}), before: another(nothing), after: 47 * time.Hour}, // Sunday at midnight
+		"Cap.Topics":   {set: cap(wire.Cap{Max: 1, Topics: true}), before: another(nothing), spares: func(s *Submission) { s.Category = "books" }},
 
 		"Proposal.Frozen": {set: &wire.Proposal{Frozen: new(true)}},
 	}
@@ -181,6 +183,7 @@ func TestPreferencesEndToEnd(t *testing.T) {
 			return ok || map[string]bool{
 				"Proposal.Quiet": true, "Proposal.Mutes": true, "Proposal.Caps": true, // the lists themselves
 				"Proposal.Brands": true, "Proposal.Moments": true, "Proposal.Languages": true, "Proposal.Forget": true, // tests of their own, below and in word_test.go
+				"Cap.Trip": true,
 				"Proposal.Seq": true, "Proposal.Base": true, "Proposal.Person": true, // no preferences
 			}[name]
 		}
@@ -287,17 +290,44 @@ func TestForgetEndToEnd(t *testing.T) {
 	})
 }
 
+// A cap of trips is of cars, and of nothing else.
+func TestCapOfTrips(t *testing.T) {
+	inWorld(t, func(w *world) {
+		all := w.home(device.TV, device.Car)
+		w.choose(policy.Given)
+		tv, car := all[device.TV], all[device.Car]
+		w.must(tv.proposes(wire.Proposal{Caps: &[]wire.Cap{{Max: 0, Trip: true}}}))
+		if got := car.twin.Doc.Caps; !slices.Equal(got, []wire.Cap{{Max: 0, Trip: true}}) {
+			t.Errorf("the car is told %+v", got)
+		}
+		id := w.push(to(device.Car))
+		car.tell(calm[device.Car])
+		car.mustShow()
+		tv.mustShow()
+		other := w.push(to(device.TV))
+		tv.mustShow(other)
+		w.must(tv.proposes(wire.Proposal{Caps: &[]wire.Cap{{Max: 1, Trip: true}}}))
+		car.tell(calm[device.Car])
+		car.mustShow(id)
+		w.memory()
+	})
+}
+
 // On a device that may not widen, a list may grow stricter and never milder; on somebody's own device
 // their own rules are theirs.
 func TestOnlyStricter(t *testing.T) {
 	inWorld(t, func(w *world) {
 		all := w.flat()
 		tv, fridge, phone := all[device.TV], all[device.Fridge], all[device.Companion]
-		w.must(tv.proposes(wire.Proposal{Mutes: &[]wire.Mute{{Category: "toys"}}, Caps: &[]wire.Cap{{Max: 3}}, Quiet: &[]wire.QuietTime{{Start: 60, End: 120}}}))
+		w.must(tv.proposes(wire.Proposal{Mutes: &[]wire.Mute{{Category: "toys"}}, Caps: &[]wire.Cap{{Max: 3}, {Max: 9, Week: true}}, Quiet: &[]wire.QuietTime{{Start: 60, End: 120}}}))
 		for name, p := range map[string]wire.Proposal{
 			"lifts a mute":           {Mutes: &[]wire.Mute{}},
 			"shortens a mute":        {Mutes: &[]wire.Mute{{Category: "toys", Until: uint64(w.now()) + 1000}}},
-			"raises a cap":           {Caps: &[]wire.Cap{{Max: 4}}},
+			"raises a cap":           {Caps: &[]wire.Cap{{Max: 4}, {Max: 9, Week: true}}},
+			"makes a week a day":     {Caps: &[]wire.Cap{{Max: 3}, {Max: 9}}},
+			"makes a week a trip":    {Caps: &[]wire.Cap{{Max: 3}, {Max: 9, Trip: true}}},
+			"makes a week 168 hours": {Caps: &[]wire.Cap{{Max: 3}, {Max: 9, Hours: 168}}},
+			"makes it each category": {Caps: &[]wire.Cap{{Max: 3}, {Max: 9, Week: true, Topics: true}}},
 			"drops a quiet time":     {Quiet: &[]wire.QuietTime{}},
 			"drops a moment":         {Moments: &[]string{"film"}},
 			"says yes":               {Brands: []wire.BrandChoice{{Brand: "grocer", Purpose: "marketing", Choice: "given"}}},
@@ -311,7 +341,7 @@ func TestOnlyStricter(t *testing.T) {
 				t.Errorf("%s: refused, and done", name)
 			}
 		}
-		w.must(fridge.proposes(wire.Proposal{Mutes: &[]wire.Mute{{Category: "toys"}, {Category: "books"}}, Caps: &[]wire.Cap{{Max: 2}}, Quiet: &[]wire.QuietTime{{Start: 60, End: 120}, {Start: 300, End: 400}}}))
+		w.must(fridge.proposes(wire.Proposal{Mutes: &[]wire.Mute{{Category: "toys"}, {Category: "books"}}, Caps: &[]wire.Cap{{Max: 2}, {Max: 8, Week: true}}, Quiet: &[]wire.QuietTime{{Start: 60, End: 120}, {Start: 300, End: 400}}}))
 		// Anna's phone: her own as she likes, the home's only stricter; nobody else's.
 		mine := append(slices.Clone(phone.twin.Doc.Mutes), wire.Mute{Category: "cars", Owner: 1})
 		w.must(phone.proposes(wire.Proposal{Mutes: &mine}))
