@@ -251,7 +251,9 @@ func (d *deskClock) Context(dev device.ID, l delivery.Link, c wire.Context) erro
 	return d.Desk.Context(dev, mine, c)
 }
 
-func (d *deskClock) Subscribed(dev device.ID, l delivery.Link) error { return d.Desk.Subscribed(dev, d.of(l)) }
+func (d *deskClock) Subscribed(dev device.ID, l delivery.Link) error {
+	return d.Desk.Subscribed(dev, d.of(l))
+}
 func (d *deskClock) Birth(dev device.ID, l delivery.Link, b wire.Birth) error {
 	return d.Desk.Birth(dev, d.of(l), b)
 }

@@ -584,14 +584,17 @@ func TestDecide(t *testing.T) {
 		}, want: Hold, rules: "context"},
 		"a source by name": {edit: func(q *Request) {
 			q.tell(device.Source, "HDMI 1", 0)
+			q.Home.Consents[ConsentKey{device.Household, grocer, Context}] = Stance{Choice: Given}
 			q.Message.When = []Predicate{{0, device.Source, EQ, val(device.Source, "HDMI 1")}}
 		}, want: Show, until: noon.Add(time.Minute)},
 		"not a source by name": {edit: func(q *Request) {
 			q.tell(device.Source, "HDMI 1", 0)
+			q.Home.Consents[ConsentKey{device.Household, grocer, Context}] = Stance{Choice: Given}
 			q.Message.When = []Predicate{{0, device.Source, NE, val(device.Source, "HDMI 2")}}
 		}, want: Show, until: noon.Add(time.Minute)},
 		"a source by another name": {edit: func(q *Request) {
 			q.tell(device.Source, "HDMI 1", 0)
+			q.Home.Consents[ConsentKey{device.Household, grocer, Context}] = Stance{Choice: Given}
 			q.Message.When = []Predicate{{0, device.Source, EQ, val(device.Source, "HDMI 2")}}
 		}, want: Hold, rules: "context"},
 		"a predicate of nothing": {edit: func(q *Request) { q.Message.When = []Predicate{{}} }, want: Refuse, rules: "context"},

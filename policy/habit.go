@@ -18,6 +18,7 @@ const (
 	Ignored             // let go by
 	Acted               // did what it offered
 	LessOfThis          // said so: unlike the others it does not fade
+	Seen                // it was on the screen, and no more is known: nothing follows from it
 )
 
 // Habit is one reaction, as it is remembered.

@@ -18,9 +18,6 @@ const (
 	gotFor = 14 * 24 * time.Hour
 )
 
-// Seen is the Reaction of nobody in particular: it was on the screen, and no more is known.
-const Seen = LessOfThis + 1
-
 var afters = [...]struct {
 	name string
 	kind Reaction

@@ -283,6 +283,15 @@ func TestWatch(t *testing.T) {
 			q.Home.Moments = []Moment{Film, Call, Sleep}
 			q.Home.Quiet = []Quiet{{Start: 11 * 60, End: 13 * 60}}
 		}, Watched{Reads{Wishes: true}, noon.Add(time.Hour)}},
+		"and is not longer for somebody's sleep": {func(q *Request) {
+			q.Home.Moments = []Moment{Sleep}
+			q.Home.Quiet = []Quiet{{Start: 11 * 60, End: 12*60 + 5}}
+			q.tell(device.Sleeping, true, 0)
+		}, Watched{Reads{Wishes: true}, noon.Add(5 * time.Minute)}},
+		"a sleep is somebody's": {func(q *Request) {
+			q.Home.Moments = []Moment{Sleep}
+			q.tell(device.Sleeping, true, 0)
+		}, Watched{Reads{Room: everyone, Home: device.Attributes(device.Sleeping), Wishes: true}, noon.Add(10 * time.Minute)}},
 		"somebody's night is, where they are": {func(q *Request) { q.Home.Quiet = []Quiet{{Start: 11 * 60, End: 13 * 60, Owner: ada}} },
 			Watched{Reads{Room: everyone, Wishes: true}, noon.Add(time.Hour)}},
 		"spacing waits for its room": {func(q *Request) {

@@ -160,7 +160,7 @@ func TestSafety(t *testing.T) {
 
 // The rule, its duties and what may be heard are those of the reference, which knows no table.
 func TestSafetyAgreesWithReference(t *testing.T) {
-	for seed := range 30_000 {
+	for seed := range 15_000 {
 		q := requests.Example(seed)
 		q.there = Present(q.Home, q.Screen, q.Now)
 		q.prepare()

@@ -183,7 +183,7 @@ func TestPreferencesEndToEnd(t *testing.T) {
 			return ok || map[string]bool{
 				"Proposal.Quiet": true, "Proposal.Mutes": true, "Proposal.Caps": true, // the lists themselves
 				"Proposal.Brands": true, "Proposal.Moments": true, "Proposal.Languages": true, "Proposal.Forget": true, // tests of their own, below and in word_test.go
-				"Cap.Trip": true,
+				"Cap.Trip":     true,
 				"Proposal.Seq": true, "Proposal.Base": true, "Proposal.Person": true, // no preferences
 			}[name]
 		}

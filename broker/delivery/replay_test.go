@@ -25,6 +25,9 @@ func anyRequest(r *rand.Rand) policy.Request {
 		if r.IntN(5) > 0 {
 			h.Consents[policy.ConsentKey{Subject: who, Brand: "grocer", Purpose: policy.Marketing}] = policy.Stance{Choice: policy.Given}
 		}
+		if r.IntN(5) > 0 {
+			h.Consents[policy.ConsentKey{Subject: who, Brand: "grocer", Purpose: policy.Context}] = policy.Stance{Choice: policy.Given}
+		}
 	}
 	for i := range 2 + r.IntN(3) {
 		class := device.Class(1 + r.IntN(11))
