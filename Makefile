@@ -14,7 +14,7 @@ check: ## format, vet, staticcheck, all tests with the race detector
 	$(GO) test -race -timeout 30m ./...
 
 check-long: ## a million of everything: decisions, conditions, pairs of worlds, withdrawals under fire; hours
-	PORCHLIGHT_LONG=1 $(GO) test -timeout 60m -run 'Promise|Reference|Agrees|Condition|Caps' ./policy ./policy/consent
+	PORCHLIGHT_LONG=1 $(GO) test -timeout 60m -run 'Promise|Reference|Agrees|Condition|Caps|OnlyAYes' ./policy ./policy/consent
 	cd cmd/porchlight-bench && $(GO) vet . && $(GO) run . -json "" -opinions 200000
 	PORCHLIGHT_LONG=1 $(GO) test -timeout 60m -run 'TestPromise' ./broker/api
 	PORCHLIGHT_LONG=1 $(GO) test -timeout 90m -run 'Caps' ./broker/delivery

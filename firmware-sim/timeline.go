@@ -286,9 +286,9 @@ func (k *keyboard) press(c byte) error {
 		}
 		return d.Dismiss(&w)
 	case c == '+':
-		return chooseAll(d, "given")
+		return d.ChooseAll("given")
 	case c == '*':
-		return chooseAll(d, "withdrawn")
+		return d.ChooseAll("withdrawn")
 	case c == '#':
 		if k.cut[k.at] = !k.cut[k.at]; k.cut[k.at] {
 			d.Unplug()
@@ -382,20 +382,6 @@ func (k *keyboard) add(c byte) error {
 		return a.on.Admit(asking[at].ID, code, sim.Admission{Controller: a.controller})
 	default:
 		return fmt.Errorf("key %q does nothing while a device is added: press ? for the list", c)
-	}
-	return nil
-}
-
-// chooseAll says the same of every brand that the device lists in its settings.
-func chooseAll(d *sim.Device, choice string) error {
-	brands := d.State().Twin.Doc.Brands
-	if len(brands) == 0 {
-		return fmt.Errorf("%s lists no brand yet", d.Name())
-	}
-	for _, b := range brands {
-		if err := d.Choose(b.Brand, b.Purpose, choice); err != nil {
-			return err
-		}
 	}
 	return nil
 }

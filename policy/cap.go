@@ -61,6 +61,7 @@ type tally struct {
 	cap   int32          // its place among the home's
 	have  int32          // how many it has counted
 	max   int32
+	owner device.PersonID
 	need  alike // what it counts must be like q's message in these
 	dated dated
 }
@@ -159,6 +160,34 @@ func (c *Cap) dated() dated {
 	}
 }
 
+// gist is what follows from a cap alone.
+type gist struct {
+	window device.Instant // ms, of a rolling one; 0: it has none
+	max    int32
+	owner  device.PersonID
+	rule   Rule
+	need   alike
+	dated  dated
+	valid  bool
+	all    bool // it is about every message on every screen
+}
+
+func (c *Cap) gist() gist {
+	return gist{
+		window: device.Instant(c.Hours)*3600_000 + device.Instant(c.Minutes)*60_000, max: int32(min(c.Max, math.MaxInt32)), owner: c.Owner,
+		rule: c.rule(), need: c.alike(), dated: c.dated(), valid: c.valid(),
+		all: c.Selector == Selector{} && c.Owner == device.Household && !c.Trip && !c.EachCategory,
+	}
+}
+
+// gists are those of h's caps, if they are prepared.
+func (h *Home) gists() []gist {
+	if x := h.prepared(); x != nil && len(h.Caps) > 0 && len(x.caps) == len(h.Caps) && x.capsOf == &h.Caps[0] {
+		return x.caps
+	}
+	return nil
+}
+
 // caps asks the caps of frequency and of spacing, or, where somebody wants to know why, only those of one
 // rule.
 func (q *Request) caps(only Rule) (often, apart finding) {
@@ -166,31 +195,47 @@ func (q *Request) caps(only Rule) (often, apart finding) {
 	var dates calendar
 	var room [12]tally
 	n := 0
+	prepared := q.Home.gists()
 	for i := range q.Home.Caps {
-		c := &q.Home.Caps[i]
-		if q.notes != nil && c.rule() != only || !c.applies(q) {
+		var g *gist
+		if prepared != nil {
+			g = &prepared[i]
+		} else {
+			fresh := q.Home.Caps[i].gist()
+			g = &fresh
+		}
+		if q.notes != nil && g.rule != only || !g.all && !q.Home.Caps[i].applies(q) {
 			continue
 		}
 		if n == len(room) || n > 0 && q.notes != nil { // causes come in the order of the caps
 			q.count(room[:n], &dates, &often, &apart)
 			n = 0
 		}
-		f := pass
-		d := c.dated()
 		switch {
-		case !c.valid():
-			f = c.none(q)
-		case d != undated && q.Home.Zone == nil:
-			f = c.not(q, holdTo(q.there.soon), ZoneUnknown, 0)
-		default:
-			if d != undated && dates.zone == nil {
-				dates.open(q.Home.wall(q.Home.Zone, floor(int64(q.Now), 1000)), floor(int64(q.Now), 1000))
-			}
-			room[n] = tally{after: c.after(q, &dates), cap: int32(i), max: int32(min(c.Max, math.MaxInt32)), need: c.alike(), dated: d}
-			n++
+		case !g.valid:
+			add(g.rule, q.Home.Caps[i].none(q), &often, &apart)
+			continue
+		case g.dated != undated && q.Home.Zone == nil:
+			add(g.rule, q.Home.Caps[i].not(q, holdTo(q.there.soon), ZoneUnknown, 0), &often, &apart)
 			continue
 		}
-		c.add(f, &often, &apart)
+		t := &room[n]
+		n++
+		t.nth, t.have, t.cap, t.max, t.need, t.dated, t.owner = 0, 0, int32(i), g.max, g.need, g.dated, g.owner
+		switch {
+		case g.window > 0:
+			t.after = q.Now - g.window
+		case g.dated != undated:
+			if dates.zone == nil {
+				now := floor(int64(q.Now), 1000)
+				dates.open(q.Home.wall(q.Home.Zone, now), now)
+			}
+			t.after = dates.after[g.dated]
+		case q.onTrip():
+			t.after = q.Screen.Trip - 1
+		default:
+			t.after = q.Now.Add(-unknownTrip)
+		}
 	}
 	if n > 0 {
 		q.count(room[:n], &dates, &often, &apart)
@@ -198,9 +243,9 @@ func (q *Request) caps(only Rule) (often, apart finding) {
 	return often, apart
 }
 
-// add adds what c says to what its rule says.
-func (c *Cap) add(f finding, often, apart *finding) {
-	if c.rule() == Spacing {
+// add adds what a cap says to what its rule says.
+func add(r Rule, f finding, often, apart *finding) {
+	if r == Spacing {
 		*apart = apart.and(f)
 	} else {
 		*often = often.and(f)
@@ -224,22 +269,6 @@ func (d *calendar) open(w wall, now int64) {
 		} else {
 			d.after[by], d.from[by] = device.Instant((start+1)*1000-1), math.MinInt64
 		}
-	}
-}
-
-// after is when c's window begins: what came then or before it does not count.
-func (c *Cap) after(q *Request, dates *calendar) device.Instant {
-	switch {
-	case c.Hours > 0:
-		return q.Now.Add(-time.Duration(c.Hours) * time.Hour)
-	case c.Minutes > 0:
-		return q.Now.Add(-time.Duration(c.Minutes) * time.Minute)
-	case c.Trip && q.onTrip():
-		return q.Screen.Trip - 1
-	case c.Trip:
-		return q.Now.Add(-unknownTrip)
-	default:
-		return dates.after[c.dated()]
 	}
 }
 
@@ -279,7 +308,7 @@ func (q *Request) count(all []tally, dates *calendar, often, apart *finding) {
 			if d := t.dated; d != undated && e.At >= dates.from[d] && dates.wall.local(floor(int64(e.At), 1000)) < dates.local[d] {
 				continue
 			}
-			if !e.before(q.Home.Caps[t.cap].Owner) {
+			if t.owner != device.Household && !e.before(t.owner) {
 				continue
 			}
 			if t.have++; t.have == t.max {
@@ -292,14 +321,14 @@ func (q *Request) count(all []tally, dates *calendar, often, apart *finding) {
 	for i := range all {
 		if t := &all[i]; t.have >= t.max || t.dated != undated {
 			c := &q.Home.Caps[t.cap]
-			c.add(t.finding(q, c, dates), often, apart)
+			add(c.rule(), t.finding(q, c, dates), often, apart)
 		}
 	}
 }
 
 // before reports whether somebody was in front of it, or may have been.
 func (e *Exposure) before(who device.PersonID) bool {
-	return who == device.Household || e.Unknown || slices.Contains(e.Who, who)
+	return e.Unknown || slices.Contains(e.Who, who)
 }
 
 // finding is what t comes to. A cap in hours is full as long as the Max-th newest that it counts is that

@@ -10,6 +10,7 @@ type Cause struct {
 	ID        string           `json:"id,omitempty"`      // of an operator's rule
 	Verdict   Verdict          `json:"verdict,omitempty"` // what this alone would come to: Refuse, Hold, or for what speaks for it Show
 	Until     device.Instant   `json:"until,omitempty"`   // 0: the clock alone does not end it
+	Late      bool             `json:"late,omitempty"`    // the message ends at Until or before, so that waiting alone does not help
 	Person    device.PersonID  `json:"person,omitempty"`  // whose word it is; Household: the home's, or nobody's in particular
 	Device    device.ID        `json:"device,omitempty"`  // on which it was said, or which device is meant
 	Class     device.Class     `json:"class,omitempty"`
@@ -90,12 +91,15 @@ const (
 	// context: the message's own condition
 	WaitsFor      Code = "context.waits" // Class (0: this screen), Attribute, Op, Value
 	NoSense       Code = "context.senseless"
-	Happened      Code = "context.true"   // Class, Attribute, Op, Value: for it
-	WaitsForOther Code = "context.other"  // Class, Attribute: it waits until that is something else
-	WaitsLonger   Code = "context.since"  // Class, Attribute, Until: it waits for how long that has been so
-	WrongTime     Code = "context.time"   // Until: it waits for a time of day, a weekday or a date
-	WrongCompany  Code = "context.people" // it waits for who is in front of the screen
-	NotItsConcern Code = "context.leave"  // Brand, Class, Attribute; NoAttribute: who is there. Nobody has given the brand leave to know
+	Happened      Code = "context.true"    // Class, Attribute, Op, Value: for it
+	WaitsForOther Code = "context.other"   // Class, Attribute: it waits until that is something else
+	WaitsLonger   Code = "context.since"   // Class, Attribute, Until: it waits for how long that has been so
+	WrongTime     Code = "context.time"    // Until: it waits for a time of day, a weekday or a date
+	WrongCompany  Code = "context.people"  // it waits for who is in front of the screen
+	NobodyTold    Code = "context.untold"  // it waits for who is in front of the screen, and nothing has told that
+	ToldLongAgo   Code = "context.old"     // likewise, and what was told is too old
+	StrangerThere Code = "context.unknown" // likewise, and somebody is there whom nobody knows, or may be
+	NotItsConcern Code = "context.leave"   // Brand, Class, Attribute; NoAttribute: who is there. Nobody has given the brand leave to know
 	// operator
 	OperatorSays Code = "operator.rule" // ID: a rule of whoever runs the gateway
 	// validity

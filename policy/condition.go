@@ -216,9 +216,13 @@ func find(name string) (v variable, fix string, ok bool) {
 	case hidden.Has(v.attribute):
 		return v, "no condition reads who somebody is: use presence.count, presence.children or presence.guests", false
 	case v.attribute == device.NoAttribute:
-		fix = "did you mean " + head + "." + NearestAttribute(rest, v.class) + "?"
+		near := NearestAttribute(rest, v.class)
+		if a, _ := device.ParseAttribute(near); hidden.Has(a) {
+			near = device.PresenceCount.String()
+		}
+		fix = "did you mean " + head + "." + near + "?"
 		if v.class != 0 {
-			fix += " A " + head + " tells " + strings.Join(device.AttributeNames(v.class), ", ")
+			fix += " A " + head + " tells " + strings.Join(readable(v.class), ", ")
 		}
 		return v, fix, false
 	case v.class != 0 && !v.attribute.Of(v.class):
@@ -229,6 +233,14 @@ func find(name string) (v variable, fix string, ok bool) {
 		return v, "a " + head + " does not tell " + rest + "; that is told by " + strings.Join(tell, ", "), false
 	}
 	return v, "", true
+}
+
+// readable names the attributes of a class that a condition may read.
+func readable(class device.Class) []string {
+	return slices.DeleteFunc(slices.Clone(device.AttributeNames(class)), func(name string) bool {
+		a, _ := device.ParseAttribute(name)
+		return hidden.Has(a)
+	})
 }
 
 // Text is the condition as it was written.

@@ -94,6 +94,7 @@ type reader struct {
 	spelt bool   // the last operand is a comparison that is spelt out, without parentheses
 	depth int
 	size  int
+	lasts bool // what is read now is compared with a length of time
 	c     *Expression
 	err   *ConditionError
 }
@@ -165,6 +166,11 @@ func (r *reader) next() {
 			fix := "compare variables with constants, and join comparisons with && and ||"
 			if b == '=' {
 				fix = "did you mean ==?"
+				if strings.HasPrefix(s[r.at:], "=>") {
+					fix = "did you mean >=?"
+				} else if strings.HasPrefix(s[r.at:], "=<") {
+					fix = "did you mean <=?"
+				}
 			} else if b == '&' || b == '|' {
 				fix = "write it twice"
 			}
@@ -332,7 +338,9 @@ func (r *reader) comparison(from int) int {
 	}
 	at := r.at
 	r.next()
+	r.lasts = v.domain == ofSince
 	k := r.constant()
+	r.lasts = false
 	r.single()
 	r.fits(v, op, at)
 	return r.leaf(v, op, from, k)
@@ -437,7 +445,11 @@ func (r *reader) constant() (k constant) {
 	case r.kind == '1':
 		n, err := parseNumber(word)
 		if err != "" {
-			r.fail(r.at, quoted(word)+" "+err, "write a number such as 21 or 0.5")
+			fix := "write a number such as 21 or 0.5"
+			if seconds := inSeconds(word); r.lasts && seconds != "" {
+				fix = seconds
+			}
+			r.fail(r.at, quoted(word)+" "+err, fix)
 			return k
 		}
 		k.num = n
@@ -461,6 +473,13 @@ func (r *reader) constant() (k constant) {
 		if _, _, ok := find(word); !ok && !strings.Contains(word, ".") {
 			fix = "put it in quotes: '" + word + "'"
 		}
+		if r.lasts && word == "duration" { // as CEL writes a length of time
+			fix = "write whole seconds, such as 300"
+			arg, _, _ := strings.Cut(r.text[r.end:], ")")
+			if seconds := inSeconds(strings.Trim(arg, "( '\"")); seconds != "" {
+				fix = seconds
+			}
+		}
 		r.fail(r.at, quoted(word)+" is not a constant", fix)
 		return k
 	default:
@@ -473,6 +492,15 @@ func (r *reader) constant() (k constant) {
 	}
 	r.next()
 	return k
+}
+
+// inSeconds says how to write a length of time, such as 5m, as a constant; "" if it is none.
+func inSeconds(text string) string {
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 {
+		return ""
+	}
+	return "write seconds: " + strconv.FormatInt(int64(math.Ceil(d.Seconds())), 10)
 }
 
 // parseNumber reads a number as CEL writes it: digits, or a decimal fraction with a digit after its
@@ -594,6 +622,9 @@ func (r *reader) value(v variable, k constant) (num float64, text string, ok boo
 		return 0, "", false
 	}
 	want := map[device.Kind]byte{device.Bool: 'b', device.Number: '1', device.Enum: '"', device.Text: '"'}[info.Kind]
+	if seconds := inSeconds(k.text); v.domain == ofSince && k.kind == '"' && seconds != "" {
+		return bad(info.Name+" is a number of seconds", seconds)
+	}
 	if k.kind != want {
 		return bad(info.Name+" is compared with something else", "compare it with "+v.wants())
 	}

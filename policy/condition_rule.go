@@ -74,6 +74,14 @@ func (n *inquiry) reproach(l *leaf, want Truth) Cause {
 		c.Code = WrongTime
 	case ofPeople:
 		c.Code = WrongCompany
+		switch n.gap(l) {
+		case NotTold:
+			c.Code = NobodyTold
+		case Stale:
+			c.Code = ToldLongAgo
+		case Stranger:
+			c.Code = StrangerThere
+		}
 	case ofSince:
 		c.Code = WaitsLonger
 	default:
@@ -107,6 +115,49 @@ func (l *leaf) plainly(want Truth) (v device.Value, op Op, ok bool) {
 		v.Num, op = 1-v.Num, EQ
 	}
 	return v, op, true
+}
+
+// Gap is why a comparison is unknown.
+type Gap string
+
+// The gaps.
+const (
+	NoGap      Gap = ""
+	NotAllowed Gap = "not allowed"        // the people concerned have not given the brand leave to know
+	NotTold    Gap = "not told"           // nothing has told it, or a device says that it does not know
+	Stale      Gap = "stale"              // it was told too long ago, or before the device's connection ended
+	Stranger   Gap = "somebody not known" // somebody is there whom nobody knows, or may be
+	NoClock    Gap = "no clock"           // the home's time zone is not known, or the time is not
+)
+
+// gap is why l is unknown; none if it is known.
+func (n *inquiry) gap(l *leaf) Gap {
+	if n.leafTruth(l) != NotKnown {
+		return NoGap
+	}
+	switch l.v.domain {
+	case ofClock, ofDate:
+		return NoClock
+	case ofPeople:
+		switch p := &n.q.there; {
+		case n.refused(l.v):
+			return NotAllowed
+		case !p.heard:
+			return NotTold
+		case !p.Told || p.Past != 0:
+			return Stale
+		default:
+			return Stranger
+		}
+	}
+	switch r, on := n.reading(&l.v); {
+	case on != nil && l.v.sensitive() && n.permitted(on) == 0:
+		return NotAllowed
+	case on == nil || r.Value.Kind == device.Unknown:
+		return NotTold
+	default:
+		return Stale
+	}
 }
 
 // refused reports whether v is not known because those concerned have not agreed.
@@ -165,6 +216,7 @@ type Step struct {
 	Depth int            `json:"depth"` // of the whole 0
 	Truth Truth          `json:"-"`
 	Until device.Instant `json:"until,omitempty"` // the clock alone does not change it before; 0: never
+	Why   Gap            `json:"why,omitempty"`   // of a comparison that is unknown
 }
 
 // Judge is what c comes to for q, and until when the clock alone does not change that; 0: never. It is
@@ -188,7 +240,11 @@ func (c *Expression) Explain(q Request) (all []Step) {
 	var walk func(i, depth int)
 	walk = func(i, depth int) {
 		p, s := &c.nodes[i], n.span(c, i)
-		all = append(all, Step{c.part(i), depth, s.truth(), s.until()})
+		step := Step{Text: c.part(i), Depth: depth, Truth: s.truth(), Until: s.until()}
+		if p.op == compare {
+			step.Why = n.gap(&c.leaves[p.leaf])
+		}
+		all = append(all, step)
 		switch p.op {
 		case opposite:
 			walk(int(p.a), depth+1)

@@ -16,11 +16,18 @@ func Causes(q Request, d Decision) []Cause {
 			ask(r, &q)
 		}
 	}
+	for i := range all {
+		c := &all[i]
+		c.Late = c.Verdict == Hold && c.Until != 0 && waits[c.Code] && c.Until >= q.Message.NotAfter
+	}
 	if len(all) == 0 {
 		all = []Cause{{Code: NothingYet}}
 	}
 	return all
 }
+
+// waits are the codes whose Until is when the clock ends them.
+var waits = map[Code]bool{QuietNow: true, CapFull: true, TooClose: true, Muted: true, PausedByHabit: true, WrongTime: true, WaitsLonger: true}
 
 // Grounds is what speaks for showing q's message: whose yes it rests on, and what of its own
 // condition has happened; nothing if d does not show it.

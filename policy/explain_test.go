@@ -95,6 +95,68 @@ func TestCausesOfAnotherMoment(t *testing.T) {
 	}
 }
 
+// Why a condition is unknown, in what is told to people and in what is told to whoever writes it.
+func TestGaps(t *testing.T) {
+	tests := map[string]struct {
+		text string
+		edit func(*Request)
+		code Code
+		gap  Gap
+	}{
+		"known":       {"presence.count == 2", func(q *Request) { q.seen("1") }, WrongCompany, NoGap},
+		"nobody told": {"presence.count == 2", func(q *Request) {}, NobodyTold, NotTold},
+		"long ago":    {"presence.count == 2", func(q *Request) { q.tell(device.PresenceWho, "1", hours(5)) }, ToldLongAgo, Stale},
+		"a stranger":  {"presence.count == 2", func(q *Request) { q.tell(device.PresenceCount, 1., 0) }, StrangerThere, Stranger},
+		"not allowed": {"presence.count == 2", func(q *Request) { q.seen("1"); delete(q.Home.Consents, ConsentKey{0, grocer, Context}) }, NotItsConcern, NotAllowed},
+		"a door":      {"washer.door.open", func(q *Request) {}, WaitsFor, NotTold},
+		"an old door": {"fridge.door.open", func(q *Request) {
+			q.Home.Screens[1].Context.Put(device.DoorOpen, device.Reading{Value: val(device.DoorOpen, true), At: 1, Since: 1})
+		}, WaitsFor, Stale},
+		"without clock": {"now.hour == 3", func(q *Request) { q.Home.Zone = nil }, WrongTime, NoClock},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			q := good(device.TV)
+			for _, who := range []device.PersonID{0, ada, ben} {
+				q.Home.Consents[ConsentKey{who, grocer, Context}] = Stance{Choice: Given}
+			}
+			q.choose(ada, Given)
+			x, err := ParseCondition(tt.text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			q.Message.Condition = x
+			tt.edit(q)
+			var got []Code
+			for _, c := range Causes(*q, Decide(*q)) {
+				if c.Rule == Condition {
+					got = append(got, c.Code)
+				}
+			}
+			if !slices.Equal(got, []Code{tt.code}) {
+				t.Errorf("%s waits because %q, want %q", tt.text, got, tt.code)
+			}
+			if steps := q.Message.Condition.Explain(*q); len(steps) != 1 || steps[0].Why != tt.gap || (steps[0].Truth == NotKnown) != (tt.gap != NoGap) {
+				t.Errorf("%s: got %+v, want %q", tt.text, steps, tt.gap)
+			}
+		})
+	}
+}
+
+// A wait that outlasts the message is told apart.
+func TestLate(t *testing.T) {
+	for _, over := range []device.Instant{noon.Add(hours(1)), noon.Add(hours(1)) + 1} {
+		q := good(device.TV)
+		q.Home.Quiet = []Quiet{{Start: 750, End: 780}, {Start: 750, End: 780, Owner: ben}} // until an hour from now
+		q.Message.NotAfter = over
+		for _, c := range Causes(*q, Decide(*q)) {
+			if c.Code != QuietNow || c.Late != (over == noon.Add(hours(1))) {
+				t.Errorf("the message ends at %s: got %+v", over, c)
+			}
+		}
+	}
+}
+
 func TestGrounds(t *testing.T) {
 	q := good(device.TV)
 	q.say(0, Stance{Choice: Given, At: 5, Device: "fridge-1", Until: noon.Add(hours(24))})

@@ -10,7 +10,7 @@ import (
 
 // Prepare makes h ready for many decisions: all that its people have said about one brand and purpose
 // is then found at once, and its clocks are set to about now. No answer depends on it. It is made of h
-// as it stands: whoever changes People or Consents calls it again. A copy of h is not prepared.
+// as it stands: whoever changes People, Consents or a cap calls it again. A copy of h is not prepared.
 func (h *Home) Prepare(now device.Instant) {
 	x := &index{of: h, people: len(h.People)}
 	places := map[device.PersonID]int{device.Household: 0}
@@ -38,6 +38,9 @@ func (h *Home) Prepare(now device.Instant) {
 		}
 	}
 	x.keys, x.said = slices.Clone(x.keys), slices.Clone(x.said) // no longer than they are
+	for i := range h.Caps {
+		x.caps, x.capsOf = append(x.caps, h.Caps[i].gist()), &h.Caps[0]
+	}
 	h.index = x
 }
 
@@ -46,6 +49,8 @@ type index struct {
 	of     *Home // the one home that it is the index of
 	people int
 	walls  []wall
+	caps   []gist // of the caps that begin at capsOf
+	capsOf *Cap
 
 	// What was said, by brand and purpose: a table of open addressing with the place of a row in the low
 	// bits of a slot and the hash above, at most half full; the rows, one after another, each with a word

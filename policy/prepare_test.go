@@ -102,3 +102,17 @@ func TestPreparedFindsEveryWord(t *testing.T) {
 		}
 	})
 }
+
+// Two brands of the same hash are two brands.
+func TestPreparedTellsBrandsOfOneHashApart(t *testing.T) {
+	var x index
+	x.row(grocer, Marketing)
+	other := offerKey{baker, Marketing}
+	x.put(other.hash(), 0) // where the baker's row would be there is the grocer's
+	if x.find(other, other.hash()) != nil {
+		t.Error("what was said about the grocer is taken for what was said about the baker")
+	}
+	if x.find(offerKey{grocer, Marketing}, offerKey{grocer, Marketing}.hash()) == nil {
+		t.Error("what was said about the grocer is lost")
+	}
+}

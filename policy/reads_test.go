@@ -194,6 +194,11 @@ func TestPromiseWatched(t *testing.T) {
 				t.Fatal(broken)
 			}
 		})
+		for seed := range samplesToNotice { // as many as each break below needs at most
+			if broken := overslept(Decide, Watch, unreads.Example(seed)); broken != "" {
+				t.Fatalf("sample %d: %s", seed, broken)
+			}
+		}
 	})
 	forget := func(edit func(*Watched)) watcher {
 		return func(q Request, d Decision) Watched {

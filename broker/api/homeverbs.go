@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 
 	"porchlight/broker/delivery"
@@ -104,7 +105,15 @@ func (o *Operators) homeVerbs(mux *http.ServeMux) {
 		return None{}, d.Complain(ctx, in.Home, in.Brand)
 	})
 	verb(o, mux, "home/resolve", func(ctx context.Context, d *delivery.Desk, in Complaint) (None, error) {
-		return None{}, d.Resolve(ctx, in.Home, in.Brand)
+		err := d.Resolve(ctx, in.Home, in.Brand)
+		var wrong *registry.UnknownError
+		if !errors.Is(err, registry.ErrUnknown) || errors.As(err, &wrong) {
+			return None{}, err
+		}
+		if _, err := d.Brand(ctx, in.Brand); err != nil { // it is the brand that is not known
+			return None{}, err
+		}
+		return None{}, &Problem{Type: "about:blank", Title: http.StatusText(http.StatusNotFound), Status: http.StatusNotFound, Detail: fmt.Sprintf("there is no open complaint about %s", in.Brand)}
 	})
 	verb(o, mux, "person/add", func(ctx context.Context, d *delivery.Desk, in PersonAdd) (registry.Person, error) {
 		return d.AddPerson(ctx, in.Home, in.Person)

@@ -19,6 +19,7 @@ import (
 	"porchlight/broker/delivery"
 	"porchlight/device"
 	"porchlight/device/authority"
+	"porchlight/device/registry"
 )
 
 // Gateway is what an operator is told of the running process.
@@ -302,6 +303,12 @@ func verb[In, Out any](o *Operators, mux *http.ServeMux, name string, f func(con
 		}
 		if err != nil {
 			p := operatorProblem(err)
+			var wrong *registry.UnknownError
+			if errors.As(err, &wrong) && p.Status == http.StatusNotFound {
+				if fix := o.desk.Instead(r.Context(), wrong); fix != "" {
+					p.Detail += ": " + fix
+				}
+			}
 			if p.cause != nil {
 				o.log.Error("verb failed", "verb", name, "status", p.Status)
 			}

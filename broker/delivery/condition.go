@@ -6,6 +6,7 @@ import (
 
 	"porchlight/device"
 	"porchlight/device/registry"
+	"porchlight/device/store"
 	"porchlight/policy"
 )
 
@@ -40,13 +41,16 @@ func TellCondition(c *policy.Expression, q policy.Request) ConditionTold {
 
 // ExplainCondition says what a condition comes to on a screen of a home, now. It fails with
 // registry.ErrInvalid if the condition cannot be read, and with registry.ErrUnknown if there is no such
-// home or device.
+// home, device or brand.
 func (d *Desk) ExplainCondition(ctx context.Context, in ConditionAsked) (told ConditionTold, err error) {
 	c, err := policy.ParseCondition(in.Condition)
 	if err != nil {
 		return told, fmt.Errorf("condition: %w: %w", registry.ErrInvalid, err)
 	}
 	id, err := d.homeID(ctx, in.Home)
+	if err == nil && in.Brand != "" {
+		err = d.db.View(ctx, func(tx *store.Tx) error { _, err := registry.BrandByID(tx, in.Brand); return err })
+	}
 	if err == nil {
 		err = d.in(id, func(h *home) error {
 			for _, s := range h.view.Screens {
@@ -60,7 +64,7 @@ func (d *Desk) ExplainCondition(ctx context.Context, in ConditionAsked) (told Co
 				told = TellCondition(c, q)
 				return nil
 			}
-			return fmt.Errorf("device %.40q: %w", in.Device, registry.ErrUnknown)
+			return &registry.UnknownError{What: "device", Name: in.Device, Home: id}
 		})
 	}
 	return told, err

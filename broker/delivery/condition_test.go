@@ -69,7 +69,7 @@ func TestConditionNeedsLeave(t *testing.T) {
 		tv.mustShow()
 		told, err := w.desk.Why(w.t.Context(), id, "oak", WhyOptions{})
 		w.must(err)
-		if got := strings.Join(told.Homes[0].Screens[0].Words, "; "); !strings.Contains(got, "nobody here has allowed Grocer to choose its moment") {
+		if got := strings.Join(told.Homes[0].Screens[0].Words, "; "); !strings.Contains(got, "those concerned have not allowed Grocer to choose its moment") {
 			t.Errorf("it waits because %q", got)
 		}
 		x, err := w.desk.ExplainCondition(w.t.Context(), ConditionAsked{Home: "oak", Device: string(tv.id), Brand: "grocer", Condition: "screen.room.occupancy"})
@@ -126,15 +126,15 @@ func TestInvalidConditions(t *testing.T) {
 		rule      string
 	}{
 		"good":                 {"fridge.door.open && now.hour < 9", []string{"now.hour", "fridge.door.open"}, "", ""},
-		"syntax":               {"fridge.door.open && now.hour = 9", []string{"fridge.door.open", "now.hour"}, "condition[29]", "syntax"},
-		"code points":          {"screen.app_name == 'ü' && now.hour = 9", nil, "condition[35]", "syntax"},
-		"never":                {"fridge.door.open && now.hour > 30", []string{"fridge.door.open", "now.hour"}, "condition[20]", "syntax"},
-		"not named":            {"fridge.door.open && now.hour < 9", []string{"fridge.door.open"}, "condition[20]", "declared"},
-		"since is not named":   {"fridge.door.open.since < 9", []string{"fridge.door.open"}, "condition[0]", "declared"},
+		"syntax":               {"fridge.door.open && now.hour = 9", []string{"fridge.door.open", "now.hour"}, "condition[30]", "syntax"},
+		"code points":          {"screen.app_name == 'ü' && now.hour = 9", nil, "condition[36]", "syntax"},
+		"never":                {"fridge.door.open && now.hour > 30", []string{"fridge.door.open", "now.hour"}, "condition[21]", "syntax"},
+		"not named":            {"fridge.door.open && now.hour < 9", []string{"fridge.door.open"}, "condition[21]", "declared"},
+		"since is not named":   {"fridge.door.open.since < 9", []string{"fridge.door.open"}, "condition[1]", "declared"},
 		"named and not read":   {"fridge.door.open", []string{"fridge.door.open", "now.hour"}, "needs[1]", "declared"},
 		"named twice":          {"fridge.door.open", []string{"fridge.door.open", "fridge.door.open"}, "needs[1]", "declared"},
 		"named for nothing":    {"", []string{"fridge.door.open"}, "needs", "length"},
-		"a class without that": {"tv.door.open", []string{"tv.door.open"}, "condition[0]", "syntax"},
+		"a class without that": {"tv.door.open", []string{"tv.door.open"}, "condition[1]", "syntax"},
 	}
 	b := registry.Brand{ID: "grocer", Name: "Grocer", Purposes: []string{"marketing", "context"}, Quota: 1}
 	now := device.At(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"porchlight/device"
 	"porchlight/device/registry"
@@ -94,6 +95,7 @@ type DeviceContext struct {
 type ToldReading struct {
 	Attribute string         `json:"attribute"`
 	Value     any            `json:"value"`            // true or false, a number, a word; null: not known
+	Names     string         `json:"names,omitempty"`  // of presence.who: the people's names in place of their numbers; to the operator only
 	At        device.Instant `json:"at,omitempty"`     // when it was last told; 0: before the last connection ended
 	Since     device.Instant `json:"since,omitempty"`  // since when it has been so
 	TTL       int64          `json:"ttl_ms"`           // how long it is good for
@@ -118,6 +120,9 @@ func (d *Desk) ContextOf(ctx context.Context, ask ContextAsked) (all []DeviceCon
 		err = d.db.View(ctx, func(tx *store.Tx) error {
 			dev, err := registry.Device(tx, device.ID(ask.Device))
 			id = dev.Home
+			if errors.Is(err, registry.ErrUnknown) {
+				err = fmt.Errorf("%w: without its home a device is named by its ID", err)
+			}
 			return err
 		})
 	default:
@@ -129,10 +134,43 @@ func (d *Desk) ContextOf(ctx context.Context, ask ContextAsked) (all []DeviceCon
 	all, err = d.contexts(id, ask.History, func(s *screen) bool {
 		return ask.Device == "" || string(s.ID) == ask.Device || s.Name == ask.Device
 	})
+	if err == nil {
+		err = d.db.View(ctx, func(tx *store.Tx) error {
+			people, err := registry.People(tx, id)
+			for i := range all {
+				for j := range all[i].Readings {
+					all[i].Readings[j].name(people)
+				}
+			}
+			return err
+		})
+	}
 	if err == nil && ask.Device != "" && len(all) == 0 {
-		err = fmt.Errorf("device %.40q: %w", ask.Device, registry.ErrUnknown)
+		err = &registry.UnknownError{What: "device", Name: ask.Device, Home: id}
 	}
 	return all, err
+}
+
+// name says who the people of a presence.who are. Whom the home does not have keeps the number.
+func (r *ToldReading) name(people []registry.Person) {
+	text, _ := r.Value.(string)
+	if r.Attribute != device.PresenceWho.String() || text == "" {
+		return
+	}
+	var all []string
+	for _, word := range strings.Fields(text) {
+		number, sure, howSure := strings.Cut(word, "@")
+		for _, p := range people {
+			if fmt.Sprint(p.ID) == number {
+				word = p.Name
+				if howSure {
+					word += "@" + sure
+				}
+			}
+		}
+		all = append(all, word)
+	}
+	r.Names = strings.Join(all, ", ")
 }
 
 // contexts is what those devices of a home have told that are wanted, by class.

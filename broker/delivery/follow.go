@@ -17,7 +17,7 @@ import (
 func (d *Desk) followAt(dl *delivery) (at time.Time, due bool) {
 	mono := d.mono()
 	onItsWay := dl.want == WantShown && (dl.have == HaveNone || dl.have == HaveSent || dl.have == HaveQueued)
-	if d.o.Follow < 0 || dl.presented != 0 || dl.leaving || !onItsWay {
+	if d.o.Follow < 0 || dl.leaving || !onItsWay {
 		return mono.Add(time.Hour), false
 	}
 	at = dl.since.Add(d.o.Follow)
@@ -40,6 +40,9 @@ func (d *Desk) follow(h *home) error {
 			busy = map[device.ID]bool{}
 			for _, o := range h.open {
 				busy[o.device] = true
+				if o.leaving {
+					busy[o.to] = true
+				}
 			}
 			if h.asks.open != nil {
 				busy[h.asks.open.device] = true
@@ -58,7 +61,7 @@ func (d *Desk) follow(h *home) error {
 				}
 			case policy.Show:
 				if d.fits(h, p.s, m, there, now) == nil {
-					busy[p.s.ID] = true
+					busy[p.s.ID], dl.to = true, p.s.ID
 					late = append(late, dl)
 				}
 			}

@@ -53,7 +53,9 @@ func (w *world) facts(kind string) (n int) {
 func TestFollow(t *testing.T) {
 	inWorld(t, func(w *world) {
 		id, lazy, free := w.onItsWay()
-		w.pass(59 * time.Second)
+		w.pass(30 * time.Second)
+		w.must(w.desk.SetMutes(w.t.Context(), "oak", []policy.MuteRule{{Selector: policy.Selector{Category: "toys"}}})) // the home is read anew
+		w.pass(29 * time.Second)
 		w.awake()
 		free.mustShow()
 		w.pass(time.Second + 20*time.Millisecond)
@@ -146,9 +148,10 @@ func TestFollowNobodyKnows(t *testing.T) {
 // A restart in the middle of it ends as if there had been none.
 func TestFollowCrash(t *testing.T) {
 	crash := map[string]func(w *world, lazy *hand){
-		"before it is recalled":             func(w *world, lazy *hand) {},
-		"the recall is not taken":           func(w *world, lazy *hand) { lazy.deaf = true; w.overdue() },
-		"the recall is taken, and not said": func(w *world, lazy *hand) { lazy.mute = true; w.overdue() },
+		"before it is recalled":              func(w *world, lazy *hand) {},
+		"the recall is not taken":            func(w *world, lazy *hand) { lazy.deaf = true; w.overdue() },
+		"the recall is taken, and not said":  func(w *world, lazy *hand) { lazy.mute = true; w.overdue() },
+		"the recall is taken, and said late": func(w *world, lazy *hand) { lazy.mute = true; w.overdue() },
 	}
 	for name, until := range crash {
 		t.Run(name, func(t *testing.T) {
@@ -161,11 +164,22 @@ func TestFollowCrash(t *testing.T) {
 				free.connect()
 				w.pass(time.Second)
 				free.mustShow() // nobody can say yet
-				lazy.connect()
-				for range 4 {
-					w.pass(20 * time.Second)
-					w.awake()
+				if name == "the recall is taken, and said late" {
+					lazy.mute = true
+					lazy.connect()
+					w.pass(time.Second)
+					free.mustShow() // it does not hold it, and may still say that it was shown
+					lazy.mute = false
+					lazy.pay(lazy.up)
+					w.wait()
+				} else {
+					lazy.connect()
 				}
+				if name == "before it is recalled" {
+					w.overdue()
+				}
+				w.pass(time.Second)
+				w.awake()
 				free.mustShow(id)
 				if lazy.shows[id] != 0 || free.shows[id] != 1 {
 					w.t.Errorf("it was shown %d and %d times", lazy.shows[id], free.shows[id])
@@ -239,7 +253,17 @@ func TestFollowOneAtATime(t *testing.T) {
 		}
 		free := w.hand(third.Device)
 		free.connect()
+		one.mute, other.mute = true, true
 		w.overdue()
+		if n := w.facts(deliveryLeaving); n != 1 {
+			w.t.Errorf("%d leave for one screen", n)
+		}
+		free.mustShow()
+		for _, h := range []*hand{one, other} {
+			h.mute = false
+			h.pay(h.up)
+		}
+		w.wait()
 		w.awake()
 		// The other one may go where the first has left, and nowhere else.
 		if len(free.screen()) != 1 || len(free.got) != 1 || len(one.waiting)+len(other.waiting) != 1 {
@@ -261,7 +285,7 @@ func TestFollowOff(t *testing.T) {
 			w.awake()
 		}
 		free.mustShow()
-		if len(lazy.waiting) != 1 {
+		if len(lazy.waiting) != 1 || w.facts(deliveryLeaving) != 0 {
 			w.t.Error("it has left")
 		}
 		w.replays()

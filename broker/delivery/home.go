@@ -142,6 +142,7 @@ type delivery struct {
 	thread    policy.Thread
 	since     time.Time      // when it was claimed, or read after a restart
 	leaving   bool           // it did not appear in time: it goes, and then another screen may have it
+	to        device.ID      // of what leaves: the screen that was free for it; "": that is not known any more
 	look      device.Instant // it has not appeared in time, and before that no other screen could show it; 0: the clock alone changes nothing
 }
 
@@ -412,7 +413,7 @@ func (d *Desk) install(h *home, t tables) {
 		for _, old := range was {
 			if old.id == dl.id && old.device == dl.device {
 				dl.have, dl.kept, dl.want, dl.decision, dl.end = old.have, old.kept, old.want, old.decision, old.end
-				dl.since, dl.look = old.since, old.look
+				dl.since, dl.look, dl.to = old.since, old.look, old.to
 				for _, s := range h.screens {
 					if s.session != nil && s.session.flight != nil && s.session.flight.delivery == old {
 						s.session.flight.delivery = dl

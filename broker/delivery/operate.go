@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"porchlight/device"
@@ -187,6 +189,47 @@ func (d *Desk) homeID(ctx context.Context, name string) (id device.HomeID, err e
 		return err
 	})
 	return id, err
+}
+
+// Instead says what an operator may have meant who named something that there is none of; "" if nothing comes close.
+func (d *Desk) Instead(ctx context.Context, wrong *registry.UnknownError) string {
+	var names []string
+	err := d.db.View(ctx, func(tx *store.Tx) error {
+		switch wrong.What {
+		case "home":
+			all, err := registry.Homes(tx)
+			for _, h := range all {
+				names = append(names, strconv.Quote(h.Name))
+			}
+			return err
+		case "brand":
+			all, err := registry.Brands(tx)
+			for _, b := range all {
+				names = append(names, string(b.ID))
+			}
+			return err
+		case "device":
+			all, err := registry.Devices(tx, wrong.Home)
+			for _, one := range all {
+				names = append(names, strconv.Quote(one.Name))
+			}
+			return err
+		}
+		return nil
+	})
+	name := wrong.Name
+	if wrong.What != "brand" {
+		name = strconv.Quote(name)
+	}
+	switch near := device.Nearest(name, names); {
+	case err != nil || len(names) == 0:
+		return ""
+	case near != "":
+		return "did you mean " + near + "?"
+	case len(names) <= 8:
+		return "use one of " + strings.Join(names, ", ")
+	}
+	return ""
 }
 
 // RemoveHome ends a home. Its devices are disconnected, its choices and deliveries forgotten.

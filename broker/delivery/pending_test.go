@@ -235,11 +235,11 @@ func randomDrive(t testing.TB, seed uint64) *drive {
 		for p := device.PersonID(0); p < 4; p++ {
 			s := policy.Stance{Choice: policy.Given}
 			switch {
-			case p != 0 && some(10):
+			case p != 0 && some(4):
 				s.Choice = policy.Refused
-			case p != 0 && some(20):
+			case p != 0 && some(8):
 				s.Choice = policy.Silent
-			case some(15):
+			case some(10):
 				s.Until = soon()
 			}
 			d.h.view.Consents[policy.ConsentKey{Subject: p, Brand: b, Purpose: policy.Marketing}] = s
@@ -248,10 +248,10 @@ func randomDrive(t testing.TB, seed uint64) *drive {
 		}
 	}
 	if some(70) {
-		d.h.view.Caps = []policy.Cap{{Max: 2 + r.IntN(3), Hours: 1}, {Each: true, Max: 1, Minutes: 20}, {Max: 1, Minutes: 5, Owner: whoever()}}
+		d.h.view.Caps = []policy.Cap{{Max: 5 + r.IntN(5), Hours: 1}, {Each: true, Max: 1, Minutes: 5 + r.IntN(10)}, {Max: 1, Minutes: 2, Owner: whoever()}}
 	}
 	if some(30) {
-		d.h.view.Caps = append(d.h.view.Caps, policy.Cap{Max: 1 + r.IntN(3)})
+		d.h.view.Caps = append(d.h.view.Caps, policy.Cap{Max: 4 + r.IntN(10)})
 	}
 	minutes := func() int {
 		return d.from.Add(time.Duration(r.IntN(12))*15*time.Minute).Time().In(zone).Hour()*60 + 15*r.IntN(4)
@@ -264,14 +264,15 @@ func randomDrive(t testing.TB, seed uint64) *drive {
 		d.h.view.Mutes = append(d.h.view.Mutes, policy.MuteRule{Selector: policy.Selector{Brand: brands[r.IntN(3)]}, Owner: whoever(), Until: soon()})
 	}
 	conditions := driveConditions(t)
-	for i := range 8 {
-		m := &policy.Message{ID: device.MessageID{0: byte(seed), 15: byte(i + 1)}, Brand: brands[r.IntN(3)], Sender: "S", Purpose: []policy.Purpose{policy.Marketing, policy.Service}[r.IntN(2)],
-			Category: []string{"dairy", "dairy", "health", "wine"}[r.IntN(4)], Forms: []device.Form{device.List}, Texts: []policy.MessageText{{Language: "en", Body: "Milk."}}, NotAfter: d.to.Add(time.Hour)}
-		if some(30) {
-			m.NotAfter = soon()
+	for i := range 30 {
+		sent := soon()
+		if i < 4 {
+			sent = d.from
 		}
-		if some(40) {
-			m.NotBefore = soon()
+		m := &policy.Message{ID: device.MessageID{0: byte(seed), 15: byte(i + 1)}, Brand: brands[r.IntN(3)], Sender: "S", Purpose: []policy.Purpose{policy.Marketing, policy.Service}[r.IntN(2)],
+			Category: []string{"dairy", "dairy", "dairy", "dairy", "health", "wine"}[r.IntN(6)], Forms: []device.Form{device.List}, Texts: []policy.MessageText{{Language: "en", Body: "Milk."}}, NotAfter: sent.Add(time.Duration(5+r.IntN(60)) * time.Minute)}
+		if some(25) {
+			m.NotBefore = sent.Add(time.Duration(r.IntN(1200)) * time.Second)
 		}
 		if some(20) {
 			m.Audience = policy.Personal
@@ -288,7 +289,7 @@ func randomDrive(t testing.TB, seed uint64) *drive {
 		if some(15) {
 			m.Dedupe = "k"
 		}
-		d.sends([]device.Instant{d.from, soon()}[r.IntN(2)], m)
+		d.sends(sent, m)
 	}
 	// Every device tells again and again how it is, and sometimes does not.
 	for _, sv := range d.h.view.Screens {

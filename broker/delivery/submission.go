@@ -486,7 +486,7 @@ func (s Submission) thread(bad *Invalid) policy.Thread {
 }
 
 // condition reads the condition of s, if it has one. What is wrong is said of the character, counted from
-// 0, at which it is wrong.
+// 1, at which it is wrong.
 func (s Submission) condition(bad *Invalid) *policy.Expression {
 	if s.Condition == "" {
 		if len(s.Needs) > 0 {
@@ -498,13 +498,13 @@ func (s Submission) condition(bad *Invalid) *policy.Expression {
 	if err != nil {
 		wrong := &policy.ConditionError{Why: err.Error()}
 		errors.As(err, &wrong)
-		bad.add(fmt.Sprintf("condition[%d]", wrong.Pos), "syntax", cmp.Or(wrong.Fix, "see porchlight condition"), "cannot be taken: %s", wrong.Why)
+		bad.add(fmt.Sprintf("condition[%d]", wrong.Pos+1), "syntax", cmp.Or(wrong.Fix, "see porchlight condition"), "cannot be taken: %s", wrong.Why)
 		return nil
 	}
 	reads := c.Needs()
 	for _, name := range reads {
 		if !slices.Contains(s.Needs, name) {
-			bad.add(fmt.Sprintf("condition[%d]", c.Where(name)), "declared", "add it to needs", "reads %s, which needs does not name", name)
+			bad.add(fmt.Sprintf("condition[%d]", c.Where(name)+1), "declared", "add it to needs", "reads %s, which needs does not name", name)
 		}
 	}
 	for i, name := range s.Needs {

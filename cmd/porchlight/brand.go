@@ -130,7 +130,7 @@ func (c *brandShowCmd) Run(e *env) error {
 	t := table(e.out)
 	for _, line := range [][2]string{
 		{"id", string(b.ID)}, {"name", b.Name}, {"legal name", b.Legal}, {"contact", b.Contact}, {"domain", b.Domain}, {"country", b.Country},
-		{"purposes", strings.Join(b.Purposes, ", ")}, {"in force", fmt.Sprintf("%d of at most %d messages", b.InForce, b.Quota)}, {"state", brandState(b.Brand)},
+		{"purposes", strings.Join(b.Purposes, ", ")}, {"in force", fmt.Sprintf("%d of at most %s", b.InForce, plural(b.Quota, "message"))}, {"state", brandState(b.Brand)},
 	} {
 		fmt.Fprintf(t, "%s\t%s\n", line[0], dash(line[1]))
 	}

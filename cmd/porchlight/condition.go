@@ -88,13 +88,19 @@ func variableLine(v policy.Variable) string {
 }
 
 type conditionVariablesCmd struct {
-	Prefix string `arg:"" optional:"" help:"Only those that begin so, as in fridge or now."`
-	JSON   bool   `help:"Print JSON."`
+	Prefix string       `arg:"" optional:"" help:"Only those that begin so, as in fridge or now."`
+	Class  device.Class `help:"Only what this class of device tells." placeholder:"CLASS"`
+	JSON   bool         `help:"Print JSON."`
 }
 
 // Run lists what conditions may read.
 func (c *conditionVariablesCmd) Run(e *env) error {
-	all := slices.DeleteFunc(policy.Variables(), func(v policy.Variable) bool { return !strings.HasPrefix(v.Name, c.Prefix) })
+	all := slices.DeleteFunc(policy.Variables(), func(v policy.Variable) bool {
+		return !strings.HasPrefix(v.Name, c.Prefix) || c.Class != 0 && !strings.HasPrefix(v.Name, c.Class.String()+".")
+	})
+	if len(all) == 0 && c.Class != 0 {
+		return fmt.Errorf("no variable of a %s begins with %q", c.Class, c.Prefix)
+	}
 	if len(all) == 0 {
 		return fmt.Errorf("no variable begins with %q", c.Prefix)
 	}
@@ -103,10 +109,19 @@ func (c *conditionVariablesCmd) Run(e *env) error {
 	}
 	t := table(e.out)
 	fmt.Fprintln(t, "NAME\tSENSITIVE\tKIND\tMEANING")
+	timed := ""
 	for _, v := range all {
+		if body, since := strings.CutSuffix(v.Name, ".since"); since && !strings.HasPrefix(c.Prefix, body) {
+			timed = body // said once, of all
+			continue
+		}
 		fmt.Fprintln(t, variableLine(v))
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil || timed == "" {
+		return err
+	}
+	_, err := fmt.Fprintf(e.out, "\nWith .since after what a device tells, as in %s.since: for how many whole seconds that has been so.\n", timed)
+	return err
 }
 
 type conditionExplainCmd struct {
@@ -145,6 +160,9 @@ func (c *conditionExplainCmd) Run(e *env) error {
 	} else {
 		var q policy.Request
 		if q, err = c.suppose(); err == nil {
+			for _, name := range c.unread(x) {
+				fmt.Fprintf(e.errs, "porchlight: the condition does not read %s\n", name)
+			}
 			told = delivery.TellCondition(x, q)
 		}
 	}
@@ -161,9 +179,27 @@ func (c *conditionExplainCmd) Run(e *env) error {
 		if s.Until != 0 {
 			until = s.Until.String()
 		}
-		fmt.Fprintf(t, "%s%s\t%s\t%s\n", strings.Repeat("  ", s.Depth), strings.Join(strings.Fields(s.Text), " "), s.Is, until)
+		is := s.Is
+		if s.Why != "" {
+			is += " (" + string(s.Why) + ")"
+		}
+		fmt.Fprintf(t, "%s%s\t%s\t%s\n", strings.Repeat("  ", s.Depth), strings.Join(strings.Fields(s.Text), " "), is, until)
 	}
 	return t.Flush()
+}
+
+// unread are the variables that are set and change nothing of x.
+func (c *conditionExplainCmd) unread(x *policy.Expression) (all []string) {
+	reads := x.Needs()
+	crowd := slices.ContainsFunc(reads, func(name string) bool { return strings.HasPrefix(name, "presence.") })
+	for _, one := range c.Set {
+		name, _, _ := strings.Cut(one, "=")
+		used := slices.Contains(reads, name) || slices.Contains(reads, name+".since") || crowd && strings.HasPrefix(name, "presence.")
+		if !used {
+			all = append(all, name)
+		}
+	}
+	return all
 }
 
 // suppose makes a home of what was said to be known.

@@ -40,7 +40,7 @@ func (c *contextCmd) Run(e *env) error {
 	fmt.Fprintln(t, "DEVICE\tATTRIBUTE\tVALUE\tAGE\tTTL\tSTATE\tSINCE")
 	for _, d := range all {
 		if len(d.Readings) == 0 {
-			fmt.Fprintf(t, "%s\t-\t-\t-\t-\t%s\t-\n", d.Device, "nothing told")
+			fmt.Fprintf(t, "%s\t-\t-\t-\t-\t%s\t-\n", d.Name, "nothing told")
 		}
 		for _, r := range d.Readings {
 			age, state := "-", "stale"
@@ -53,10 +53,14 @@ func (c *contextCmd) Run(e *env) error {
 			case r.Value == nil:
 				state = "unknown"
 			}
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", d.Device, r.Attribute, toldValue(r.Value), age, short(r.TTL), state, orDash(r.Since))
+			told := toldValue(r.Value)
+			if r.Names != "" {
+				told = r.Names
+			}
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", d.Name, r.Attribute, told, age, short(r.TTL), state, orDash(r.Since))
 		}
 		if d.Trip != 0 {
-			fmt.Fprintf(t, "%s\t(trip)\t-\t-\t-\t-\t%s\n", d.Device, d.Trip)
+			fmt.Fprintf(t, "%s\t(trip)\t-\t-\t-\t-\t%s\n", d.Name, d.Trip)
 		}
 	}
 	if err := t.Flush(); err != nil || !c.History {
@@ -67,7 +71,7 @@ func (c *contextCmd) Run(e *env) error {
 	fmt.Fprintln(t, "WHEN\tDEVICE\tATTRIBUTE\tVALUE")
 	for _, d := range all {
 		for _, ch := range d.Changes {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", ch.At, d.Device, ch.Attribute, toldValue(ch.Value))
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", ch.At, d.Name, ch.Attribute, toldValue(ch.Value))
 		}
 	}
 	return t.Flush()

@@ -149,7 +149,7 @@ rooms: [kitchen]
 devices:
   - {name: TV, class: tv, room: kitchen, controller: true, start: [turn on], can: {inputs: [remote], forms: [toast], buttons: 2, languages: [en], holds: 1}}
   - {name: Fridge, class: fridge, room: kitchen, can: {inputs: [touch], forms: [toast], buttons: 2, languages: [en]}}
-  - {name: Car, class: car, can: {inputs: [touch], forms: [list], buttons: 2, languages: [en]}}
+  - {name: Display, class: display, can: {inputs: [touch], forms: [list], buttons: 2, languages: [en]}}
 `
 
 // crash is a gateway that is killed and started again, its home and its brand.
@@ -473,13 +473,13 @@ func TestKill9(t *testing.T) {
 		room:   map[string]chan struct{}{}, happened: make(chan struct{}, 1<<12), shown: map[string]bool{}, screens: map[string][]device.MessageID{},
 	}
 	defer c.client.CloseIdleConnections()
-	for _, stream := range []string{"tv", "fridge", "car", "any"} {
+	for _, stream := range []string{"tv", "fridge", "display", "any"} {
 		c.room[stream] = make(chan struct{}, 5)
 	}
 	ports := free(t, c.rng, 3)
 	mqtt := fmt.Sprint("127.0.0.1:", ports[0])
 	c.url = fmt.Sprint("http://127.0.0.1:", ports[2])
-	cfg := fmt.Sprintf("mqtt: {plain: '%s', tls: '127.0.0.1:%d', websocket: ''}\nhttp: {plain: '127.0.0.1:%d', metrics: ''}\nbrands: {rate: 100000, burst: 100000}\n", mqtt, ports[1], ports[2])
+	cfg := fmt.Sprintf("mqtt: {plain: '%s', tls: '127.0.0.1:%d', websocket: ''}\nhttp: {plain: '127.0.0.1:%d', metrics: ''}\nbrands: {rate: 100000, burst: 100000}\ndelivery: {learner: off}\n", mqtt, ports[1], ports[2])
 	home := filepath.Join(dir, "home.yaml")
 	if err := errors.Join(os.WriteFile(c.config, []byte(cfg), 0o600), os.WriteFile(home, []byte(crashHome), 0o600)); err != nil {
 		t.Fatal(err)
@@ -632,7 +632,7 @@ func (c *crash) settle() {
 	for _, fault := range a.faults() {
 		t.Error(fault)
 	}
-	t.Logf("%d messages acknowledged; shown on TV %d, fridge %d, car %d", len(all), len(a.screens["TV"]), len(a.screens["Fridge"]), len(a.screens["Car"]))
+	t.Logf("%d messages acknowledged; shown on TV %d, fridge %d, display %d", len(all), len(a.screens["TV"]), len(a.screens["Fridge"]), len(a.screens["Display"]))
 
 	c.end()
 	c.compare(a)

@@ -178,7 +178,7 @@ func (c *learnedCmd) Run(e *env) error {
 		switch {
 		case l.Brand == "":
 			if i == 0 || all[i-1].Brand != "" {
-				fmt.Fprintln(occasions, "ABOUT\tON\tWHEN\tANSWERED\tOF\tIN WORDS")
+				fmt.Fprintln(occasions, "ABOUT\tON\tWHEN\tANSWERED\tCOUNTED\tIN WORDS")
 			}
 			fmt.Fprintf(occasions, "%s\t%s\t%s\t%d\t%d\t%s\n", dash(l.Category), l.Class, l.Part, l.Acted, l.Of, l.Words)
 		default:

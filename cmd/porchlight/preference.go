@@ -12,11 +12,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/goccy/go-yaml"
 
 	"porchlight/broker/api"
 	"porchlight/broker/delivery"
 	"porchlight/device"
+	"porchlight/device/registry"
 	"porchlight/policy"
 )
 
@@ -50,6 +52,7 @@ func (homeSetCmd) Help() string {
 	return `Quiet and dim times are written [PERSON:][DAYS@]HH:MM-HH:MM[/ZONE], in the home's time zone if none is named:
   22:00-07:00                                     every night
   sat,sun@00:00-09:00                             Saturday and Sunday, until nine
+  00:00-00:00                                     the whole day
   Anna:sat,sun@21:00-09:00/Europe/Lisbon          Anna's, where she is or may be, by the clocks of Lisbon
 
 Caps are written [WHICH,...]N/day, N/week (from Monday on), N/HOURSh, N/MINUTESm or, of a car, N/trip, with each= before N for each
@@ -140,8 +143,45 @@ func (c *homeSetCmd) Validate() error {
 
 // Run sets preferences.
 func (c *homeSetCmd) Run(e *env) error {
-	_, err := ask[api.None](e, "preferences/set", api.PreferencesSet{Home: c.Name, Preferences: c.preferences()})
-	return err
+	p := c.preferences()
+	if _, err := ask[api.None](e, "preferences/set", api.PreferencesSet{Home: c.Name, Preferences: p}); err != nil {
+		return err
+	}
+	return warnBrands(e, p)
+}
+
+// warnBrands says which brands of p there are none of: a home may say no to one that has not come yet, or has gone.
+func warnBrands(e *env, p delivery.Preferences) error {
+	var named []device.BrandID
+	for _, c := range p.Caps {
+		named = append(named, c.Brand)
+	}
+	for _, m := range p.Mutes {
+		named = append(named, m.Brand)
+	}
+	named = slices.DeleteFunc(named, func(b device.BrandID) bool { return b == "" })
+	if len(named) == 0 {
+		return nil
+	}
+	all, err := ask[[]registry.Brand](e, "brand/list", api.None{})
+	if err != nil {
+		return err
+	}
+	var known []string
+	for _, b := range all {
+		known = append(known, string(b.ID))
+	}
+	for _, b := range named {
+		if slices.Contains(known, string(b)) {
+			continue
+		}
+		fix := ""
+		if near := device.Nearest(string(b), known); near != "" {
+			fix = ": did you mean " + near + "?"
+		}
+		fmt.Fprintf(e.errs, "porchlight: it is set, and no brand %s is known%s\n", b, fix)
+	}
+	return nil
 }
 
 // quietFlag is a quiet time as it is typed.
@@ -159,6 +199,9 @@ func (q *quietFlag) UnmarshalText(b []byte) error {
 		return fmt.Errorf("quiet time %q is not HH:MM-HH:MM, as in 22:00-07:00, with a person and :, days and @ before it, or / and a zone after it", b)
 	}
 	*q = quietFlag{Owner: m[1], From: m[3], To: m[4], Zone: m[5]}
+	if q.From == q.To && q.From != "00:00" {
+		return fmt.Errorf("quiet time %q ends as it begins: for the whole day write 00:00-00:00", b)
+	}
 	for _, t := range m[3:5] {
 		if _, err := time.Parse("15:04", t); err != nil {
 			return fmt.Errorf("quiet time %q is not HH:MM-HH:MM: there is no %s", b, t)
@@ -223,6 +266,9 @@ func which(s *delivery.NamedSelector, owner *string, key, value string) (ok bool
 // capFlag is a cap as it is typed.
 type capFlag delivery.NamedCap
 
+// Decode is called by the parser.
+func (c *capFlag) Decode(ctx *kong.DecodeContext) error { return c.UnmarshalText([]byte(typed(ctx))) }
+
 // UnmarshalText reads [KEY=VALUE,...][each=|BRAND=]N/WINDOW.
 func (c *capFlag) UnmarshalText(b []byte) error {
 	bad := fmt.Errorf("cap %q is not N/day, N/week, N/trip, N/HOURSh or N/MINUTESm, as in 3/day, 10/168h or 1/45m, with each=, each-category= or a brand's ID and = before it, and KEY=VALUE, before that", b)
@@ -251,7 +297,7 @@ func (c *capFlag) UnmarshalText(b []byte) error {
 	}
 	n, per, ok := strings.Cut(text, "/")
 	var err error
-	if c.Max, err = strconv.Atoi(n); !ok || err != nil || !perRE.MatchString(per) {
+	if c.Max, err = strconv.Atoi(n); !ok || err != nil || c.Max < 0 || !perRE.MatchString(per) {
 		return bad
 	}
 	c.Per = per

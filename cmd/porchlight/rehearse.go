@@ -10,9 +10,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/goccy/go-yaml/ast"
 
 	"porchlight/broker/delivery"
@@ -25,19 +27,19 @@ import (
 )
 
 type rehearseCmd struct {
-	Home      string        `help:"A home file, as configs/homes/flat.yaml, or the name of a home at the gateway: then a copy of its database is used, with its own choices and preferences." placeholder:"HOME"`
-	Trace     string        `help:"The recording: rows of start, end, sensor, kind and place, separated by tabs, under a header line; local times of the home." placeholder:"FILE"`
-	Messages  string        `help:"Folder with messages, as push takes them. Those in a folder in it are of the brand that this is named after." placeholder:"DIR"`
-	Brand     string        `help:"Whose the other messages are; default the one brand that the home has said yes to." placeholder:"ID"`
-	Every     time.Duration `help:"Push each message again so often, as 24h, to live as long; default once, at the beginning." placeholder:"TIME"`
-	For       time.Duration `help:"How long a message without a not_after lives, at most 744h; default until the next push, or the end." placeholder:"TIME"`
-	From      string        `help:"First day, as 2011-11-28; default that of the recording." placeholder:"DATE"`
-	Days      int           `help:"How many days; default to the last of the recording." placeholder:"N"`
-	Map       string        `help:"What the sensors mean; default as --print-map prints it." placeholder:"FILE"`
-	Reactions uint64        `help:"Of ten messages let somebody dismiss three and press a button on two, by chance from this seed; default nobody does anything." placeholder:"SEED"`
-	Format    string        `help:"table, json, or svg: a picture of the days." enum:"table,json,svg" default:"table"`
-	Out       string        `help:"Where to write it; default standard output." placeholder:"FILE"`
-	PrintMap  bool          `help:"Print the built-in map, and end."`
+	Home      string   `help:"A home file, as configs/homes/flat.yaml, or the name of a home at the gateway: then a copy of its database is used, with its own choices and preferences." placeholder:"HOME"`
+	Trace     string   `help:"The recording: rows of start, end, sensor, kind and place, separated by tabs, under a header line; local times of the home." placeholder:"FILE"`
+	Messages  string   `help:"Folder with messages, as push takes them. Those in a folder in it are of the brand that this is named after." placeholder:"DIR"`
+	Brand     string   `help:"Whose the other messages are; default the one brand that the home has said yes to." placeholder:"ID"`
+	Every     howLong  `help:"Push each message again so often, as 24h or 7d, to live as long; default once, at the beginning." placeholder:"TIME"`
+	For       howLong  `help:"How long a message without a not_after lives, at most 31d; default until the next push, or the end." placeholder:"TIME"`
+	From      string   `help:"First day, as 2011-11-28; default that of the recording." placeholder:"DATE"`
+	Days      dayCount `help:"How many days; default to the end of the recording." placeholder:"N"`
+	Map       string   `help:"What the sensors mean; default as --print-map prints it." placeholder:"FILE"`
+	Reactions uint64   `help:"Of ten messages let somebody dismiss three and press a button on two, by chance from this seed; default nobody does anything." placeholder:"SEED"`
+	Format    string   `help:"table, json, or svg: a picture of the days." enum:"table,json,svg" default:"table"`
+	Out       string   `help:"Where to write it; default standard output." placeholder:"FILE"`
+	PrintMap  bool     `help:"Print the built-in map, and end."`
 
 	step   time.Duration // a test's: judge everything anew so often
 	length time.Duration // a test's: end so long after the beginning
@@ -45,20 +47,75 @@ type rehearseCmd struct {
 
 // Validate is called by the parser.
 func (c *rehearseCmd) Validate() error {
-	const most = delivery.MaxLife
+	const most = howLong(delivery.MaxLife)
+	var missing []string
+	for _, one := range []struct{ flag, value string }{{"--home", c.Home}, {"--trace", c.Trace}, {"--messages", c.Messages}} {
+		if one.value == "" {
+			missing = append(missing, one.flag)
+		}
+	}
 	switch {
 	case c.PrintMap:
 		return nil
-	case c.Home == "" || c.Trace == "" || c.Messages == "":
-		return errors.New("give --home, --trace and --messages")
-	case c.Every != 0 && (c.Every < time.Hour || c.Every > most):
+	case len(missing) > 0:
+		return fmt.Errorf("%s missing: give --home, --trace and --messages", strings.Join(missing, ", "))
+	case c.Every != 0 && (c.Every < howLong(time.Hour) || c.Every > most):
 		return fmt.Errorf("--every %s: use 1h to %s", c.Every, most)
-	case c.For != 0 && (c.For < time.Minute || c.For > most):
+	case c.For != 0 && (c.For < howLong(time.Minute) || c.For > most):
 		return fmt.Errorf("--for %s: use 1m to %s", c.For, most)
-	case c.Days < 0:
-		return fmt.Errorf("--days %d: use 1 or more", c.Days)
 	}
 	return nil
+}
+
+// howLong is a length of time as people write it: 90m, 2h or 7d.
+type howLong time.Duration
+
+// UnmarshalText reads what ParseDuration does, or whole days.
+func (d *howLong) UnmarshalText(b []byte) error {
+	text := string(b)
+	if days, err := strconv.ParseUint(strings.TrimSuffix(text, "d"), 10, 16); err == nil && strings.HasSuffix(text, "d") {
+		*d = howLong(days) * howLong(24*time.Hour)
+		return nil
+	}
+	length, err := time.ParseDuration(text)
+	if err != nil {
+		return fmt.Errorf("%.40q is no length of time: write a duration such as 2m, 2h or 7d", text)
+	}
+	*d = howLong(length)
+	return nil
+}
+
+// Decode is called by the parser.
+func (d *howLong) Decode(ctx *kong.DecodeContext) error { return d.UnmarshalText([]byte(typed(ctx))) }
+
+// String spells it as it is typed.
+func (d howLong) String() string {
+	if d <= 0 {
+		return time.Duration(d).String()
+	}
+	return length(time.Duration(d))
+}
+
+// dayCount is a number of days, 1 or more.
+type dayCount int
+
+// Decode is called by the parser.
+func (n *dayCount) Decode(ctx *kong.DecodeContext) error {
+	text := typed(ctx)
+	days, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || days == 0 {
+		return fmt.Errorf("%.40q is no number of days: use 1 or more", text)
+	}
+	*n = dayCount(days)
+	return nil
+}
+
+// typed is the value of a flag, which may begin with a hyphen: the parser itself takes that for a flag.
+func typed(ctx *kong.DecodeContext) string {
+	if t := ctx.Scan.Pop(); !t.IsEOL() {
+		return fmt.Sprint(t.Value)
+	}
+	return ""
 }
 
 // Run rehearses.
@@ -101,6 +158,9 @@ type rehearsal struct {
 	start time.Time
 	end   time.Time
 	zone  *time.Location
+
+	recorded time.Time // when the recording ends: its last second is before it
+	people   int       // that a device tells of when somebody comes; 0: it tells no number
 
 	desk     *delivery.Desk
 	courier  *delivery.Courier
@@ -228,11 +288,11 @@ func (c *rehearseCmd) rehearse(e *env) (*rehearsalReport, error) {
 		return nil, err
 	}
 	t := m.tell(rows)
-	for _, odd := range t.odd {
-		e.note(odd + ": what happens there says only that somebody is at home")
-	}
-	r.moves, r.clock = t.moves, r.start
+	r.moves, r.clock, r.people = t.moves, r.start, m.People
 	if err := r.open(db, file); err != nil {
+		return nil, err
+	}
+	if err := r.odd(db, m.odd(rows), c.Map != ""); err != nil {
 		return nil, err
 	}
 	messages, err := c.readMessages(r)
@@ -240,6 +300,9 @@ func (c *rehearseCmd) rehearse(e *env) (*rehearsalReport, error) {
 		return nil, err
 	}
 	r.plan(c, messages)
+	if err := r.check(dir); err != nil {
+		return nil, err
+	}
 	if r.report, err = newReport(r, c, rows, t.bands, messages); err != nil {
 		return nil, err
 	}
@@ -300,10 +363,13 @@ func (c *rehearseCmd) readHome(e *env, dir string) (*rehearsedHome, error) {
 	if err != nil {
 		return nil, err
 	}
-	if h.home, err = sim.ParseHome(name, raw); err != nil {
+	if h.file, err = parseYAML(name, raw); err != nil {
 		return nil, err
 	}
-	if h.file, err = parseYAML(name, raw); err != nil {
+	if err := h.file.misspelt("consents", "preferences"); err != nil {
+		return nil, err
+	}
+	if h.home, err = sim.ParseHome(name, raw); err != nil {
 		return nil, err
 	}
 	said, err := parseYAML(name, raw)
@@ -321,6 +387,24 @@ func (c *rehearseCmd) readHome(e *env, dir string) (*rehearsedHome, error) {
 	return h, said.decode(&h.said)
 }
 
+// misspelt refuses a key at the top of the file that is almost one of known: the simulator, to which those keys mean
+// nothing, would take it for one of its own.
+func (f *yamlFile) misspelt(known ...string) error {
+	for _, doc := range f.tree.Docs {
+		body, ok := doc.Body.(*ast.MappingNode)
+		if !ok {
+			continue
+		}
+		for _, v := range body.Values {
+			key := v.Key.GetToken()
+			if near := device.Nearest(key.Value, known); near != "" && near != key.Value {
+				return fmt.Errorf("%s:%d: key %q is unknown: did you mean %s?", f.path, key.Position.Line, key.Value, near)
+			}
+		}
+	}
+	return nil
+}
+
 // blank makes the copied home one to which nothing was ever sent.
 func (r *rehearsal) blank(db *store.DB, name string) (registry.Home, error) {
 	desk, err := delivery.NewDesk(db, r.options(), r.log())
@@ -331,7 +415,8 @@ func (r *rehearsal) blank(db *store.DB, name string) (registry.Home, error) {
 	return desk.Blank(r.e.ctx, name, func(d time.Duration) { r.clock = r.clock.Add(d) })
 }
 
-// days sets when the rehearsal begins and ends.
+// days sets when the rehearsal begins and ends: with the recording, even in the middle of a day, for nobody knows
+// what was going on after it.
 func (c *rehearseCmd) days(r *rehearsal, rows []sim.Interval) error {
 	midnight := func(t time.Time, days int) time.Time {
 		y, m, d := t.In(r.zone).Date()
@@ -343,7 +428,8 @@ func (c *rehearseCmd) days(r *rehearsal, rows []sim.Interval) error {
 			last = row.End
 		}
 	}
-	r.start, r.end = midnight(rows[0].Start, 0), midnight(last, 1)
+	r.recorded = last.Add(time.Second)
+	r.start, r.end = midnight(rows[0].Start, 0), r.recorded
 	if c.From != "" {
 		from, err := time.ParseInLocation(time.DateOnly, c.From, r.zone)
 		if err != nil {
@@ -355,7 +441,7 @@ func (c *rehearseCmd) days(r *rehearsal, rows []sim.Interval) error {
 		r.start = from
 	}
 	if c.Days > 0 {
-		if end := midnight(r.start, c.Days); end.Before(r.end) {
+		if end := midnight(r.start, int(c.Days)); end.Before(r.end) {
 			r.end = end
 		}
 	}
@@ -363,6 +449,72 @@ func (c *rehearseCmd) days(r *rehearsal, rows []sim.Interval) error {
 		r.end = r.start.Add(c.length)
 	}
 	return nil
+}
+
+// odd says what the recording, the map and the home have not in common. own says that the map is not the built-in
+// one, in which there may be more than a home has.
+func (r *rehearsal) odd(db *store.DB, odd oddities, own bool) error {
+	var rooms []registry.Room
+	err := db.View(r.e.ctx, func(tx *store.Tx) (err error) { rooms, err = registry.Rooms(tx, r.home.ID); return err })
+	if err != nil {
+		return err
+	}
+	for _, sensor := range odd.sensors {
+		r.e.note(fmt.Sprintf("sensor %q is not among the sensors of the map: it says only where somebody is", sensor))
+	}
+	for _, place := range odd.places {
+		r.e.note(fmt.Sprintf("place %q is not among the rooms of the map: what happens there says only that somebody is at home", place))
+	}
+	if own {
+		for _, sensor := range odd.unused {
+			r.e.note(fmt.Sprintf("sensor %q of the map is in no row of the recording", sensor))
+		}
+	}
+	for _, one := range odd.rooms {
+		there := slices.ContainsFunc(rooms, func(room registry.Room) bool { return sim.Act{Room: one.room}.Concerns(0, room.Name) })
+		if !there && (own || one.used) {
+			r.e.note(fmt.Sprintf("place %q is %q in the map, and no room of the home has a name that begins so", one.place, one.room))
+		}
+	}
+	return nil
+}
+
+// check has a hall that nothing else happens in take the messages, so that whatever is wrong with one is said before the
+// rehearsal begins: each when it is pushed first, and when it is pushed last.
+func (r *rehearsal) check(dir string) (bad error) {
+	s := &rehearsal{e: r.e, clock: r.start, endOf: map[device.MessageID]time.Time{}, names: map[device.MessageID]*rehearsed{}, report: &rehearsalReport{}}
+	db, err := store.Open(r.e.ctx, filepath.Join(dir, "check.db"), store.Options{Project: delivery.Project, Clear: delivery.Clear, Now: s.now})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if s.desk, err = delivery.NewDesk(db, s.options(), s.log()); err != nil {
+		return err
+	}
+	last := map[*rehearsed]int{}
+	for i, p := range r.pushes {
+		last[p.m] = i
+	}
+	first, wrong := map[*rehearsed]bool{}, map[*rehearsed]bool{}
+	for i, p := range r.pushes {
+		if wrong[p.m] || first[p.m] && last[p.m] != i {
+			continue
+		}
+		if _, err := s.desk.Brand(r.e.ctx, p.m.brand); errors.Is(err, registry.ErrUnknown) {
+			b, err := r.desk.Brand(r.e.ctx, p.m.brand)
+			if err != nil {
+				return err
+			}
+			if _, err := s.desk.AddBrand(r.e.ctx, b.Brand); err != nil {
+				return err
+			}
+		}
+		s.clock, first[p.m] = p.at, true
+		if err := s.push(p); err != nil {
+			wrong[p.m], bad = true, errors.Join(bad, err)
+		}
+	}
+	return bad
 }
 
 // open opens the hall, with the home in it.
@@ -501,13 +653,10 @@ func (c *rehearseCmd) defaultBrand(r *rehearsal) (device.BrandID, error) {
 
 // plan sets when which message is pushed.
 func (r *rehearsal) plan(c *rehearseCmd, messages []*rehearsed) {
-	for at := r.start; at.Before(r.end); at = at.Add(c.Every) {
-		life := min(r.end.Sub(at), delivery.MaxLife)
-		if c.Every != 0 {
-			life = c.Every
-		}
+	every, life := time.Duration(c.Every), time.Duration(c.For)
+	for at := r.start; at.Before(r.end); at = at.Add(every) {
 		for _, m := range messages {
-			r.pushes = append(r.pushes, push{at, cmp.Or(c.For, life), m})
+			r.pushes = append(r.pushes, push{at, cmp.Or(life, every, min(r.end.Sub(at), delivery.MaxLife)), m})
 		}
 		if c.Every == 0 {
 			break
@@ -536,6 +685,7 @@ func (r *rehearsal) plug(file *rehearsedHome) error {
 			return err
 		}
 		if t.room != "" {
+			r.count(t)
 			if err := t.d.Do("everybody leaves"); err != nil {
 				return err
 			}
@@ -570,14 +720,24 @@ func (r *rehearsal) plug(file *rehearsedHome) error {
 func (r *rehearsal) move(m move) {
 	for _, t := range r.things {
 		if m.back && t.room == "" {
-			_ = t.d.Do("somebody comes")
+			_ = t.d.Do(somebodyComes)
 		}
 		for _, a := range m.acts {
 			if a.Concerns(t.d.Class(), t.room) {
 				_ = t.d.Do(a.Do)
+				if a.Do == somebodyComes {
+					r.count(t)
+				}
 			}
 		}
 		t.d.Turn()
+	}
+}
+
+// count lets a device tell how many are in its room now, if the map has it told and the device can see them.
+func (r *rehearsal) count(t *thing) {
+	if r.people > 0 && t.room != "" {
+		_ = t.d.People(r.people)
 	}
 }
 
@@ -765,7 +925,7 @@ func (r *rehearsal) push(p push) error {
 	if s.NotAfter.IsZero() {
 		s.NotAfter = r.clock.Add(p.life).UTC()
 	}
-	a, err := r.desk.Accept(r.e.ctx, b.Brand, fmt.Sprintf("rehearsal-%s-%d", p.m.name, len(r.names)), s)
+	a, err := r.desk.Accept(r.e.ctx, b.Brand, fmt.Sprintf("rehearsal-%d", len(r.names)), s)
 	var bad delivery.Invalid
 	if errors.As(err, &bad) {
 		return p.m.file.explain(bad)

@@ -23,7 +23,7 @@ type rehearsalReport struct {
 	Trace    string            `json:"trace"`
 	Rows     int               `json:"rows"` // of the recording
 	From     time.Time         `json:"from"`
-	To       time.Time         `json:"to"` // the rehearsal ends before it
+	To       time.Time         `json:"to"` // the rehearsal ends before it: with the recording, or with the last of --days
 	Messages []rehearsalOf     `json:"messages"`
 	Pushed   int               `json:"pushed"`
 	Shown    []*rehearsalShow  `json:"shown"`
@@ -35,6 +35,7 @@ type rehearsalReport struct {
 	quiet    []delivery.NamedQuiet
 	caps     []delivery.NamedCap
 	zone     *time.Location
+	whole    bool                   // it ends with the recording
 	told     map[standingKey]string // why what is on a screen is there
 }
 
@@ -67,6 +68,7 @@ type standingRow struct {
 	Screen  string         `json:"screen"`
 	Verdict string         `json:"verdict"`
 	Reasons policy.Reasons `json:"reasons"`
+	Paused  bool           `json:"paused,omitempty"` // nobody has muted it: it is paused, since what the brand sent was dismissed
 	From    time.Time      `json:"from"`
 	Until   time.Time      `json:"until"`
 	Words   []string       `json:"words"`
@@ -99,7 +101,7 @@ func newReport(r *rehearsal, c *rehearseCmd, rows []sim.Interval, bands map[stri
 		return nil, err
 	}
 	report := &rehearsalReport{Home: r.home.Name, Zone: r.home.Zone, Trace: filepath.Base(c.Trace), Rows: len(rows), From: r.start, To: r.end,
-		Shown: []*rehearsalShow{}, Not: []*standingRow{}, Caps: []string{}, bands: bands, quiet: p.Quiet, caps: p.Caps, zone: r.zone, told: map[standingKey]string{}}
+		Shown: []*rehearsalShow{}, Not: []*standingRow{}, Caps: []string{}, bands: bands, quiet: p.Quiet, caps: p.Caps, zone: r.zone, whole: r.end.Equal(r.recorded), told: map[standingKey]string{}}
 	for _, m := range messages {
 		report.Messages = append(report.Messages, rehearsalOf{m.name, m.brand, cmp.Or(m.s.Texts[0].Title, m.s.Texts[0].Body)})
 	}
@@ -186,11 +188,20 @@ func (r *rehearsal) observe() error {
 		}
 		row := &standingRow{Message: of.name, Screen: screens[s.Device], Verdict: s.Decision.Verdict.String(), verdict: s.Decision.Verdict, there: s.There, Reasons: s.Decision.Reasons, From: now}
 		if !row.shown() {
-			row.Words = explain().Words
+			why := explain()
+			row.Words, row.Paused = why.Words, paused(why.Causes)
 		}
 		row.ends = r.endOf[s.Message].In(r.zone)
 		r.standing[key] = row
 	})
+}
+
+// paused reports whether the brand's messages are muted for no other reason than that some were dismissed.
+func paused(causes []string) bool {
+	has := func(code policy.Code) bool {
+		return slices.ContainsFunc(causes, func(c string) bool { return strings.HasPrefix(c, string(code)+" ") })
+	}
+	return has(policy.PausedByHabit) && !has(policy.Muted)
 }
 
 // shown reports whether the message was on the screen, or on the way there. What may be shown and is not waits: for
@@ -283,7 +294,12 @@ func (p *rehearsalReport) table(out io.Writer) error {
 	for _, m := range p.Messages {
 		names = append(names, fmt.Sprintf("%s of %s", m.Name, m.Brand))
 	}
-	fmt.Fprintf(out, "%s (%s): %s, %d rows; %s to %s, %s\n", p.Home, p.Zone, p.Trace, p.Rows, p.From.Format("Mon 2 Jan 2006"), p.To.Add(-time.Second).Format("Mon 2 Jan 2006"), plural(len(p.Days), "day"))
+	end := p.To.Add(-time.Second)
+	fmt.Fprintf(out, "%s (%s): %s, %s; %s to %s, %s", p.Home, p.Zone, p.Trace, plural(p.Rows, "row"), p.From.Format("Mon 2 Jan 2006"), end.Format("Mon 2 Jan 2006"), plural(len(p.Days), "day"))
+	if p.whole {
+		fmt.Fprintf(out, "; the recording ends at %s, and the rehearsal with it", end.Format(time.TimeOnly))
+	}
+	fmt.Fprintln(out)
 	fmt.Fprintf(out, "messages: %s; %d pushed\n", strings.Join(names, ", "), p.Pushed)
 
 	fmt.Fprintf(out, "\nSHOWN: %d\n", len(p.Shown))
@@ -301,7 +317,8 @@ func (p *rehearsalReport) table(out io.Writer) error {
 	fmt.Fprintln(out, "\nNOT SHOWN, for how long, and by which rules")
 	t := table(out)
 	fmt.Fprintln(t, "  MESSAGE\tSCREEN\tREFUSED\tHELD\tWAITED\tRULES")
-	for _, s := range p.sums() {
+	sums := p.sums()
+	for _, s := range sums {
 		var by []string
 		for _, r := range s.rules() {
 			by = append(by, fmt.Sprintf("%s %s", r, length(s.by[r])))
@@ -309,6 +326,10 @@ func (p *rehearsalReport) table(out io.Writer) error {
 		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s\t%s\n", s.message, s.screen, lengthOrDash(s.refused), lengthOrDash(s.held), lengthOrDash(s.waited), strings.Join(by, ", "))
 	}
 	if err := t.Flush(); err != nil {
+		return err
+	}
+
+	if err := legend(out, sums); err != nil {
 		return err
 	}
 
@@ -327,8 +348,8 @@ func (p *rehearsalReport) table(out io.Writer) error {
 	}
 
 	w := p.Work
-	fmt.Fprintf(out, "\nWORK: %d frames from the devices, %d of them with a change. The engine looked at the home %s, %d of them because of the clock alone,\nand took %s; to judge every message on every screen at every change takes %d. Screens declined %s.\n",
-		w.Frames, w.Changes, plural(w.Turns, "time"), w.ByClock, plural(int(w.Evaluations), "decision"), w.Naive, plural(w.Declined, "message"))
+	fmt.Fprintf(out, "\nWORK: %s from the devices, %d of them with a change. The engine looked at the home %s, %d of them because of the clock alone,\nand took %s; to judge every message on every screen at every change takes %d. Screens declined %s.\n",
+		plural(w.Frames, "frame"), w.Changes, plural(w.Turns, "time"), w.ByClock, plural(int(w.Evaluations), "decision"), w.Naive, plural(w.Declined, "message"))
 	return nil
 }
 
@@ -337,12 +358,70 @@ type notSum struct {
 	message, screen string
 	held, refused   time.Duration
 	waited          time.Duration // though nothing stood against it
-	by              map[policy.Rule]time.Duration
+	by              map[against]time.Duration
+}
+
+// against is what stood against a message: a rule, or, of mutes, the pause that nobody has asked for.
+type against struct {
+	rule   policy.Rule
+	paused bool
+}
+
+func (a against) String() string {
+	if a.paused {
+		return "paused"
+	}
+	return a.rule.String()
+}
+
+func (a against) compare(b against) int {
+	return cmp.Or(cmp.Compare(a.rule, b.rule), cmp.Compare(a.String(), b.String()))
+}
+
+// ruleWords say what a rule stands for, after its name.
+var ruleWords = map[string]string{
+	"safety":     "a screen of this class never shows it, or not in the state that it is in",
+	"age":        "a child, a teen or a stranger is there, or may be",
+	"consent":    "nobody has said yes to it, or somebody has said no",
+	"terms":      "a choice made in an app or a browser rules it out",
+	"mute":       "somebody has muted it",
+	"paused":     "messages of this brand were dismissed twice, so they are paused for a while",
+	"sensitive":  "it is about something private, and others may see it",
+	"quiet":      "a quiet time, or a film, a call or sleep that is not to be disturbed",
+	"frequency":  "as many as the home wants have been shown",
+	"spacing":    "too soon after the last message",
+	"dedupe":     "it has been shown already, or is on another screen",
+	"sequence":   "it waits for what comes before it, or what happened there has overtaken it",
+	"context":    "its moment has not come, or nobody can tell",
+	"validity":   "it is too early or too late for it",
+	"capability": "this screen cannot show it, or it is not for this screen",
+	"language":   "it has no words that can be shown",
+	"holdout":    "it is kept back here, to see what difference messages make",
+	"operator":   "a rule of this gateway stops it",
+}
+
+// legend says what the rules that occur in sums stand for.
+func legend(out io.Writer, sums []*notSum) error {
+	occur := map[against]bool{}
+	for _, s := range sums {
+		for a := range s.by {
+			occur[a] = true
+		}
+	}
+	if len(occur) == 0 {
+		return nil
+	}
+	fmt.Fprintln(out)
+	t := table(out)
+	for _, a := range slices.SortedFunc(maps.Keys(occur), against.compare) {
+		fmt.Fprintf(t, "  %s\t%s\n", a, ruleWords[a.String()])
+	}
+	return t.Flush()
 }
 
 // rules are those that stood against it, the longest first.
-func (s *notSum) rules() []policy.Rule {
-	return slices.SortedFunc(maps.Keys(s.by), func(a, b policy.Rule) int { return cmp.Or(cmp.Compare(s.by[b], s.by[a]), cmp.Compare(a, b)) })
+func (s *notSum) rules() []against {
+	return slices.SortedFunc(maps.Keys(s.by), func(a, b against) int { return cmp.Or(cmp.Compare(s.by[b], s.by[a]), a.compare(b)) })
 }
 
 // sums adds up what was not shown, by message and screen.
@@ -350,7 +429,7 @@ func (p *rehearsalReport) sums() (all []*notSum) {
 	for _, row := range p.Not {
 		i := slices.IndexFunc(all, func(s *notSum) bool { return s.message == row.Message && s.screen == row.Screen })
 		if i < 0 {
-			i, all = len(all), append(all, &notSum{message: row.Message, screen: row.Screen, by: map[policy.Rule]time.Duration{}})
+			i, all = len(all), append(all, &notSum{message: row.Message, screen: row.Screen, by: map[against]time.Duration{}})
 		}
 		s, d := all[i], row.Until.Sub(row.From)
 		switch row.Verdict {
@@ -362,7 +441,7 @@ func (p *rehearsalReport) sums() (all []*notSum) {
 			s.waited += d
 		}
 		for _, r := range row.Reasons.Rules() {
-			s.by[r] += d
+			s.by[against{r, row.Paused && r == policy.Mute}] += d
 		}
 	}
 	slices.SortFunc(all, func(a, b *notSum) int {

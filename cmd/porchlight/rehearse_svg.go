@@ -30,13 +30,13 @@ const picStyle = `
     svg { color-scheme: light dark; font: 12px system-ui, "Segoe UI", Roboto, sans-serif }
     .paper { fill: #ffffff } text { fill: #1c2430 } .dim { fill: #566070 } .title { font-size: 18px; font-weight: 600 }
     .row { fill: #f2f4f7 } .grid { stroke: #d3d9e0; stroke-width: 1 } .quiet { fill: #8a97ab; fill-opacity: .28 }
-    .away { fill: #b9c0ca } .bed { fill: #5b6bbf } .tv { fill: #e09a3e } .kitchen { fill: #4f9d69 } .door { fill: #b3394a }
-    .mark { fill: #c2185b } .name { font-size: 11px }
+    .away { fill: #8d6e63 } .bed { fill: #5b6bbf } .tv { fill: #e09a3e } .kitchen { fill: #4f9d69 } .door { fill: #b3394a }
+    .mark { fill: #c2185b } .name { font-size: 11px } .end { stroke: #1c2430; stroke-width: 2; stroke-dasharray: 4 2 }
     @media (prefers-color-scheme: dark) {
       .paper { fill: #12161c } text { fill: #e8ecf2 } .dim { fill: #a3adba }
       .row { fill: #1c222b } .grid { stroke: #343d49 } .quiet { fill: #7f8da3; fill-opacity: .3 }
-      .away { fill: #596372 } .bed { fill: #7d8ce0 } .tv { fill: #e8ac5c } .kitchen { fill: #63b880 } .door { fill: #e0667a }
-      .mark { fill: #ff6f9f }
+      .away { fill: #a1887f } .bed { fill: #7d8ce0 } .tv { fill: #e8ac5c } .kitchen { fill: #63b880 } .door { fill: #e0667a }
+      .mark { fill: #ff6f9f } .end { stroke: #e8ecf2 }
     }
 `
 
@@ -49,7 +49,7 @@ type drawing struct{ bytes.Buffer }
 func (d *drawing) line(format string, args ...any) { fmt.Fprintf(d, format+"\n", args...) }
 
 // num spells a measure, with a tenth where it has one.
-func num(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
+func num(f float64) string { return strconv.FormatFloat(round(f), 'f', -1, 64) }
 
 func (d *drawing) rect(class string, x, y, w, h float64, about string) {
 	d.line(`  <rect class="%s" x="%s" y="%s" width="%s" height="%s">%s</rect>`, class, num(x), num(y), num(w), num(h), titled(about))
@@ -99,7 +99,7 @@ func (p *rehearsalReport) names(day *rehearsalDay) (all []name, lines int) {
 		n := name{show: s, x: across(s.At), label: s.Message + " · " + s.Screen}
 		wide := 10 + picLetter*float64(utf8.RuneCountInString(n.label))
 		from, to := n.x-6, n.x+wide
-		if n.left = to > picLeft+24*picHour+40; n.left {
+		if n.left = to > picLeft+24*picHour; n.left {
 			from, to = n.x-wide, n.x+6
 		}
 		n.line = slices.IndexFunc(ends, func(end float64) bool { return end <= from })
@@ -188,10 +188,23 @@ func (p *rehearsalReport) day(d *drawing, day *rehearsalDay, names []name, lines
 		}
 		d.text("name", x, base+11, anchor, n.label)
 	}
+	if p.ends(day) {
+		d.end(across(p.To.In(p.zone)), y, high, "the recording ends at "+p.To.Add(-time.Second).In(p.zone).Format(time.TimeOnly))
+	}
 	d.text("", picLeft-10, y+15, "end", day.from.Format("Mon 2 Jan"))
 	d.text("dim", picLeft-10, y+31, "end", plural(day.Shown, "message"))
 	d.line("  </g>")
 	return high
+}
+
+// ends reports whether the recording ends in the course of a day.
+func (p *rehearsalReport) ends(day *rehearsalDay) bool {
+	return p.whole && p.To.After(day.from) && p.To.Before(day.to)
+}
+
+// end draws the line after which nothing is known.
+func (d *drawing) end(x, y, high float64, about string) {
+	d.line(`  <line class="end" x1="%s" x2="%s" y1="%s" y2="%s">%s</line>`, num(x), num(x), num(y), num(y+high), titled(about))
 }
 
 type stretch struct{ from, to float64 }
@@ -258,5 +271,8 @@ func (p *rehearsalReport) legend(d *drawing, y float64) {
 		d.rect("row", x, y, 16, picBand, "")
 		d.rect("quiet", x, y, 16, picBand, "")
 	})
+	if slices.ContainsFunc(p.Days, p.ends) {
+		item("the recording ends", func() { d.end(x+8, y, picBand, "") })
+	}
 	item("shown: message · screen", func() { d.line(`  <circle class="mark" cx="%s" cy="%s" r="4"/>`, num(x+8), num(y+7)) })
 }

@@ -24,6 +24,7 @@ import (
 	"porchlight/broker/delivery"
 	"porchlight/device"
 	"porchlight/firmware-sim/sim"
+	"porchlight/policy"
 )
 
 const (
@@ -120,7 +121,7 @@ func TestRehearsalIsTheSameTwice(t *testing.T) {
 	}
 	var was string
 	for range 2 {
-		c := rehearseCmd{Home: flatHome, Trace: flatTrace, Messages: flatSays, Every: 24 * time.Hour, Reactions: seed}
+		c := rehearseCmd{Home: flatHome, Trace: flatTrace, Messages: flatSays, Every: howLong(24 * time.Hour), Reactions: seed}
 		p, err := c.rehearse(&env{ctx: t.Context(), in: strings.NewReader(""), out: io.Discard, errs: io.Discard, data: t.TempDir()})
 		if err != nil {
 			t.Fatal(err)
@@ -164,7 +165,7 @@ func TestRehearsalByWakeUpsIsBySeconds(t *testing.T) {
 		}
 	}
 	rehearse := func(step time.Duration) *rehearsalReport {
-		c := rehearseCmd{Home: home, Trace: trace, Messages: flatSays, Every: time.Hour, step: step, length: 50 * time.Minute}
+		c := rehearseCmd{Home: home, Trace: trace, Messages: flatSays, Every: howLong(time.Hour), step: step, length: 50 * time.Minute}
 		// An hour's push is too long for these fifty minutes: what is pushed at midnight is all.
 		p, err := c.rehearse(&env{ctx: t.Context(), in: strings.NewReader(""), out: io.Discard, errs: io.Discard, data: dir})
 		if err != nil {
@@ -290,8 +291,20 @@ func TestRehearsalErrors(t *testing.T) {
 		"two actions": {trace: head + good, rules: "leaves:\n  - {tv: turn off, all: everybody leaves}\n", want: "map.yaml:2: it has 2 actions: write each as {class: action}"},
 		"band":        {trace: head + good, rules: "sensors: {Seat: {band: sofa}}\n", want: `band "sofa" is unknown: use one of in bed, television, kitchen, door`},
 		"after":       {trace: head + good, rules: "sensors:\n  Seat: {after: 5m}\n", want: "after and then go together"},
-		"every":       {trace: head + good, args: []string{"--every", "5m"}, want: "--every 5m0s: use 1h to "},
-		"nothing":     {trace: head + good, args: []string{"--home", ""}, want: "give --home, --trace and --messages"},
+		"every":       {trace: head + good, args: []string{"--every", "5m"}, want: "--every 5m: use 1h to 31d"},
+		"for":         {trace: head + good, args: []string{"--for", "40d"}, want: "--for 40d: use 1m to 31d"},
+		"no unit":     {trace: head + good, args: []string{"--for", "3"}, want: `"3" is no length of time: write a duration such as 2m, 2h or 7d`},
+		"no days":     {trace: head + good, args: []string{"--days", "0"}, want: `--days: "0" is no number of days: use 1 or more`},
+		"minus a day": {trace: head + good, args: []string{"--days", "-1"}, want: `--days: "-1" is no number of days: use 1 or more`},
+		"stays":       {trace: head + good, rules: "stays: 2\n", want: `map.yaml:1: "2" is no length of time: write a duration such as 2m`},
+		"people":      {trace: head + good, rules: "away: Maindoor\npeople: 100\n", want: "map.yaml:2: people is 100: use 0 to 99"},
+		"nothing":     {trace: head + good, args: []string{"--home", "", "--messages", ""}, want: "--home, --messages missing: give --home, --trace and --messages"},
+		"no header":   {trace: good + row("2021-03-01 11:00:00", "2021-03-01 11:00:01", "Bed"), want: "t.tsv:1: it is a row, and the first line is for the names of the columns: put a line such as "},
+		"consent key": {trace: head + good, edit: func(s string) string { return strings.Replace(s, "\nconsents:", "\nconsent:", 1) }, want: line("consents:\n") + `key "consent" is unknown: did you mean consents?`},
+		"no texts":    {trace: head + good, args: []string{"--messages", filepath.Dir(write("blank/one.yaml", "purpose: marketing\n"))}, want: "one.yaml:1: texts is empty: add at least one {language, body}"},
+		"too late, and another": {trace: head + good + row("2021-03-03 10:00:00", "2021-03-03 10:00:01", "Bed"), args: []string{"--every", "24h",
+			"--messages", filepath.Dir(write("late/two.yaml", "purpose: marketing\ntexts: [{language: en, body: Hello}]\nnot_after: 2021-03-02T12:00:00Z\n")), "--brand", "grocer"},
+			want: "two.yaml:3: not_after is 2021-03-02T12:00:00.000Z, which has passed: use a time in the future"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -324,7 +337,7 @@ func TestRehearsalErrors(t *testing.T) {
 // The picture is XML, has a row for each day, and no name covers another.
 func TestRehearsalPicture(t *testing.T) {
 	out := twoDays(t, "--format", "svg")
-	days, names, quiet := 0, 0, 0
+	days, names, quiet, ends := 0, 0, 0, 0
 	for dec := xml.NewDecoder(strings.NewReader(out)); ; {
 		token, err := dec.Token()
 		if errors.Is(err, io.EOF) {
@@ -347,11 +360,13 @@ func TestRehearsalPicture(t *testing.T) {
 				names++
 			case class == "quiet":
 				quiet++
+			case class == "end":
+				ends++
 			}
 		}
 	}
-	if days != 2 || names != 4 || quiet != 2*2+1 {
-		t.Errorf("%d rows, %d names, %d quiet times; want 2, 4 and 2 a day with one in the legend", days, names, quiet)
+	if days != 2 || names != 4 || quiet != 2*2+1 || ends != 1+1 {
+		t.Errorf("%d rows, %d names, %d quiet times, %d ends; want 2, 4, and 2 a day and 1 with one more in the legend", days, names, quiet, ends)
 	}
 	midnight := time.Date(2021, 3, 1, 0, 0, 0, 0, time.UTC)
 	p := rehearsalReport{zone: time.UTC, Days: []*rehearsalDay{{Date: "2021-03-01", from: midnight, to: midnight.AddDate(0, 0, 1)}}}
@@ -368,7 +383,7 @@ func TestRehearsalPicture(t *testing.T) {
 		return n.x - 4, n.x + 8 + wide
 	}
 	for i, a := range placed {
-		if _, to := box(a); a.line >= lines || to > picLeft+24*picHour+64 {
+		if _, to := box(a); a.line >= lines || to > picLeft+24*picHour+6 {
 			t.Errorf("%q ends at %g in line %d of %d", a.label, to, a.line, lines)
 		}
 		for _, b := range placed[:i] {
@@ -385,6 +400,160 @@ func TestRehearsalPicture(t *testing.T) {
 	}
 	if err := xml.Unmarshal(svg.Bytes(), new(struct{})); err != nil {
 		t.Errorf("with awkward names: %v", err)
+	}
+}
+
+// rehearsedWith rehearses a home with one message on a recording with a map; "" is the flat, its two days, the built-in map.
+func rehearsedWith(t *testing.T, home, trace, rules string, message [2]string, more ...string) (out, errs string) {
+	t.Helper()
+	dir := t.TempDir()
+	args := []string{"--data", dir, "rehearse", "--home", flatHome, "--trace", flatTrace, "--messages", filepath.Join(dir, "messages")}
+	if err := os.Mkdir(args[8], 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []struct{ name, text, flag string }{{"home.yaml", home, "--home"}, {"trace.tsv", trace, "--trace"}, {"map.yaml", rules, "--map"}, {"messages/" + message[0], message[1], ""}} {
+		if f.text == "" {
+			continue
+		}
+		path := filepath.Join(dir, f.name)
+		if err := os.WriteFile(path, []byte(f.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if i := slices.Index(args, f.flag); i >= 0 {
+			args[i+1] = path
+		} else if f.flag != "" {
+			args = append(args, f.flag, path)
+		}
+	}
+	var stdout, stderr strings.Builder
+	if status := run(t.Context(), append(args, more...), strings.NewReader(""), &stdout, &stderr); status != 0 {
+		t.Fatal(stderr.String())
+	}
+	return stdout.String(), stderr.String()
+}
+
+const anyScreen = "purpose: marketing\ntexts: [{language: en, body: Hello}]\n"
+
+// After the recording nothing is known, and nothing is shown: not what waits for the end of the quiet time.
+func TestRehearsalEndsWithTheRecording(t *testing.T) {
+	const early = "Start\tEnd\tSensor\tKind\tPlace\n2021-03-01 06:00:00\t2021-03-01 07:00:00\tBed\tX\tBedroom\n"
+	const late = early + "2021-03-01 09:00:00\t2021-03-01 09:01:00\tBed\tX\tBedroom\n"
+	for name, test := range map[string]struct {
+		trace string
+		args  []string
+		want  []string
+	}{
+		"before the quiet time ends": {early, nil, []string{
+			"flat (Europe/Madrid): trace.tsv, 1 row; Mon 1 Mar 2021 to Mon 1 Mar 2021, 1 day; the recording ends at 07:00:00, and the rehearsal with it\n",
+			"messages: süße Milch 1 of grocer; 1 pushed", "SHOWN: 0\n"}},
+		"after it":  {late, nil, []string{"trace.tsv, 2 rows; ", "the recording ends at 09:01:00", "SHOWN: 1\n"}},
+		"in JSON":   {early, []string{"--format", "json"}, []string{`"to": "2021-03-01T07:00:01+01:00"`}},
+		"days only": {"", []string{"--days", "1"}, []string{"two-days.tsv, 12 rows; Mon 1 Mar 2021 to Mon 1 Mar 2021, 1 day\n"}},
+	} {
+		out, _ := rehearsedWith(t, "", test.trace, "", [2]string{"süße Milch 1.yaml", anyScreen}, test.args...)
+		for _, want := range test.want {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s: want %q in:\n%s", name, want, out)
+			}
+		}
+	}
+}
+
+// What a recording, a map and a home do not have in common is said, once.
+func TestRehearsalOddities(t *testing.T) {
+	const trace = "Start\tEnd\tSensor\tKind\tPlace\n" +
+		"2021-03-01 09:00:00\t2021-03-01 09:01:00\tSofa\tX\tLiving\n2021-03-01 10:00:00\t2021-03-01 10:01:00\tSofa\tX\tLiving\n" +
+		"2021-03-01 11:00:00\t2021-03-01 11:01:00\tSeat\tX\tHall\n2021-03-01 11:02:00\t2021-03-01 11:03:00\tSeat\tX\tAttic\n2021-03-01 11:05:00\t2021-03-01 11:05:01\tMaindoor\tX\tEntrance\n"
+	says := func(lines ...string) (all string) {
+		for _, line := range lines {
+			all += "porchlight: rehearse: " + line + "\n"
+		}
+		return all
+	}
+	sofa, hall := `sensor "Sofa" is not among the sensors of the map: it says only where somebody is`, `place "Hall" is not among the rooms of the map: what happens there says only that somebody is at home`
+	for name, test := range map[string]struct{ rules, trace, want string }{
+		"all is known": {},
+		"built-in":     {"", trace, says(sofa, hall, strings.Replace(hall, "Hall", "Attic", 1))},
+		"own": {"sensors: {Seat: {band: television}, Bed: {band: in bed}}\nrooms: {Living: Living, Attic: attic, Cellar: cellar}\naway: Gate\n", trace,
+			says(sofa, strings.Replace(sofa, "Sofa", "Maindoor", 1), hall, strings.Replace(hall, "Hall", "Entrance", 1),
+				`sensor "Bed" of the map is in no row of the recording`, `sensor "Gate" of the map is in no row of the recording`,
+				`place "Attic" is "attic" in the map, and no room of the home has a name that begins so`,
+				`place "Cellar" is "cellar" in the map, and no room of the home has a name that begins so`)},
+	} {
+		if _, errs := rehearsedWith(t, "", test.trace, test.rules, [2]string{"one.yaml", anyScreen}); errs != test.want {
+			t.Errorf("%s: it says\n%s\nwant\n%s", name, errs, test.want)
+		}
+	}
+}
+
+// A pause that was learnt is told from a mute, and every rule that occurs is explained, and no other.
+func TestRehearsalSaysWhatTheRulesAre(t *testing.T) {
+	seed := uint64(1) // with which somebody dismisses both messages
+	for ; ; seed++ {
+		chance := rand.New(rand.NewPCG(seed, 0))
+		dismissed := func() bool { what, after := chance.IntN(10), chance.IntN(8); return what >= 2 && what < 5 && after < 4 }
+		if dismissed() && dismissed() {
+			break
+		}
+	}
+	out, _ := rehearsedWith(t, "", "", "", [2]string{"one.yaml", anyScreen}, "--every", "24h", "--reactions", fmt.Sprint(seed))
+	_, not, _ := strings.Cut(out, "NOT SHOWN")
+	not, _, _ = strings.Cut(not, "CAPS")
+	for text, want := range map[string]bool{
+		", paused ": true, "mute": false, "\n  paused   messages of this brand were dismissed twice": true, "\n  quiet ": true, "\n  age ": false,
+	} {
+		if strings.Contains(not, text) != want {
+			t.Errorf("%q in it is not %t:\n%s", text, want, not)
+		}
+	}
+	for r := policy.Rule(0); r.String() != "none"; r++ {
+		if ruleWords[r.String()] == "" {
+			t.Errorf("nothing explains %s", r)
+		}
+	}
+	for name, test := range map[string]struct {
+		causes []string
+		want   bool
+	}{
+		"learnt":          {[]string{"mute.learnt rule=mute verdict=hold brand=grocer"}, true},
+		"said":            {[]string{"mute.said rule=mute verdict=refuse"}, false},
+		"learnt and said": {[]string{"mute.learnt rule=mute", "mute.said rule=mute"}, false},
+		"neither":         {[]string{"quiet.time rule=quiet"}, false},
+	} {
+		if got := paused(test.causes); got != test.want {
+			t.Errorf("%s: paused is %t", name, got)
+		}
+	}
+}
+
+// With people in the map a device tells how many are in its room, and of an empty room that nobody is.
+func TestRehearsalCountsPeople(t *testing.T) {
+	raw, err := os.ReadFile(flatHome)
+	if err != nil {
+		t.Fatal(err)
+	}
+	home := strings.Replace(string(raw), "\nconsents:\n", "\nconsents:\n  - {brand: grocer, purpose: context}\n  - {brand: grocer, purpose: context, person: Anna}\n", 1)
+	for name, test := range map[string]struct {
+		people    string
+		condition string
+		want      bool
+	}{
+		"one":             {"people: 1 ", "presence.count == 1", true},
+		"nobody":          {"people: 1 ", "presence.count == 0", true},
+		"two":             {"people: 2 ", "presence.count == 2", true},
+		"not another":     {"people: 2 ", "presence.count == 1", false},
+		"as it is":        {"people: 0 ", "presence.count == 1", false},
+		"as it is, empty": {"people: 0 ", "presence.count == 0", false},
+	} {
+		rules := strings.Replace(string(builtInMap), "people: 0 ", test.people, 1)
+		message := anyScreen + "classes: [fridge]\ncondition: " + test.condition + "\nneeds: [presence.count]\n"
+		out, _ := rehearsedWith(t, home, "", rules, [2]string{"one.yaml", message}, "--format", "json")
+		if p := reportOf(t, out); (len(p.Shown) > 0) != test.want {
+			t.Errorf("%s: shown %d times", name, len(p.Shown))
+			for _, row := range p.Not {
+				t.Log(row.Screen, row.From, row.Until, row.Words)
+			}
+		}
 	}
 }
 
@@ -461,7 +630,7 @@ func BenchmarkRehearsal(b *testing.B) {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		c := rehearseCmd{Home: flatHome, Trace: trace, Messages: flatSays, Every: 24 * time.Hour}
+		c := rehearseCmd{Home: flatHome, Trace: trace, Messages: flatSays, Every: howLong(24 * time.Hour)}
 		p, err := c.rehearse(&env{ctx: b.Context(), in: strings.NewReader(""), out: io.Discard, errs: io.Discard, data: b.TempDir()})
 		if err != nil {
 			b.Fatal(err)

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bufio"
 	_ "embed"
 	"fmt"
+	"maps"
 	"os"
 	"reflect"
 	"slices"
@@ -16,18 +18,19 @@ import (
 // traceMap says what the sensors of a recording mean; rehearsal.yaml explains it.
 type traceMap struct {
 	Rooms   map[string]string     `yaml:"rooms"`
-	Stays   time.Duration         `yaml:"stays"`
+	Stays   howLong               `yaml:"stays"`
+	People  int                   `yaml:"people"` // 0 to 99
 	Sensors map[string]*traceRule `yaml:"sensors"`
 	Away    string                `yaml:"away"`
 	Leaves  []deed                `yaml:"leaves"`
 }
 
 type traceRule struct {
-	Band  string        `yaml:"band"`
-	Begin []deed        `yaml:"begin"`
-	After time.Duration `yaml:"after"`
-	Then  []deed        `yaml:"then"`
-	End   []deed        `yaml:"end"`
+	Band  string  `yaml:"band"`
+	Begin []deed  `yaml:"begin"`
+	After howLong `yaml:"after"`
+	Then  []deed  `yaml:"then"`
+	End   []deed  `yaml:"end"`
 }
 
 // deed is an action by the class of the devices that it is done to.
@@ -88,6 +91,12 @@ func readTraceMap(e *env, path string) (m traceMap, err error) {
 	if m.Stays < 0 {
 		return m, fmt.Errorf("%s: stays is %s: use 0s or more", f.at("stays"), m.Stays)
 	}
+	if m.People < 0 || m.People > 99 {
+		return m, fmt.Errorf("%s: people is %d: use 0 to 99", f.at("people"), m.People)
+	}
+	for place, room := range m.Rooms {
+		m.Rooms[place] = strings.ToLower(room)
+	}
 	for name, s := range m.Sensors {
 		at := "sensors." + name
 		if s == nil {
@@ -117,7 +126,13 @@ func readTrace(path string, zone *time.Location) ([]sim.Interval, error) {
 		return nil, err
 	}
 	defer f.Close()
-	rows, err := sim.ReadRecording(f, path, zone)
+	in := bufio.NewReader(f)
+	if top, _ := in.Peek(len(time.DateTime)); len(top) == len(time.DateTime) { // what cannot be read is told below
+		if _, err := time.Parse(time.DateTime, string(top)); err == nil {
+			return nil, fmt.Errorf("%s:1: it is a row, and the first line is for the names of the columns: put a line such as Start, End, Sensor, Kind, Place above it, with tabs between", path)
+		}
+	}
+	rows, err := sim.ReadRecording(in, path, zone)
 	if err != nil {
 		return nil, err
 	}
@@ -136,6 +151,8 @@ func readTrace(path string, zone *time.Location) ([]sim.Interval, error) {
 	return rows, nil
 }
 
+const somebodyComes = "somebody comes" // the simulator's action
+
 // span is a stretch of time: From is in it, To is not.
 type span struct{ From, To time.Time }
 
@@ -143,7 +160,50 @@ type span struct{ From, To time.Time }
 type traced struct {
 	moves []move
 	bands map[string][]span
-	odd   []string // what the map has no place for
+}
+
+// oddities are what a recording and a map do not have in common, each once.
+type oddities struct {
+	sensors, places []string // of the recording, that are not in the map
+	unused          []string // sensors of the map, that are not in the recording
+	rooms           []oddRoom
+}
+
+// oddRoom is a room of the map; whether the home has it is still to be seen.
+type oddRoom struct {
+	place, room string
+	used        bool // the recording has the place
+}
+
+// odd compares the map with a recording.
+func (m traceMap) odd(rows []sim.Interval) (o oddities) {
+	sensors, places := map[string]bool{m.Away: true}, map[string]bool{}
+	seen := map[string]bool{}
+	for _, r := range rows {
+		if _, ok := m.Sensors[r.Sensor]; !ok && !sensors[r.Sensor] {
+			o.sensors = append(o.sensors, r.Sensor)
+		}
+		if r.Sensor != m.Away && m.Rooms[r.Place] == "" && !places[r.Place] {
+			o.places = append(o.places, r.Place)
+		}
+		sensors[r.Sensor], seen[r.Sensor] = true, true
+		places[r.Place] = places[r.Place] || r.Sensor != m.Away
+	}
+	for sensor := range m.Sensors {
+		if !seen[sensor] {
+			o.unused = append(o.unused, sensor)
+		}
+	}
+	if _, ok := m.Sensors[m.Away]; !ok && m.Away != "" && !seen[m.Away] {
+		o.unused = append(o.unused, m.Away)
+	}
+	slices.Sort(o.unused)
+	for _, place := range slices.Sorted(maps.Keys(m.Rooms)) {
+		if m.Rooms[place] != "" {
+			o.rooms = append(o.rooms, oddRoom{place, m.Rooms[place], places[place]})
+		}
+	}
+	return o
 }
 
 // move is what happens to the devices at one moment.
@@ -176,7 +236,7 @@ func (m traceMap) tell(rows []sim.Interval) (t traced) {
 				t.bands[rule.Band] = append(t.bands[rule.Band], s)
 			}
 			add(s.From, 0, deedsOf(rule.Begin)...)
-			if at := s.From.Add(rule.After); rule.After > 0 && at.Before(s.To) {
+			if at := s.From.Add(time.Duration(rule.After)); rule.After > 0 && at.Before(s.To) {
 				add(at, 0, deedsOf(rule.Then)...)
 			}
 			if !m.goesOn(rows, r, rule) {
@@ -192,9 +252,7 @@ func (m traceMap) tell(rows []sim.Interval) (t traced) {
 			if inRoom[room] == nil {
 				roomNames = append(roomNames, room)
 			}
-			inRoom[room] = append(inRoom[room], span{s.From, s.To.Add(m.Stays)})
-		} else if odd := fmt.Sprintf("place %q is not among the rooms of the map", r.Place); !slices.Contains(t.odd, odd) {
-			t.odd = append(t.odd, odd)
+			inRoom[room] = append(inRoom[room], span{s.From, s.To.Add(time.Duration(m.Stays))})
 		}
 	}
 	indoors = merge(indoors)
@@ -229,7 +287,7 @@ func (m traceMap) tell(rows []sim.Interval) (t traced) {
 					s.To = away.From // nobody lingers who has left
 				}
 			}
-			add(s.From, 0, sim.Act{Room: room, Do: "somebody comes"})
+			add(s.From, 0, sim.Act{Room: room, Do: somebodyComes})
 			add(s.To, 2, sim.Act{Room: room, Do: "everybody leaves"})
 		}
 	}

@@ -74,7 +74,7 @@ func scanBrand(scan scanner) (b Brand, err error) {
 func BrandByID(tx *store.Tx, id device.BrandID) (Brand, error) {
 	b, err := scanBrand(tx.QueryRow(brandColumns+`WHERE id = ? AND removed = 0`, id).Scan)
 	if err != nil {
-		return Brand{}, fmt.Errorf("brand %s: %w", id, unknown(err))
+		return Brand{}, notThere(err, "brand", string(id))
 	}
 	return b, nil
 }

@@ -49,12 +49,37 @@ type Room struct {
 	Name string        `json:"name"`
 }
 
+// UnknownError says what there is none of. What there is instead is for operators alone to know.
+type UnknownError struct {
+	What string        // home, device or brand
+	Name string        // as it was asked for
+	Home device.HomeID // of a device
+}
+
+func (e *UnknownError) Error() string {
+	if e.What == "brand" {
+		return fmt.Sprintf("brand %.40s: %v", e.Name, ErrUnknown)
+	}
+	return fmt.Sprintf("%s %.40q: %v", e.What, e.Name, ErrUnknown)
+}
+
+// Unwrap is ErrUnknown.
+func (e *UnknownError) Unwrap() error { return ErrUnknown }
+
+// notThere is err, as an UnknownError if there is no such thing.
+func notThere(err error, what, name string) error {
+	if err = unknown(err); err == ErrUnknown {
+		return &UnknownError{What: what, Name: name}
+	}
+	return fmt.Errorf("%s %.40q: %w", what, name, err)
+}
+
 // HomeByName finds a home by the name the operator gave it.
 func HomeByName(tx *store.Tx, name string) (Home, error) {
 	h := Home{Name: name}
 	err := tx.QueryRow(`SELECT id, zone FROM home WHERE name = ? AND removed = 0`, name).Scan(&h.ID, &h.Zone)
 	if err != nil {
-		return Home{}, fmt.Errorf("home %q: %w", name, unknown(err))
+		return Home{}, notThere(err, "home", name)
 	}
 	return h, nil
 }

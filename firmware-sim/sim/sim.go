@@ -266,6 +266,22 @@ func (d *Device) Choose(brand device.BrandID, purpose, choice string) error {
 		wire.Proposal{Brands: []wire.BrandChoice{{Brand: brand, Purpose: purpose, Choice: choice}}})
 }
 
+// ChooseAll proposes the same choice about every brand and purpose that the device lists, all at once: a
+// proposal of its own for each would be overtaken by the one before it.
+func (d *Device) ChooseAll(choice string) error {
+	if !slices.Contains(choices, choice) {
+		return fmt.Errorf("choose on %s: choice %q is unknown: use one of given, refused, withdrawn", d.cfg.Name, choice)
+	}
+	var p wire.Proposal
+	for _, b := range d.State().Twin.Doc.Brands {
+		p.Brands = append(p.Brands, wire.BrandChoice{Brand: b.Brand, Purpose: b.Purpose, Choice: choice})
+	}
+	if p.Brands == nil {
+		return fmt.Errorf("choose on %s: it lists no brand yet", d.cfg.Name)
+	}
+	return d.propose("every brand: "+choice, p)
+}
+
 // SetQuiet proposes the whole list of quiet times.
 func (d *Device) SetQuiet(times ...wire.QuietTime) error {
 	return d.propose(fmt.Sprintf("quiet times: %d", len(times)), wire.Proposal{Quiet: &times})

@@ -143,6 +143,38 @@ func TestSettings(t *testing.T) {
 	}
 }
 
+// One proposal says the same of every brand and purpose.
+func TestChooseAll(t *testing.T) {
+	g := newGateway(t)
+	d := g.ready(device.TV)
+	if err := d.ChooseAll("given"); err == nil || !strings.Contains(err.Error(), "no brand yet") {
+		t.Errorf("without a brand: got %v", err)
+	}
+	if err := d.ChooseAll("perhaps"); err == nil || !strings.Contains(err.Error(), "perhaps") {
+		t.Errorf("no choice: got %v", err)
+	}
+	var want []wire.BrandChoice
+	for _, purpose := range []string{"marketing", "personalised", "context"} {
+		want = append(want, wire.BrandChoice{Brand: "corner-shop", Purpose: purpose, Choice: "given"})
+	}
+	listed := slices.Clone(want)
+	for i := range listed {
+		listed[i].Name, listed[i].Choice = "Corner Shop", "silent"
+	}
+	g.send(d, wire.DnTwin, wire.Twin{Version: 4, Doc: wire.Document{Brands: listed}})
+	g.await(d, func(s State) bool { return s.Twin.Version == 4 })
+	if err := d.ChooseAll("given"); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.SetMoments("film"); err != nil { // sent after all that came before
+		t.Fatal(err)
+	}
+	g.wait("the next proposal", func() bool { return len(g.props) > 0 && g.props[len(g.props)-1].Moments != nil })
+	if len(g.props) != 2 || g.props[0].Base != 4 || !slices.Equal(g.props[0].Brands, want) {
+		t.Errorf("got %+v\nwant %+v in one", g.props, want)
+	}
+}
+
 // What only takes away is said again when somebody has chosen meanwhile; the rest is not.
 func TestSettingsMeetAnother(t *testing.T) {
 	g := newGateway(t)

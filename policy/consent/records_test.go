@@ -230,7 +230,7 @@ func lived(t *testing.T) *house {
 	h.record(e)                                                                              // given, by a guardian
 	h.record(say(carl, policy.Given))                                                        //
 	h.do(func(tx *store.Tx) error { return Invalidate(tx, 1, key(carl), "told otherwise") }) //
-	for _, p := range []policy.Purpose{policy.Service, policy.Recommendations, policy.Research, policy.Analytics} {
+	for _, p := range []policy.Purpose{policy.Service, policy.Recommendations, policy.Research, policy.Analytics, policy.Context} {
 		no := say(gus, policy.Refused)
 		no.Purpose = p
 		h.record(no)

@@ -55,6 +55,7 @@ type language struct {
 	inHours, inMinutes, forMonths              [2]string
 	inADay, inAWeek, onATrip                   string
 	later, next, stopping, stopped, stillOn    string
+	late                                       string // after a sentence that says until when
 	otherData, noData                          string
 	kinds, rest                                [2]string // {n} kinds of data; {list} and {n} more
 	askText, askMore, askSay, askEnds          string

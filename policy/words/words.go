@@ -78,7 +78,11 @@ func Tell(c policy.Cause, lang string, n Names) string {
 	t := teller{l: in(lang), n: n, c: c}
 	for _, t.longest = range [...]int{48, 24, 12} {
 		for _, t.brief = range [...]bool{false, true} {
-			if s := t.sentence(); len(s) <= MaxSentence {
+			s := t.sentence()
+			if c.Late && !t.brief {
+				s += t.l.late
+			}
+			if len(s) <= MaxSentence {
 				return s
 			}
 		}
@@ -160,6 +164,7 @@ func Operator(c policy.Cause) string {
 	field("hours", c.Hours, c.Hours != 0)
 	field("minutes", c.Minutes, c.Minutes != 0)
 	field("until", c.Until, c.Until != 0)
+	field("late", c.Late, c.Late)
 	return b.String()
 }
 

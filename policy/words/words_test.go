@@ -557,6 +557,24 @@ func TestPick(t *testing.T) {
 	}
 }
 
+// Whoever waits longer than the message lasts is told so.
+func TestLate(t *testing.T) {
+	c := policy.Cause{Rule: policy.Condition, Code: policy.WrongTime, Verdict: policy.Hold, Until: now.Add(5 * time.Hour), Late: true}
+	for i, want := range []string{
+		"it waits for another time until 19:00, and the message ends before that",
+		"es wartet auf eine andere Zeit bis 19:00, und die Nachricht endet vorher",
+		"le message attend un autre moment jusqu'à 19:00, et le message prend fin avant",
+		"espera otro momento hasta las 19:00, y el mensaje termina antes",
+	} {
+		if got := Tell(c, languages[i].tag, names()); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+	if got := Operator(c); !strings.HasSuffix(got, " late=true") {
+		t.Errorf("an operator reads %s", got)
+	}
+}
+
 func TestOperator(t *testing.T) {
 	c := policy.Cause{Rule: policy.Condition, Code: policy.WaitsFor, Verdict: policy.Hold, Class: device.Fridge, Person: ben, Attribute: device.DoorOpen, Op: policy.EQ, Value: device.Value{Kind: device.Bool, Num: 1}, Until: now}
 	if got, want := Operator(c), `context.waits rule=context verdict=hold person=2 class=fridge when="door.open eq true" until=2026-06-10T12:00:00.000Z`; got != want {

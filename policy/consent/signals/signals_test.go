@@ -67,7 +67,7 @@ func names(s uint16) string {
 }
 
 const (
-	allBut = "marketing personalised recommendations research analytics" // Service
+	allBut = "marketing personalised recommendations research analytics context" // Service
 	opted  = "marketing personalised recommendations"
 )
 
