@@ -128,7 +128,7 @@ type Score struct {
 	Off     bool    `json:"off,omitempty"`   // the learner was off
 	Drawn   bool    `json:"drawn,omitempty"` // Chance was drawn from what was learnt; else it is what is to be expected
 	Lever   float64 `json:"lever"`           // how welcome its brand is to those who are there: the least of theirs
-	Moment  float64 `json:"moment"`          // more for each thing that has just happened and that it waited for, 1 to 2
+	Moment  float64 `json:"moment"`          // more for each thing that has just happened and that it waited for, 1 to 1.5
 	Fresh   float64 `json:"fresh"`           // less for each message of its brand in the last 7 days
 	Urgent  float64 `json:"urgent"`          // 1 to 2: the less time it has left
 	Fatigue float64 `json:"fatigue"`         // of messages about the same that those who are there were shown
@@ -191,6 +191,9 @@ const (
 	pressing = 24 * time.Hour // with so long left a message is half as urgent as it can become
 	hourLong = 60 * 60 * 1000 // ms
 
+	byMoment    = 0.25 // what one thing adds that a message waited for
+	mostMoments = 2    // several attributes may tell of one thing, and it costs nothing to name them
+
 	leastValue = 0.05
 )
 
@@ -200,9 +203,28 @@ func Hour(t device.Instant) device.Instant { return t - t%hourLong }
 // NextHour is the beginning of the hour after it.
 func NextHour(t device.Instant) device.Instant { return Hour(t) + hourLong }
 
-// momentary are the attributes that tell what happens just now, and soon does not any more.
-var momentary = device.Attributes(device.DoorOpen, device.PlayerState, device.OperationalState, device.CurrentPhase, device.CountdownTime, device.Completion,
-	device.RoomOccupancy, device.PresenceCount, device.PresenceWho, device.Driving, device.VehicleMoving, device.SelectedGear, device.LowVoltage)
+// atRest are the attributes that tell what happens just now, and soon does not any more; with each what
+// it tells while nothing happens. Null is told by those that have nothing to tell then.
+var atRest = restValues(map[device.Attribute][]any{
+	device.DoorOpen: {false}, device.PlayerState: {"off", "standby", "idle"}, device.OperationalState: {"Stopped"}, device.CurrentPhase: {""},
+	device.CountdownTime: {0.0}, device.Completion: {}, device.RoomOccupancy: {false}, device.PresenceCount: {0.0}, device.Driving: {"parked", "unknown"},
+	device.VehicleMoving: {false}, device.SelectedGear: {0.0, 126.0}, device.LowVoltage: {"UNDEFINED", "LOCK", "OFF"},
+})
+
+func restValues(of map[device.Attribute][]any) map[device.Attribute][]device.Value {
+	all := make(map[device.Attribute][]device.Value, len(of))
+	for a, list := range of {
+		all[a] = []device.Value{}
+		for _, plain := range list {
+			v, err := a.ValueOf(plain)
+			if err != nil {
+				panic(err)
+			}
+			all[a] = append(all[a], v)
+		}
+	}
+	return all
+}
 
 // Choose returns the place in list of what comes next, and why; -1 if nothing is to be shown. Each
 // message stands for itself once, on the screen that suits it best. The order of list does not matter.
@@ -323,17 +345,47 @@ func positive(x float64) float64 {
 	return min(x, 1e6)
 }
 
-// moment is more for each attribute that m waits for and that tells what happens just now.
+// moment is more for each thing that has to happen before m is shown, for two at most. All of it has
+// happened and may be known to m's brand: Decide has shown m, so that each of its predicates, and each
+// part of its condition that stands between &&, is known to be true. What stands in a ||, ?: or ! need
+// not be so, and counts nothing; nor does what is true while nothing happens.
 func moment(m *Message) float64 {
 	var waits device.AttributeSet
 	for i := range m.When {
-		waits = waits.With(m.When[i].Attribute)
+		if p := &m.When[i]; happens(p.Attribute, p.true) {
+			waits = waits.With(p.Attribute)
+		}
 	}
-	if m.Condition != nil {
-		own, others := m.Condition.Attributes()
-		waits |= own | others
+	if c := m.Condition; c != nil && len(c.nodes) > 0 {
+		waits |= c.awaits(len(c.nodes) - 1)
 	}
-	return min(1+0.25*float64(bits.OnesCount64(uint64(waits&momentary))), 2)
+	return 1 + byMoment*float64(min(bits.OnesCount64(uint64(waits)), mostMoments))
+}
+
+// awaits are the attributes that must tell that something happens, for node i of c to be true.
+func (c *Expression) awaits(i int) (all device.AttributeSet) {
+	switch p := &c.nodes[i]; p.op {
+	case allOf:
+		return c.awaits(int(p.a)) | c.awaits(int(p.b))
+	case compare:
+		l := &c.leaves[p.leaf]
+		a := l.v.attribute
+		if l.v.domain == ofPeople && l.v.aspect == asCount {
+			a = device.PresenceCount
+		} else if l.v.domain != ofReading {
+			return 0
+		}
+		if happens(a, func(v device.Value) bool { return l.holds(v.Num, v.Text) }) {
+			all = all.With(a)
+		}
+	}
+	return all
+}
+
+// happens reports whether something happens where a tells what a test is true of.
+func happens(a device.Attribute, test func(device.Value) bool) bool {
+	rest, ok := atRest[a]
+	return ok && !slices.ContainsFunc(rest, test)
 }
 
 // past is what a brand has shown here.

@@ -3,36 +3,37 @@ package policy
 import (
 	"fmt"
 	"math"
+	"math/bits"
 	"slices"
 
 	"porchlight/device"
 )
 
-// maxTrials is how many worlds are looked at to find out whether a condition can be true, and can be
-// false. What needs more is taken: it has at least fifteen variables that have nothing to do with
-// each other, and all of them matter.
-const maxTrials = 20_000
+// maxLooks is how many nodes are looked at, in all, to find out whether a condition can be true, and
+// can be false, and what is to blame. What needs more is taken: BOUND
+const maxLooks = 20_000
 
 // sense refuses a condition that can never be true or never be false.
 //
 // Every comparison is constant between the constants that its variable is compared with, so that a
-// few values of each variable stand for all. A search through them answers exactly: it gives one
-// variable after the other a value, and goes no further where the whole is already settled.
-func (c *Expression) sense() error {
-	last := len(c.nodes) - 1
-	w := newWorlds(c)
+// few values of each variable stand for all. A search through them answers exactly, as far as
+// maxLooks goes: it gives one variable after the other a value, and goes no further where the whole
+// is already settled.
+func (c *Expression) sense() error { return newWorlds(c, nil).sense() }
+
+func (w *worlds) sense() error {
+	c, last := w.c, len(w.c.nodes)-1
 	for _, want := range []Truth{True, False} {
-		w.trials = 0
 		if w.can(last, want) {
 			continue
 		}
-		never, i := "true", c.culprit(w, last, want)
+		never, i := "true", w.culprit(last, want)
 		if want == False {
 			never = "false"
 		}
 		n := c.nodes[i]
 		why := fmt.Sprintf("%s can never be %s", quotedPart(c.text[n.from:n.to]), never)
-		if a, b, found := c.clash(w, i, want); found {
+		if a, b, found := w.clash(i, want); found {
 			why = fmt.Sprintf("%s and %s are never %s together", quotedPart(c.part(a)), quotedPart(c.part(b)), never)
 			n = c.nodes[b]
 		}
@@ -50,18 +51,19 @@ func quotedPart(s string) string { return "\"" + cut(s, 60) + "\"" }
 // part is the text of a node.
 func (c *Expression) part(i int) string { return c.text[c.nodes[i].from:c.nodes[i].to] }
 
-// culprit is the smallest part of a node that alone makes it impossible for the node to be want.
-func (c *Expression) culprit(w *worlds, i int, want Truth) int {
-	n := &c.nodes[i]
+// culprit is the smallest part of a node that alone makes it impossible for the node to be want, as
+// far as that can be told.
+func (w *worlds) culprit(i int, want Truth) int {
+	n := &w.c.nodes[i]
 	switch {
 	case n.op == opposite:
-		if inner := c.culprit(w, int(n.a), want.not()); c.nodes[inner].op != fixed {
+		if inner := w.culprit(int(n.a), want.not()); w.c.nodes[inner].op != fixed {
 			return inner
 		}
 	case n.op == allOf && want == True, n.op == anyOf && want == False:
 		for _, m := range []int{int(n.a), int(n.b)} {
-			if w.trials = 0; !w.can(m, want) {
-				return c.culprit(w, m, want)
+			if !w.can(m, want) {
+				return w.culprit(m, want)
 			}
 		}
 	}
@@ -69,15 +71,15 @@ func (c *Expression) culprit(w *worlds, i int, want Truth) int {
 }
 
 // clash finds two operands of a node that are never want together.
-func (c *Expression) clash(w *worlds, i int, want Truth) (a, b int, found bool) {
-	op := c.nodes[i].op
+func (w *worlds) clash(i int, want Truth) (a, b int, found bool) {
+	op := w.c.nodes[i].op
 	if op != allOf && op != anyOf {
 		return 0, 0, false
 	}
 	var list []int
 	var gather func(int)
 	gather = func(j int) {
-		if n := &c.nodes[j]; n.op == op {
+		if n := &w.c.nodes[j]; n.op == op {
 			gather(int(n.a))
 			gather(int(n.b))
 		} else {
@@ -90,7 +92,7 @@ func (c *Expression) clash(w *worlds, i int, want Truth) (a, b int, found bool) 
 	}
 	for y := range list {
 		for x := range y {
-			if w.trials = 0; !w.can2(list[x], list[y], want) {
+			if !w.can2(list[x], list[y], want) {
 				return list[x], list[y], true
 			}
 		}
@@ -98,12 +100,18 @@ func (c *Expression) clash(w *worlds, i int, want Truth) (a, b int, found bool) 
 	return 0, 0, false
 }
 
-// worlds are all that the variables of a condition can be, as far as the condition can tell.
+// worlds are all that the variables of a condition can be, as far as the condition can tell. A set
+// of nodes has a bit for each.
 type worlds struct {
 	c      *Expression
 	slots  []slot
-	of     []int // the slot of each leaf
-	trials int
+	people []int                     // the slots of people
+	of     [maxConditionNodes]int    // the slot of each comparison
+	up     [maxConditionNodes]uint64 // the node that each is an operand of; none for the last
+	under  [maxConditionNodes]uint64 // each node, its operands, theirs, and so on
+	truth  [maxConditionNodes]Truth  // what each comes to, with what is chosen so far
+	left   int                       // how many more may be looked at; never set again
+	looks  func()                    // if any, called for each that is
 }
 
 // slot is one thing that varies: the hour and the time are one, and so are the weekday and the date.
@@ -111,13 +119,33 @@ type slot struct {
 	v      variable
 	nums   []float64
 	texts  []string
-	chosen int // -1: not yet
+	leaves uint64   // the comparisons that read it
+	holds  []uint64 // which of them hold, for each of nums
+	chosen int      // -1: not yet
 }
 
-func newWorlds(c *Expression) *worlds {
-	w := &worlds{c: c, of: make([]int, len(c.leaves))}
-	for i := range c.leaves {
-		v := c.leaves[i].v
+func newWorlds(c *Expression, looks func()) *worlds {
+	w := &worlds{c: c, left: maxLooks, looks: looks}
+	for i := range c.nodes {
+		n := &c.nodes[i]
+		w.under[i] = 1 << i
+		below := []int16{n.a, n.b, n.c}
+		switch n.op {
+		case compare, fixed:
+			below = nil
+		case opposite:
+			below = below[:1]
+		case allOf, anyOf:
+			below = below[:2]
+		}
+		for _, b := range below {
+			w.under[i] |= w.under[b]
+			w.up[b] = 1 << i
+		}
+		if n.op != compare {
+			continue
+		}
+		v := c.leaves[n.leaf].v
 		if v.domain == ofClock || v.domain == ofDate {
 			v.aspect = asIs
 		}
@@ -125,13 +153,33 @@ func newWorlds(c *Expression) *worlds {
 		if j < 0 {
 			j = len(w.slots)
 			w.slots = append(w.slots, slot{v: v, chosen: -1})
+			if v.domain == ofPeople {
+				w.people = append(w.people, j)
+			}
 		}
+		w.slots[j].leaves |= 1 << i
 		w.of[i] = j
 	}
 	for j := range w.slots {
 		w.slots[j].fill(w)
+		w.slots[j].merge(w)
+	}
+	for i := range c.nodes {
+		w.truth[i] = w.look(i)
 	}
 	return w
+}
+
+// spend reports whether one more node may be looked at.
+func (w *worlds) spend() bool {
+	if w.left == 0 {
+		return false
+	}
+	w.left--
+	if w.looks != nil {
+		w.looks()
+	}
+	return true
 }
 
 // fill finds the values that stand for all.
@@ -205,20 +253,48 @@ func (s *slot) fill(w *worlds) {
 	s.nums = slices.Compact(s.nums)
 }
 
+// merge finds out which comparisons hold for each value, and keeps one of the values for which the
+// same do. Of people, that is the one that leaves the others the most room.
+func (s *slot) merge(w *worlds) {
+	var nums []float64
+	for at, num := range s.nums {
+		text := ""
+		if s.texts != nil {
+			text = s.texts[at]
+		}
+		holds := uint64(0)
+		for set := s.leaves; set != 0; set &= set - 1 {
+			if !w.spend() {
+				return
+			}
+			i := bits.TrailingZeros64(set)
+			l, n := &w.c.leaves[w.c.nodes[i].leaf], num
+			if l.v.aspect == asWeekday {
+				n = float64(weekday(int64(num)))
+			}
+			if l.holds(n, text) {
+				holds |= 1 << i
+			}
+		}
+		if j := slices.Index(s.holds, holds); j < 0 {
+			s.holds, nums = append(s.holds, holds), append(nums, num)
+		} else if s.v.aspect == asCount {
+			nums[j] = num
+		}
+	}
+	s.nums = nums
+}
+
 // can reports whether a node can be want in some world; true, too, if that would take too long to
 // find out.
 func (w *worlds) can(i int, want Truth) bool { return w.can2(i, i, want) }
 
 // can2 is can of two nodes in the same world.
 func (w *worlds) can2(i, j int, want Truth) bool {
-	if w.trials++; w.trials > maxTrials {
+	if w.left == 0 {
 		return true
 	}
-	a := w.truth(i)
-	b := a
-	if j != i {
-		b = w.truth(j)
-	}
+	a, b := w.truth[i], w.truth[j]
 	if a == want && b == want {
 		return true
 	}
@@ -230,9 +306,17 @@ func (w *worlds) can2(i, j int, want Truth) bool {
 		open = j
 	}
 	s := &w.slots[w.matters(open)]
-	defer func() { s.chosen = -1 }()
-	for n := range s.nums {
-		if s.chosen = n; w.possible() && w.can2(i, j, want) {
+	before := w.truth
+	defer func() { s.chosen, w.truth = -1, before }()
+	reach := w.under[i] | w.under[j]
+	last := ^s.holds[0] // so that all are looked at
+	for n, holds := range s.holds {
+		if s.chosen = n; !w.possible(s) {
+			continue
+		}
+		w.follow((last^holds)&reach&s.leaves, reach)
+		last = holds
+		if w.can2(i, j, want) {
 			return true
 		}
 	}
@@ -240,48 +324,57 @@ func (w *worlds) can2(i, j int, want Truth) bool {
 }
 
 // possible reports whether there can be such people: no more children than people.
-func (w *worlds) possible() bool {
-	all, most := -1.0, 0.0
-	for i := range w.slots {
+func (w *worlds) possible(changed *slot) bool {
+	if changed.v.domain != ofPeople {
+		return true
+	}
+	all, most := math.Inf(1), 0.0
+	for _, i := range w.people {
 		s := &w.slots[i]
-		if s.v.domain != ofPeople || s.chosen < 0 {
-			continue
-		}
-		if n := s.nums[s.chosen]; s.v.aspect == asCount {
-			all = n
-		} else {
-			most = max(most, n)
+		switch {
+		case s.chosen < 0:
+		case s.v.aspect == asCount:
+			all = s.nums[s.chosen]
+		default:
+			most = max(most, s.nums[s.chosen])
 		}
 	}
-	return all < 0 || most <= all
+	return most <= all
 }
 
-// truth is what a node comes to, with what is chosen so far.
-func (w *worlds) truth(i int) Truth {
+// follow looks at nodes again, and at those above them, within reach, as far as anything changes.
+func (w *worlds) follow(set, reach uint64) {
+	for ; set != 0 && w.left > 0; set &= set - 1 {
+		i := bits.TrailingZeros64(set) // what it is an operand of comes later
+		if t := w.look(i); t != w.truth[i] {
+			w.truth[i] = t
+			set |= w.up[i] & reach
+		}
+	}
+}
+
+// look is what a node comes to, given its operands.
+func (w *worlds) look(i int) Truth {
+	if !w.spend() {
+		return NotKnown
+	}
 	switch n := &w.c.nodes[i]; n.op {
 	case compare:
-		l, s := &w.c.leaves[n.leaf], &w.slots[w.of[n.leaf]]
+		s := &w.slots[w.of[i]]
 		if s.chosen < 0 {
 			return NotKnown
 		}
-		num, text := s.nums[s.chosen], ""
-		if s.texts != nil {
-			text = s.texts[s.chosen]
-		}
-		if l.v.aspect == asWeekday {
-			num = float64(weekday(int64(num)))
-		}
-		return truthOf(l.holds(num, text))
+		return truthOf(s.holds[s.chosen]>>i&1 != 0)
 	case fixed:
 		return n.truth
 	case opposite:
-		return w.truth(int(n.a)).not()
+		return w.truth[n.a].not()
 	case allOf, anyOf:
 		settles := False
 		if n.op == anyOf {
 			settles = True
 		}
-		a, b := w.truth(int(n.a)), w.truth(int(n.b))
+		a, b := w.truth[n.a], w.truth[n.b]
 		switch {
 		case a == settles || b == settles:
 			return settles
@@ -291,11 +384,11 @@ func (w *worlds) truth(i int) Truth {
 			return settles.not()
 		}
 	default:
-		switch w.truth(int(n.a)) {
+		switch w.truth[n.a] {
 		case True:
-			return w.truth(int(n.b))
+			return w.truth[n.b]
 		case False:
-			return w.truth(int(n.c))
+			return w.truth[n.c]
 		default:
 			return NotKnown
 		}
@@ -304,13 +397,14 @@ func (w *worlds) truth(i int) Truth {
 
 // matters is a slot whose choice could settle a node that is not settled.
 func (w *worlds) matters(i int) int {
+	w.spend()
 	switch n := &w.c.nodes[i]; n.op {
 	case compare:
-		return w.of[n.leaf]
+		return w.of[i]
 	case opposite:
 		return w.matters(int(n.a))
 	case choose:
-		switch w.truth(int(n.a)) {
+		switch w.truth[n.a] {
 		case True:
 			return w.matters(int(n.b))
 		case False:
@@ -318,7 +412,7 @@ func (w *worlds) matters(i int) int {
 		}
 		return w.matters(int(n.a))
 	default:
-		if w.truth(int(n.a)) == NotKnown {
+		if w.truth[n.a] == NotKnown {
 			return w.matters(int(n.a))
 		}
 		return w.matters(int(n.b))

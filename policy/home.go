@@ -306,10 +306,13 @@ func (z *Quiet) valid() bool {
 	return z.Days < 1<<7 && 0 <= z.Start && z.Start < 24*60 && 0 <= z.End && z.End < 24*60
 }
 
+// begins reports whether z begins on a local day.
+func (z *Quiet) begins(n int64) bool { return z.Days == 0 || z.Days&(1<<weekday(n)) != 0 }
+
 // on returns the quiet time that starts on a local day, in Unix seconds; to <= from if there is
 // none.
 func (z *Quiet) on(w *wall, n int64) (from, to int64) {
-	if z.Days != 0 && z.Days&(1<<weekday(n)) == 0 {
+	if !z.begins(n) {
 		return 0, 0
 	}
 	start, end := n*day+int64(z.Start)*60, n*day+int64(z.End)*60
@@ -323,10 +326,16 @@ func (z *Quiet) on(w *wall, n int64) (from, to int64) {
 func (w *wall) quietTo(z *Quiet, unix int64) int64 {
 	latest, today := unix, w.day(unix)
 	if w.plain(unix) {
-		for n := today - 1; n <= today; n++ {
-			if from, to := z.on(w, n); from <= unix && unix < to {
-				latest = max(latest, to)
-			}
+		second := unix + w.offset - today*day
+		start, end := int64(z.Start)*60, int64(z.End)*60
+		if end <= start {
+			end += day
+		}
+		if end > day && second < end-day && z.begins(today-1) {
+			latest = unix + end - day - second
+		}
+		if start <= second && second < end && z.begins(today) {
+			latest = max(latest, unix+end-second)
 		}
 		return latest
 	}

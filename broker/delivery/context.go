@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"porchlight/device"
 	"porchlight/device/registry"
@@ -31,12 +32,16 @@ func (s *screen) remember(changed device.AttributeSet, now device.Instant) {
 var ignition = device.Attributes(device.LowVoltage, device.Driving)
 
 // trip follows a car's ignition: a trip begins when it goes on after it was off. A car that never tells its
-// ignition begins one by leaving parked. Without a word before, when the present trip began is not known; what
+// ignition begins one by leaving parked. A stop of less than five minutes is part of the trip. Without a word before, when the present trip began is not known; what
 // is unknown in between ends none. The zero trip has been told nothing.
 type trip struct {
 	ignition bool // it tells its ignition, and that alone counts
 	off      bool // what it last told, unless that was on, or nothing
+	offAt    device.Instant
 }
+
+// stop is how long a car must be off, or parked, for a new trip to begin: a barrier ends none.
+const stop = 5 * time.Minute
 
 // follow takes in what c says now. began is when the trip before that began, 0 if that is not known.
 func (t *trip) follow(c *device.Context, began device.Instant) device.Instant {
@@ -65,7 +70,10 @@ func (t *trip) follow(c *device.Context, began device.Instant) device.Instant {
 			return began
 		}
 	}
-	if t.off && !off {
+	switch {
+	case off && !t.off:
+		t.offAt = r.Since
+	case t.off && !off && (began == 0 || r.Since >= t.offAt.Add(stop)):
 		began = r.Since
 	}
 	t.off = off

@@ -98,7 +98,7 @@ func TestContextOf(t *testing.T) {
 			"a device by name":    {ContextAsked{Home: "oak", Device: "tv"}, "tv"},
 			"another home's":      {ContextAsked{Home: "oak", Device: "toaster"}, `device "toaster": not known`},
 			"a device by ID":      {ContextAsked{Device: string(fridge.id)}, "fridge"},
-			"a device by no ID":   {ContextAsked{Device: "fridge"}, "device fridge: not known"},
+			"a device by no ID":   {ContextAsked{Device: "fridge"}, "device fridge: not known: without its home a device is named by its ID"},
 			"a home that is none": {ContextAsked{Home: "elm"}, `home "elm": not known`},
 			"nothing":             {ContextAsked{}, "cannot be taken in: say which home, or which device"},
 		} {
@@ -315,7 +315,10 @@ func TestTrip(t *testing.T) {
 		"accessories, on":                 {[]told{{lv: "ACC"}, {lv: "ON"}, {lv: "ON"}}, 2},
 		"on goes on":                      {[]told{{lv: "OFF"}, {lv: "ON"}, {lv: "START"}, {lv: "ON"}}, 2},
 		"off at last":                     {[]told{{lv: "OFF"}, {lv: "ON"}, {lv: "OFF"}}, 2},
-		"two":                             {[]told{{lv: "OFF"}, {lv: "ON"}, {lv: "OFF"}, {lv: "ON"}}, 4},
+		"a stop":                          {[]told{{lv: "OFF"}, {lv: "ON"}, {lv: "OFF"}, {lv: "ON"}}, 2},
+		"a stop of four minutes":          {[]told{{lv: "OFF"}, {lv: "ON"}, {lv: "OFF"}, {"minutes": 4}, {lv: "ON"}}, 2},
+		"two":                             {[]told{{lv: "OFF"}, {lv: "ON"}, {lv: "OFF"}, {"minutes": 5}, {lv: "ON"}}, 5},
+		"parked for a moment":             {[]told{{"ux.driving": "parked"}, {"ux.driving": "moving"}, {"ux.driving": "parked"}, {"ux.driving": "moving"}}, 2},
 		"unknown between on and on":       {[]told{{lv: "OFF"}, {lv: "ON"}, {lv: nil}, {lv: "ON"}, {lv: "UNDEFINED"}, {lv: "ON"}}, 2},
 		"unknown between off and on":      {[]told{{lv: "OFF"}, {lv: nil}, {lv: "UNDEFINED"}, {lv: "ON"}}, 4},
 		"a tunnel":                        {[]told{{lv: "OFF"}, {lv: "ON"}, nil, {lv: "ON"}}, 2},
@@ -346,6 +349,10 @@ func TestTrip(t *testing.T) {
 						continue
 					}
 					at = append(at, w.now())
+					if minutes, ok := values["minutes"].(int); ok {
+						w.pass(time.Duration(minutes) * time.Minute)
+						continue
+					}
 					car.tell(values)
 					w.pass(time.Second)
 				}

@@ -163,6 +163,7 @@ func (d *Desk) converge(h *home) {
 	}
 	if jumps := d.jumps.Load(); jumps != h.jumps {
 		h.jumps, h.all = jumps, true
+		h.stale.Store(true) // what had expired may be in force again
 	}
 	if h.stale.Swap(false) {
 		d.pairUp(h)
@@ -305,7 +306,7 @@ func (d *Desk) settleAll(h *home) error {
 				outcome = Lapsed // nobody can say yet whether it was shown, so it counts
 			case HaveNone: // the judge changed its mind between claim and hand-over
 				outcome, counts = Unsent, false
-				h.rest(dl.id, dl.device, d.pause(h, dl), true)
+				h.rest(dl.id, dl.device, d.pause(h, dl), dl.leaving)
 			}
 			over = append(over, settledFact{Message: dl.id, Device: dl.device, Outcome: outcome, Counts: counts})
 		case lapsed && dl.want == WantHeld && dl.presented == 0:

@@ -16,7 +16,8 @@ import (
 func (w *world) onItsWay() (id device.MessageID, lazy, free *hand) {
 	w.t.Helper()
 	one, other := w.two()
-	one.lazy, other.lazy = true, true
+	one.made(func() { one.lazy = true })
+	other.made(func() { other.lazy = true })
 	id = w.push(nil)
 	for lazy, free = range map[*hand]*hand{one: other, other: one} {
 		if len(lazy.waiting) == 1 {
@@ -26,7 +27,7 @@ func (w *world) onItsWay() (id device.MessageID, lazy, free *hand) {
 	if len(lazy.waiting) != 1 || len(free.waiting) != 0 {
 		w.t.Fatalf("%v waits on %s, and %v on %s", lazy.waiting, lazy.id, free.waiting, free.id)
 	}
-	free.lazy = false
+	free.made(func() { free.lazy = false })
 	return id, lazy, free
 }
 
@@ -99,7 +100,7 @@ func TestFollowNothingThatWasSeen(t *testing.T) {
 func TestFollowLateReceipt(t *testing.T) {
 	inWorld(t, func(w *world) {
 		id, lazy, free := w.onItsWay()
-		lazy.mute = true
+		lazy.made(func() { lazy.mute = true })
 		lazy.look()
 		for range 3 {
 			w.pass(25 * time.Second)
@@ -109,7 +110,7 @@ func TestFollowLateReceipt(t *testing.T) {
 			w.t.Fatalf("it is not recalled: %v", lazy.got)
 		}
 		free.mustShow() // the other has not said yet that it is gone
-		lazy.mute = false
+		lazy.made(func() { lazy.mute = false })
 		lazy.pay(lazy.up)
 		w.wait()
 		w.pass(time.Minute + time.Second)
@@ -126,7 +127,7 @@ func TestFollowLateReceipt(t *testing.T) {
 func TestFollowNobodyKnows(t *testing.T) {
 	inWorld(t, func(w *world) {
 		id, lazy, free := w.onItsWay()
-		lazy.mute = true
+		lazy.made(func() { lazy.mute = true })
 		w.overdue()
 		if w.facts(deliveryLeaving) != 1 {
 			w.t.Fatal("it is not recalled")
@@ -149,9 +150,9 @@ func TestFollowNobodyKnows(t *testing.T) {
 func TestFollowCrash(t *testing.T) {
 	crash := map[string]func(w *world, lazy *hand){
 		"before it is recalled":              func(w *world, lazy *hand) {},
-		"the recall is not taken":            func(w *world, lazy *hand) { lazy.deaf = true; w.overdue() },
-		"the recall is taken, and not said":  func(w *world, lazy *hand) { lazy.mute = true; w.overdue() },
-		"the recall is taken, and said late": func(w *world, lazy *hand) { lazy.mute = true; w.overdue() },
+		"the recall is not taken":            func(w *world, lazy *hand) { lazy.made(func() { lazy.deaf = true }); w.overdue() },
+		"the recall is taken, and not said":  func(w *world, lazy *hand) { lazy.made(func() { lazy.mute = true }); w.overdue() },
+		"the recall is taken, and said late": func(w *world, lazy *hand) { lazy.made(func() { lazy.mute = true }); w.overdue() },
 	}
 	for name, until := range crash {
 		t.Run(name, func(t *testing.T) {
@@ -160,16 +161,16 @@ func TestFollowCrash(t *testing.T) {
 				until(w, lazy)
 				free.mustShow()
 				w.restart()
-				lazy.mute, lazy.deaf = false, false
+				lazy.made(func() { lazy.mute, lazy.deaf = false, false })
 				free.connect()
 				w.pass(time.Second)
 				free.mustShow() // nobody can say yet
 				if name == "the recall is taken, and said late" {
-					lazy.mute = true
+					lazy.made(func() { lazy.mute = true })
 					lazy.connect()
 					w.pass(time.Second)
 					free.mustShow() // it does not hold it, and may still say that it was shown
-					lazy.mute = false
+					lazy.made(func() { lazy.mute = false })
 					lazy.pay(lazy.up)
 					w.wait()
 				} else {
@@ -245,7 +246,8 @@ func TestFollowOneAtATime(t *testing.T) {
 		one, other := w.two()
 		third, err := w.desk.AddDevice(w.t.Context(), "oak", DeviceSpec{ID: "tv-3", Name: "three", Class: device.TV})
 		w.must(err)
-		one.lazy, other.lazy = true, true
+		one.made(func() { one.lazy = true })
+		other.made(func() { other.lazy = true })
 		w.push(nil)
 		w.push(nil)
 		if len(one.waiting) != 1 || len(other.waiting) != 1 {
@@ -253,14 +255,15 @@ func TestFollowOneAtATime(t *testing.T) {
 		}
 		free := w.hand(third.Device)
 		free.connect()
-		one.mute, other.mute = true, true
+		one.made(func() { one.mute = true })
+		other.made(func() { other.mute = true })
 		w.overdue()
 		if n := w.facts(deliveryLeaving); n != 1 {
 			w.t.Errorf("%d leave for one screen", n)
 		}
 		free.mustShow()
 		for _, h := range []*hand{one, other} {
-			h.mute = false
+			h.made(func() { h.mute = false })
 			h.pay(h.up)
 		}
 		w.wait()
@@ -290,6 +293,13 @@ func TestFollowOff(t *testing.T) {
 		}
 		w.replays()
 	})
+}
+
+// made makes a hand otherwise.
+func (h *hand) made(edit func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	edit()
 }
 
 // look has somebody look at what waits.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -45,16 +46,17 @@ type home struct {
 	hush      device.Instant // when what gave way to silence is weighed again; 0: nothing did
 	forgotten forgetting     // what was learnt before is not used
 	screens   map[device.ID]*screen
-	alarms    map[device.ID]bool    // devices that last said that their alarm is on
-	open      []*delivery           // claimed and not settled, the oldest first
-	pairs     []*pair               // what may be shown where, in the order of acceptance
-	pending   pending               // the same, filed under what they wait for
-	offers    []offer               // to which somebody here has said yes
-	jumps     int64                 // clock jumps seen
-	asks      asks                  // what its people are being asked
-	heldBack  []heldFact            // what was not shown and is over, to be written down
-	stopping  []*withdrawal         // what somebody said no to, and is not off every screen yet
-	left      map[pairKey]time.Time // until when what has left a screen does not come back to it
+	alarms    map[device.ID]bool           // devices that last said that their alarm is on
+	open      []*delivery                  // claimed and not settled, the oldest first
+	pairs     []*pair                      // what may be shown where, in the order of acceptance
+	pending   pending                      // the same, filed under what they wait for
+	offers    []offer                      // to which somebody here has said yes
+	jumps     int64                        // clock jumps seen
+	asks      asks                         // what its people are being asked
+	heldBack  []heldFact                   // what was not shown and is over, to be written down
+	stopping  []*withdrawal                // what somebody said no to, and is not off every screen yet
+	unshown   map[device.MessageID]unshown // what was taken off before it was shown, until when it rests
+	left      map[pairKey]time.Time        // until when what has left a screen does not come back to it
 
 	mono func() time.Time // the Desk's
 
@@ -504,13 +506,14 @@ func (d *Desk) pairUp(h *home) {
 			if !s.ready() {
 				continue
 			}
-			p := &pair{m: m, s: s, rest: h.left[pairKey{m.ID, s.ID}]}
+			p := &pair{m: m, s: s, rest: later(h.left[pairKey{m.ID, s.ID}], h.unshown[m.ID].until)}
 			if old := was[pairKey{m.ID, s.ID}]; old != nil && old.m == m && old.s == s {
 				p = old
 			}
 			h.pairs = append(h.pairs, p)
 		}
 	}
+	maps.DeleteFunc(h.unshown, func(id device.MessageID, _ unshown) bool { return d.message(id) == nil })
 	h.pending.pair(h.pairs)
 }
 

@@ -72,7 +72,7 @@ func (d *drive) tells(t device.Instant, id device.ID, values map[string]any) {
 	d.at(t, func(d *drive) {
 		s := d.h.screens[id]
 		order := lastOfPresence(&s.context)
-		changed, _ := twin.Report(&s.context, s.Class, values, t, false)
+		changed, _ := twin.Report(&s.context, s.Class, values, t, t, false)
 		if order != lastOfPresence(&s.context) {
 			changed |= presence
 		}
@@ -547,7 +547,7 @@ func recordedDrive(t testing.TB) *drive {
 					}
 				}
 				if len(values) > 0 {
-					changed, _ := twin.Report(&s.context, s.Class, values, at, false)
+					changed, _ := twin.Report(&s.context, s.Class, values, at, at, false)
 					d.h.pending.told(s, changed)
 				}
 			}

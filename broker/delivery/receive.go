@@ -189,7 +189,7 @@ func (d *Desk) Context(dev device.ID, link Link, c wire.Context) error {
 		ahead := s.context.NotAfter(now) // the clock may have been set back: what is told now is still newer
 		s.view.Trip = min(s.view.Trip, now)
 		order := lastOfPresence(&s.context)
-		changed, err := twin.Report(&s.context, s.Class, c.Values, now.Add(-s.session.age(c)), c.Complete)
+		changed, err := twin.Report(&s.context, s.Class, c.Values, now.Add(-s.session.age(c)), now, c.Complete)
 		s.remember(changed, now)
 		if order != lastOfPresence(&s.context) {
 			changed |= presence
@@ -350,6 +350,7 @@ func (d *Desk) presented(h *home, dl *delivery, e wire.Event) error {
 		return err
 	}
 	dl.presented = at
+	delete(h.unshown, dl.id)
 	switch dl.have {
 	case HaveRecalled:
 	case HaveMissing:

@@ -160,7 +160,7 @@ type rehearsal struct {
 	zone  *time.Location
 
 	recorded time.Time // when the recording ends: its last second is before it
-	people   int       // that a device tells of when somebody comes; 0: it tells no number
+	who      string    // whom a device tells of when somebody comes, if it can; "": nobody by name
 
 	desk     *delivery.Desk
 	courier  *delivery.Courier
@@ -288,12 +288,17 @@ func (c *rehearseCmd) rehearse(e *env) (*rehearsalReport, error) {
 		return nil, err
 	}
 	t := m.tell(rows)
-	r.moves, r.clock, r.people = t.moves, r.start, m.People
+	r.moves, r.clock, r.who = t.moves, r.start, m.Who
 	if err := r.open(db, file); err != nil {
 		return nil, err
 	}
 	if err := r.odd(db, m.odd(rows), c.Map != ""); err != nil {
 		return nil, err
+	}
+	if people, err := r.desk.People(e.ctx, r.home.Name); err != nil {
+		return nil, err
+	} else if m.Who != "" && !slices.ContainsFunc(people, func(p registry.Person) bool { return p.Name == m.Who }) {
+		return nil, fmt.Errorf("%s: who is %q: nobody in the home is called so", c.Map, m.Who)
 	}
 	messages, err := c.readMessages(r)
 	if err != nil {
@@ -685,7 +690,6 @@ func (r *rehearsal) plug(file *rehearsedHome) error {
 			return err
 		}
 		if t.room != "" {
-			r.count(t)
 			if err := t.d.Do("everybody leaves"); err != nil {
 				return err
 			}
@@ -712,6 +716,15 @@ func (r *rehearsal) plug(file *rehearsedHome) error {
 			return err
 		}
 	}
+	here := move{at: r.start.Add(time.Second)} // a device knows nobody before it has been told their names
+	for _, t := range r.things {
+		if r.who != "" && t.room != "" && t.d.State().Values[device.RoomOccupancy.String()] == true {
+			here.acts = append(here.acts, sim.Act{Room: strings.ToLower(t.room), Do: somebodyComes})
+		}
+	}
+	if len(here.acts) > 0 {
+		r.moves = slices.Insert(r.moves, 0, here) // what is next comes no sooner
+	}
 	return nil
 }
 
@@ -724,9 +737,8 @@ func (r *rehearsal) move(m move) {
 		}
 		for _, a := range m.acts {
 			if a.Concerns(t.d.Class(), t.room) {
-				_ = t.d.Do(a.Do)
-				if a.Do == somebodyComes {
-					r.count(t)
+				if a.Do != somebodyComes || !r.seen(t) {
+					_ = t.d.Do(a.Do)
 				}
 			}
 		}
@@ -734,11 +746,10 @@ func (r *rehearsal) move(m move) {
 	}
 }
 
-// count lets a device tell how many are in its room now, if the map has it told and the device can see them.
-func (r *rehearsal) count(t *thing) {
-	if r.people > 0 && t.room != "" {
-		_ = t.d.People(r.people)
-	}
+// seen lets a device tell who is in its room now, and so how many are, if the map says who it is and the device can
+// tell people from each other; otherwise it reports false.
+func (r *rehearsal) seen(t *thing) bool {
+	return r.who != "" && t.room != "" && t.d.Comes(r.who) == nil
 }
 
 // carry carries frames both ways until none is left.

@@ -297,7 +297,7 @@ func TestRehearsalErrors(t *testing.T) {
 		"no days":     {trace: head + good, args: []string{"--days", "0"}, want: `--days: "0" is no number of days: use 1 or more`},
 		"minus a day": {trace: head + good, args: []string{"--days", "-1"}, want: `--days: "-1" is no number of days: use 1 or more`},
 		"stays":       {trace: head + good, rules: "stays: 2\n", want: `map.yaml:1: "2" is no length of time: write a duration such as 2m`},
-		"people":      {trace: head + good, rules: "away: Maindoor\npeople: 100\n", want: "map.yaml:2: people is 100: use 0 to 99"},
+		"who":         {trace: head + good, rules: "away: Maindoor\nwho: Ben\n", want: `map.yaml: who is "Ben": nobody in the home is called so`},
 		"nothing":     {trace: head + good, args: []string{"--home", "", "--messages", ""}, want: "--home, --messages missing: give --home, --trace and --messages"},
 		"no header":   {trace: good + row("2021-03-01 11:00:00", "2021-03-01 11:00:01", "Bed"), want: "t.tsv:1: it is a row, and the first line is for the names of the columns: put a line such as "},
 		"consent key": {trace: head + good, edit: func(s string) string { return strings.Replace(s, "\nconsents:", "\nconsent:", 1) }, want: line("consents:\n") + `key "consent" is unknown: did you mean consents?`},
@@ -526,28 +526,27 @@ func TestRehearsalSaysWhatTheRulesAre(t *testing.T) {
 	}
 }
 
-// With people in the map a device tells how many are in its room, and of an empty room that nobody is.
-func TestRehearsalCountsPeople(t *testing.T) {
+// With who in the map a device that can tell who is in its room does, and so how many are.
+func TestRehearsalTellsWhoIsThere(t *testing.T) {
 	raw, err := os.ReadFile(flatHome)
 	if err != nil {
 		t.Fatal(err)
 	}
 	home := strings.Replace(string(raw), "\nconsents:\n", "\nconsents:\n  - {brand: grocer, purpose: context}\n  - {brand: grocer, purpose: context, person: Anna}\n", 1)
 	for name, test := range map[string]struct {
-		people    string
-		condition string
-		want      bool
+		who, condition, trace string
+		args                  []string
+		want                  bool
 	}{
-		"one":             {"people: 1 ", "presence.count == 1", true},
-		"nobody":          {"people: 1 ", "presence.count == 0", true},
-		"two":             {"people: 2 ", "presence.count == 2", true},
-		"not another":     {"people: 2 ", "presence.count == 1", false},
-		"as it is":        {"people: 0 ", "presence.count == 1", false},
-		"as it is, empty": {"people: 0 ", "presence.count == 0", false},
+		"one":           {"Anna", "presence.count == 1", "", nil, true},
+		"not two":       {"Anna", "presence.count == 2", "", nil, false},
+		"as the map is": {"", "presence.count == 1", "", nil, false},
+		"who is there when it begins": {"Anna", "presence.count == 1", "Start\tEnd\tSensor\tKind\tPlace\n2021-03-01 23:00:00\t2021-03-02 09:00:00\tCupboard\tX\tKitchen\n",
+			[]string{"--from", "2021-03-02"}, true},
 	} {
-		rules := strings.Replace(string(builtInMap), "people: 0 ", test.people, 1)
+		rules := strings.Replace(string(builtInMap), `who: "" `, fmt.Sprintf("who: %q ", test.who), 1)
 		message := anyScreen + "classes: [fridge]\ncondition: " + test.condition + "\nneeds: [presence.count]\n"
-		out, _ := rehearsedWith(t, home, "", rules, [2]string{"one.yaml", message}, "--format", "json")
+		out, _ := rehearsedWith(t, home, test.trace, rules, [2]string{"one.yaml", message}, append(test.args, "--format", "json")...)
 		if p := reportOf(t, out); (len(p.Shown) > 0) != test.want {
 			t.Errorf("%s: shown %d times", name, len(p.Shown))
 			for _, row := range p.Not {

@@ -19,7 +19,7 @@ import (
 type traceMap struct {
 	Rooms   map[string]string     `yaml:"rooms"`
 	Stays   howLong               `yaml:"stays"`
-	People  int                   `yaml:"people"` // 0 to 99
+	Who     string                `yaml:"who"`
 	Sensors map[string]*traceRule `yaml:"sensors"`
 	Away    string                `yaml:"away"`
 	Leaves  []deed                `yaml:"leaves"`
@@ -90,9 +90,6 @@ func readTraceMap(e *env, path string) (m traceMap, err error) {
 	}
 	if m.Stays < 0 {
 		return m, fmt.Errorf("%s: stays is %s: use 0s or more", f.at("stays"), m.Stays)
-	}
-	if m.People < 0 || m.People > 99 {
-		return m, fmt.Errorf("%s: people is %d: use 0 to 99", f.at("people"), m.People)
 	}
 	for place, room := range m.Rooms {
 		m.Rooms[place] = strings.ToLower(room)

@@ -14,17 +14,17 @@ import (
 	"porchlight/device/store"
 )
 
-// Report takes the values a device of class class observed at the instant at into c. A value
+// Report takes the values a device of class class observed at the instant at, and told at now, into c. A value
 // of the wrong type makes its attribute unknown, as a null does; attributes that no decision
 // knows, or that the class does not have, are passed over. complete says that every attribute
 // not in values is unknown. It reports what has changed that a decision can see, which a mere
 // renewal of the same value in time does not, and what was wrong with the values.
-func Report(c *device.Context, class device.Class, values map[string]any, at device.Instant, complete bool) (changed device.AttributeSet, err error) {
+func Report(c *device.Context, class device.Class, values map[string]any, at, now device.Instant, complete bool) (changed device.AttributeSet, err error) {
 	set := func(a device.Attribute, v device.Value) {
 		was, known := c.Get(a)
 		c.Set(a, v, at)
 		is, _ := c.Get(a)
-		stale := known && at >= was.At.Add(a.TTL(class))
+		stale := known && now >= was.At.Add(a.TTL(class))
 		if was.Value != is.Value || stale {
 			changed = changed.With(a)
 		}

@@ -34,7 +34,7 @@ func TestReport(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var c device.Context
 			c.Set(device.DoorOpen, device.Value{Kind: device.Bool, Num: 1}, at)
-			changed, err := Report(&c, device.Fridge, test.values, at.Add(test.after), test.complete)
+			changed, err := Report(&c, device.Fridge, test.values, at.Add(test.after), at.Add(test.after), test.complete)
 			r, _ := c.Get(device.DoorOpen)
 			if got := device.DoorOpen.Show(r.Value); (changed != 0) != test.changed || changed.Has(device.DoorOpen) != test.door || got != test.open {
 				t.Errorf("changed %b, door.open %s; want some %t, the door %t, %s", changed, got, test.changed, test.door, test.open)

@@ -562,8 +562,8 @@ func TestLate(t *testing.T) {
 	c := policy.Cause{Rule: policy.Condition, Code: policy.WrongTime, Verdict: policy.Hold, Until: now.Add(5 * time.Hour), Late: true}
 	for i, want := range []string{
 		"it waits for another time until 19:00, and the message ends before that",
-		"es wartet auf eine andere Zeit bis 19:00, und die Nachricht endet vorher",
-		"le message attend un autre moment jusqu'à 19:00, et le message prend fin avant",
+		"es wartet auf eine andere Zeit bis 19:00 Uhr, und die Nachricht endet vorher",
+		"le message attend un autre moment jusqu'à 19\u00a0h, et le message prend fin avant",
 		"espera otro momento hasta las 19:00, y el mensaje termina antes",
 	} {
 		if got := Tell(c, languages[i].tag, names()); got != want {
