@@ -182,9 +182,9 @@ func TestOrder(t *testing.T) {
 		"matters more":     {func(s *aSlot) { s.messages[1].Value = 0.6 }, 2, MattersMore},
 		"beyond any value": {func(s *aSlot) { s.messages[1].Value, s.messages[0].Value = 1e9, 1 }, 1, CameFirst},
 		"its moment": {func(s *aSlot) {
-			s.messages[1].When = []Predicate{{Attribute: device.DoorOpen}}
+			s.messages[1].When = []Predicate{{Attribute: device.DoorOpen, Op: EQ, Value: val(device.DoorOpen, true)}}
 		}, 2, HasHappened},
-		"a condition that is no moment": {func(s *aSlot) { s.messages[1].When = []Predicate{{Attribute: device.Temperature}} }, 1, CameFirst},
+		"a condition that is no moment": {func(s *aSlot) { s.messages[1].When = []Predicate{{Attribute: device.Temperature, Op: GE}} }, 1, CameFirst},
 		"its brand was shown less": {func(s *aSlot) {
 			s.h.Shown = []Exposure{{At: s.now.Add(-6 * dayLong), Brand: s.messages[0].Brand}}
 		}, 2, RarelyHeard},
@@ -228,6 +228,96 @@ func TestOrder(t *testing.T) {
 				t.Errorf("%d because %q, want %d because %q: %+v", got, p.This, tt.want, tt.this, p)
 			}
 		})
+	}
+}
+
+// What has to happen before a message is shown counts, and nothing else that its condition names.
+func TestOrderByMoment(t *testing.T) {
+	when := func(a device.Attribute, op Op, v any) Predicate {
+		return Predicate{Attribute: a, Op: op, Value: val(a, v)}
+	}
+	tests := map[string]struct {
+		condition string
+		when      []Predicate
+		want      float64
+	}{
+		"nothing":                        {"", nil, 1},
+		"an open door":                   {"fridge.door.open", nil, 1.25},
+		"spelt out":                      {"true == fridge.door.open", nil, 1.25},
+		"in parentheses":                 {"now.hour >= 17 && (fridge.door.open && (tv.state in ['playing', 'paused']))", nil, 1.5},
+		"two ovens":                      {"oven.OperationalState == 'Running' && washer.OperationalState == 'Running'", nil, 1.25},
+		"twice":                          {"fridge.door.open && fridge.door.open && fridge.door.open != false", nil, 1.25},
+		"by one predicate":               {"", []Predicate{when(device.DoorOpen, EQ, true)}, 1.25},
+		"by predicate and condition":     {"fridge.door.open", []Predicate{when(device.DoorOpen, EQ, true), when(device.PlayerState, EQ, "playing")}, 1.5},
+		"of people":                      {"presence.count == 1", nil, 1.25},
+		"of their kind":                  {"presence.children > 0 && presence.guests > 0", nil, 1},
+		"many":                           {"fridge.door.open && tv.state == 'on' && car.ux.driving == 'moving' && presence.count == 1 && car.Vehicle.IsMoving", nil, 1.5},
+		"no moment":                      {"fridge.temperature > 3 && screen.dnd", []Predicate{when(device.Temperature, GT, 3.0)}, 1},
+		"the clock":                      {"now.time != '04:33' && now.weekday == 'sat' && now.date > '2026-01-01'", nil, 1},
+		"for how long":                   {"fridge.door.open.since >= 0 && tv.state.since < 60", nil, 1},
+		"for how long, and what":         {"fridge.door.open && fridge.door.open.since < 60", nil, 1.25},
+		"either":                         {"fridge.door.open || tv.state == 'on'", nil, 1},
+		"either, and the door":           {"(oven.door.open || tv.state == 'on') && fridge.door.open", nil, 1.25},
+		"nearly always, with much named": {"now.time != '04:33' || screen.door.open || tv.state == 'on' || car.ux.driving == 'moving' || screen.presence.count == 1", nil, 1},
+		"a choice":                       {"fridge.door.open ? tv.state == 'on' : car.ux.driving == 'moving'", nil, 1},
+		"not":                            {"!fridge.door.open", nil, 1},
+		"not not":                        {"!(fridge.door.open == false)", nil, 1},
+		"not either":                     {"!(fridge.door.open || tv.state == 'on')", nil, 1},
+		"not both":                       {"!(fridge.door.open && tv.state == 'on')", nil, 1},
+		"a shut door":                    {"fridge.door.open == false", []Predicate{when(device.DoorOpen, EQ, false), when(device.DoorOpen, NE, true)}, 1},
+		"either way":                     {"fridge.door.open in [true, false] && now.hour > 3", nil, 1},
+		"another word":                   {"tv.state != 'buffering' && oven.OperationalState != 'Error' && oven.CurrentPhase != 'x'", []Predicate{when(device.PlayerState, NE, "buffering")}, 1},
+		"at rest":                        {"tv.state == 'off' && car.ux.driving == 'parked' && washer.OperationalState == 'Stopped'", nil, 1},
+		"rest among others":              {"tv.state in ['off', 'on', 'playing', 'paused', 'standby', 'idle']", nil, 1},
+		"any number":                     {"oven.CountdownTime >= 0 && screen.presence.count > -1", []Predicate{when(device.CountdownTime, GE, 0.0)}, 1},
+		"some number":                    {"oven.CountdownTime > 0", []Predicate{when(device.PresenceCount, GE, 2.0)}, 1.5},
+		"it is in park":                  {"car.Vehicle.Powertrain.Transmission.SelectedGear == 126", nil, 1},
+		"somebody":                       {"", []Predicate{when(device.PresenceWho, EQ, "1")}, 1},
+	}
+	for name, tt := range tests {
+		m := &Message{When: tt.when}
+		if tt.condition != "" {
+			c, err := ParseCondition(tt.condition)
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			m.Condition = c
+		}
+		if got := moment(m); got != tt.want {
+			t.Errorf("%s: %q and %v is %g, want %g", name, tt.condition, tt.when, got, tt.want)
+		}
+	}
+	if got := moment(&Message{Condition: &Expression{}}); got != 1 {
+		t.Errorf("a condition that says nothing is %g", got)
+	}
+	// What counts is true and may be known: else the message is not shown at all.
+	for name, edit := range map[string]func(q *Request){
+		"shut":     func(q *Request) { put(q.Home.Screens[1], device.DoorOpen, val(device.DoorOpen, false), q.Now) },
+		"long ago": func(q *Request) { q.Now = q.Now.Add(12 * time.Hour) },
+		"not told": func(q *Request) { q.Home.Screens = q.Home.Screens[:1] },
+		"not to say": func(q *Request) {
+			q.Message.Condition, _ = ParseCondition("fridge.door.open && screen.presence.count > 0")
+		},
+	} {
+		for _, predicate := range []bool{false, true} {
+			q := good(device.TV)
+			put(q.Screen, device.PresenceCount, val(device.PresenceCount, 1.0), q.Now)
+			q.Message.Condition, _ = ParseCondition("fridge.door.open")
+			if d := Decide(*q); d.Verdict != Show {
+				t.Fatalf("%s: %v", name, Causes(*q, d))
+			}
+			edit(q)
+			if predicate {
+				q.Message.Condition, q.Message.When = nil, []Predicate{{Class: device.Fridge, Attribute: device.DoorOpen, Op: EQ, Value: val(device.DoorOpen, true)}}
+				if name == "not to say" {
+					q.Message.When = append(q.Message.When, when(device.PresenceCount, GT, 0.0))
+				}
+			}
+			if d := Decide(*q); d.Verdict == Show {
+				t.Errorf("%s, by predicate %v: it is shown, and counts %g", name, predicate, moment(q.Message))
+			}
+		}
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 	"porchlight/device"
 )
 
-// maxLooks is how many nodes are looked at, in all, to find out whether a condition can be true, and
+// maxLooks is how many nodes are looked at and values tried, in all, to find out whether a condition can be true, and
 // can be false, and what is to blame. What needs more is taken: BOUND
 const maxLooks = 20_000
 
@@ -309,13 +309,20 @@ func (w *worlds) can2(i, j int, want Truth) bool {
 	before := w.truth
 	defer func() { s.chosen, w.truth = -1, before }()
 	reach := w.under[i] | w.under[j]
-	last := ^s.holds[0] // so that all are looked at
+	changed, tried := s.leaves, -1
 	for n, holds := range s.holds {
+		w.spend()
 		if s.chosen = n; !w.possible(s) {
 			continue
 		}
-		w.follow((last^holds)&reach&s.leaves, reach)
-		last = holds
+		if tried >= 0 {
+			changed = s.holds[tried] ^ holds
+		}
+		tried = n
+		if changed&reach == 0 && s.v.domain != ofPeople {
+			continue // as with the value before
+		}
+		w.follow(changed&reach, reach)
 		if w.can2(i, j, want) {
 			return true
 		}

@@ -587,6 +587,7 @@ func TestConditionSense(t *testing.T) {
 	pools := [][]string{
 		{"fridge.door.open", "fridge.temperature"}, {"screen.state", "screen.dnd"}, {"now.hour", "now.time"}, {"now.date", "now.weekday"},
 		{"presence.count", "presence.children", "presence.guests"}, {"fridge.door.open.since", "fridge.door.open"}, {"screen.app_name", "now.hour"},
+		{"fridge.door.open", "screen.dnd", "screen.sleeping", "companion.call.active", "tv.is_volume_muted"},
 	}
 	found := map[string]int{}
 	for i := range many(1500, 50_000) {
@@ -657,6 +658,74 @@ func TestConditionSense(t *testing.T) {
 	}
 	if found["true"] < 50 || found["false"] < 50 || found[""] < 500 {
 		t.Errorf("found %v", found)
+	}
+}
+
+// Whatever the condition, no more is looked at than may be.
+func TestConditionLooks(t *testing.T) {
+	var flags, words []string // variables that have nothing to do with each other
+	for _, v := range Variables() {
+		if v.Kind == device.Bool {
+			flags = append(flags, v.Name)
+		} else if v.Kind == device.Enum && len(v.Words) > 5 && v.Name != "now.weekday" {
+			words = append(words, v.Name+" == '"+v.Words[2]+"'")
+		}
+	}
+	most := 0
+	check := func(text string) {
+		t.Helper()
+		c, err := readCondition(text)
+		if err != nil {
+			return
+		}
+		looks := 0
+		_ = newWorlds(c, func() { looks++ }).sense()
+		if looks > maxLooks {
+			t.Errorf("%q: %d looks, at most %d wanted", text, looks, maxLooks)
+		}
+		most = max(most, looks)
+	}
+	join := func(n int, by string, part func(int) string) string {
+		var all []string
+		for i := range n {
+			all = append(all, part(i))
+		}
+		return strings.Join(all, by)
+	}
+	flag := func(i int) string { return flags[i%len(flags)] }
+	either := func(i int) string { return "(" + flag(2*i) + " || " + flag(2*i+1) + ")" }
+	unlike := func(i int) string { return "(" + flag(2*i) + " ? !" + flag(2*i+1) + " : " + flag(2*i+1) + ")" }
+	word := func(i int) string { return words[i%len(words)] }
+	dead := " && " + flag(40) + " && !" + flag(40)
+	for n := 1; n < 32; n++ {
+		for _, hard := range []string{join(n, " && ", either), join(n, " && ", unlike), "(" + join(n, " || ", word) + ")", "(" + join(n, " || ", flag) + ")", join(n, " && ", func(i int) string { return "(" + word(2*i) + " || " + word(2*i+1) + ")" })} {
+			for more := range 28 {
+				check(hard + dead + strings.Repeat(" && "+flag(41), more))
+				check("!(" + hard + dead + strings.Repeat(" && "+flag(41), more) + ")")
+				check(hard + strings.Repeat(" && "+flag(41), more) + dead)
+			}
+		}
+		// Many values of one variable.
+		check(join(n, " && ", func(i int) string { return fmt.Sprintf("now.date != '2026-%02d-%02d'", 1+i%12, 1+i) }) + " && now.weekday == 'mon'")
+		check("now.date in [" + join(n, ", ", func(i int) string { return fmt.Sprintf("'2026-%02d-%02d'", 1+i%12, 1+i) }) + "] && now.weekday == 'mon' && now.weekday == 'tue'")
+		for _, by := range []string{" && ", " || "} {
+			check(join(n, by, func(i int) string {
+				return fmt.Sprintf("(presence.count < %d || presence.children > %d || presence.guests == %d)", i, i+1, i+2)
+			}) + by + "presence.children > presence.count")
+			check(join(n, by, func(i int) string {
+				return fmt.Sprintf("presence.%s != %d", []string{"count", "children", "guests"}[i%3], i)
+			}) + " && presence.count < 9 && presence.children > 9")
+		}
+	}
+	if most < maxLooks {
+		t.Errorf("at most %d looks: none of these is hard", most)
+	}
+	w := &writer{Rand: rand.New(rand.NewPCG(15, 16)), names: writerNames}
+	for range many(5000, 100_000) {
+		check(w.node(3+w.IntN(3), false))
+		w.names = flags
+		check(w.node(4+w.IntN(2), true) + dead)
+		w.names = writerNames
 	}
 }
 

@@ -337,6 +337,86 @@ func TestShoutingDoesNotHelp(t *testing.T) {
 	})
 }
 
+// Messages that nobody sees, and that cost nothing, do not buy the others much: whatever their number and
+// value, none comes to more than 1.5 times the middle, and the others keep their order.
+func TestWorthWithDummies(t *testing.T) {
+	tests := map[string][]float64{
+		"all at 1": {1, 1, 1}, "one at 1": {1}, "one at next to nothing": {1e-300}, "various": {0.2, 0.9, 0.4, 0.1, 0.7, 0.3},
+	}
+	for name, values := range tests {
+		for _, d := range []struct {
+			n     int
+			value float64
+		}{{1, 0}, {45, 0}, {45, 1e-9}, {9, 0.01}} {
+			t.Run(fmt.Sprint(name, " ", d), func(t *testing.T) {
+				inWorldOf(t, func(w *world) {
+					w.home(device.TV)
+					w.push(func(s *Submission) { s.Value = new(1.0) })
+					for range d.n {
+						id := w.push(func(s *Submission) {
+							s.Value, s.Classes, s.Purpose = new(d.value), []device.Class{device.Other}, policy.Service
+						})
+						_, err := w.desk.Withdraw(w.t.Context(), "grocer", id)
+						w.must(err)
+					}
+					var ids []device.MessageID
+					var worths []float64
+					for _, v := range values {
+						id := w.push(func(s *Submission) { s.Value = new(v) })
+						ids, worths = append(ids, id), append(worths, w.desk.message(id).Value)
+					}
+					for i, x := range worths {
+						if x < 0.05 || x > 0.75 {
+							t.Errorf("%g is worth %g after %d of %g, want 0.05 to 0.75", values[i], x, d.n, d.value)
+						}
+						if i > 0 && values[i] > values[i-1] && x < worths[i-1] {
+							t.Errorf("%g is worth %g, and less than %g, which is worth %g", values[i], x, values[i-1], worths[i-1])
+						}
+					}
+					w.restart()
+					w.must(w.db.View(w.t.Context(), func(tx *store.Tx) error {
+						for i, id := range ids {
+							m, err := messageOf(tx, id) // as a replay has it
+							if err != nil || m.Value != worths[i] || w.desk.message(id).Value != worths[i] {
+								t.Errorf("%g was worth %g, after a restart %g, taken again %+v, %v", values[i], worths[i], w.desk.message(id).Value, m, err)
+							}
+						}
+						return nil
+					}))
+				})
+			})
+		}
+	}
+}
+
+// What a message waited for and has happened is kept with its choice, and comes out the same again.
+func TestChoiceByMomentIsReplayed(t *testing.T) {
+	for text, want := range map[string]float64{
+		"fridge.door.open && now.hour < 23":                        1.25,
+		"fridge.door.open && screen.state in ['on', 'paused']":     1.5,
+		"now.time != '04:33' || fridge.door.open || screen.dnd":    1,
+		"!(oven.door.open && screen.state == 'off') && !tv.dnd":    1,
+		"fridge.door.open ? screen.state != 'off' : !oven.alarm":   1,
+		"fridge.door.open.since >= 0 && fridge.door.open != false": 1.25,
+	} {
+		t.Run(text, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				all := w.home(device.TV, device.Fridge, device.Oven)
+				w.choose(policy.Given)
+				all[device.TV].tell(map[string]any{"state": "paused", "dnd": false})
+				all[device.Oven].tell(map[string]any{"door.open": false, "alarm": false})
+				all[device.Fridge].tell(map[string]any{"door.open": true})
+				id := w.push(waitsFor(text))
+				all[device.TV].mustShow(id)
+				again := w.replayed()
+				if len(again) != 1 || len(again[0].Differs) > 0 || again[0].Kept.Choice == nil || again[0].Again.Choice.Score.Moment != want || again[0].Kept.Choice.Score.Moment != want {
+					t.Errorf("replayed: %s, want %g", asJSON(again), want)
+				}
+			})
+		})
+	}
+}
+
 // The screen that people like is the one; a home that has said nothing has the most fitting.
 func TestChannelsEndToEnd(t *testing.T) {
 	both := func(s *Submission) { s.Classes = []device.Class{device.Display, device.TV} }

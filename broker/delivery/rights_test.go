@@ -425,6 +425,7 @@ func TestErase(t *testing.T) {
 						t.Errorf("choices in force: %+v, %v, want %+v", now, err, choices)
 					}
 				}
+				w.pass(time.Second) // the documents are on their way
 				if now := w.version(l.id); now <= version {
 					t.Errorf("the version of what devices are shown was %d and is %d", version, now)
 				}
