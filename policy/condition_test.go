@@ -711,7 +711,7 @@ func TestConditionLooks(t *testing.T) {
 		for _, by := range []string{" && ", " || "} {
 			check(join(n, by, func(i int) string {
 				return fmt.Sprintf("(presence.count < %d || presence.children > %d || presence.guests == %d)", i, i+1, i+2)
-			}) + by + "presence.children > presence.count")
+			}))
 			check(join(n, by, func(i int) string {
 				return fmt.Sprintf("presence.%s != %d", []string{"count", "children", "guests"}[i%3], i)
 			}) + " && presence.count < 9 && presence.children > 9")

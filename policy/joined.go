@@ -161,7 +161,7 @@ func (q *Request) turn() finding {
 }
 
 // echo passes while somebody here has lately done what the message speaks of, with a message of the same brand and
-// about the same item.
+// about the same item. Somebody still may, as long as the message lives.
 func (q *Request) echo() finding {
 	m := q.Message
 	var until device.Instant
@@ -172,7 +172,7 @@ func (q *Request) echo() finding {
 		}
 	}
 	if until == 0 {
-		return q.not(refuse, Cause{Rule: Sequence, Code: NobodyDid})
+		return q.not(wait, Cause{Rule: Sequence, Code: NobodyDid})
 	}
 	return showTo(until)
 }

@@ -123,12 +123,12 @@ func TestJoined(t *testing.T) {
 		"something is wrong, and it is on this screen": {func(q *Request) { q.Home.Complaints = []Complaint{{grocer, q.Now}}; q.Own = true }, Hold, "sequence", end, OpenComplaint},
 		// J10
 		"it speaks of what somebody did":    {func(q *Request) { echo(q, same) }, Show, "", 0, ""},
-		"nobody did anything":               {func(q *Request) { echo(q, same); q.Home.Shown = nil }, Refuse, "sequence", 0, NobodyDid},
-		"somebody did something else":       {func(q *Request) { echo(q, func(e *Exposure) { e.Act = Add }) }, Refuse, "sequence", 0, NobodyDid},
-		"somebody did it for another brand": {func(q *Request) { echo(q, func(e *Exposure) { e.Brand = baker }) }, Refuse, "sequence", 0, NobodyDid},
-		"somebody did it 31 days ago":       {func(q *Request) { echo(q, func(e *Exposure) { e.At = q.Now.Add(-31 * day) }) }, Refuse, "sequence", 0, NobodyDid},
-		"somebody did it with another item": {func(q *Request) { echo(q, func(e *Exposure) { e.Item = "h" }); q.Message.Item = "g" }, Refuse, "sequence", 0, NobodyDid},
-		"service that speaks of nothing":    {func(q *Request) { echo(q, same); q.Home.Shown = nil; serve(q) }, Refuse, "sequence", 0, NobodyDid},
+		"nobody did anything":               {func(q *Request) { echo(q, same); q.Home.Shown = nil }, Hold, "sequence", noon.Add(30 * day), NobodyDid},
+		"somebody did something else":       {func(q *Request) { echo(q, func(e *Exposure) { e.Act = Add }) }, Hold, "sequence", noon.Add(30 * day), NobodyDid},
+		"somebody did it for another brand": {func(q *Request) { echo(q, func(e *Exposure) { e.Brand = baker }) }, Hold, "sequence", noon.Add(30 * day), NobodyDid},
+		"somebody did it 31 days ago":       {func(q *Request) { echo(q, func(e *Exposure) { e.At = q.Now.Add(-31 * day) }) }, Hold, "sequence", noon.Add(30 * day), NobodyDid},
+		"somebody did it with another item": {func(q *Request) { echo(q, func(e *Exposure) { e.Item = "h" }); q.Message.Item = "g" }, Hold, "sequence", noon.Add(30 * day), NobodyDid},
+		"service that speaks of nothing":    {func(q *Request) { echo(q, same); q.Home.Shown = nil; serve(q) }, Hold, "sequence", noon.Add(30 * day), NobodyDid},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -100,7 +100,7 @@ func refSequence(q Request) Verdict {
 			return !e.Open && e.Act == m.Echo && about && q.Now-e.At < 31*refDay
 		}
 		if !slices.ContainsFunc(mine, did) {
-			all = append(all, Refuse)
+			all = append(all, Hold)
 		}
 	}
 	if oneOf(m.Purpose.String(), "marketing", "personalised", "recommendations") {

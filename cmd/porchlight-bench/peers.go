@@ -170,7 +170,7 @@ var celRules = map[string]string{
 	"frequency": `caps.exists(c, !c.spacing && c.count >= c.max)`,
 	"spacing":   `caps.exists(c, c.spacing && c.count >= c.max)`,
 	"dedupe":    `id in shown`,
-	"sequence":  `purpose in ["marketing", "personalised", "recommendations", "research", "analytics"] && brand in complains`,
+	"sequence":  `purpose in ["marketing", "personalised", "recommendations"] && brand in complains`,
 	"context": `condition == 1 && !("door.open" in fridge && fridge["door.open"] && minute >= 480)
 		|| condition == 2 && !("state" in tv && tv["state"] in ["idle", "paused"] || "door.open" in fridge && fridge["door.open"])
 		|| condition == 3 && !(!(weekday in [0, 6]) && minute >= 450 && minute < 1260)

@@ -94,7 +94,7 @@ reasons contains "quiet" if input.state["call.active"]
 reasons contains "frequency" if { some c in input.caps; not c.spacing; c.count >= c.max }
 reasons contains "spacing" if { some c in input.caps; c.spacing; c.count >= c.max }
 reasons contains "dedupe" if { some id in input.shown; id == m.id }
-reasons contains "sequence" if { m.purpose in {"marketing", "personalised", "recommendations", "research", "analytics"}; some b in h.complains; b == m.brand }
+reasons contains "sequence" if { m.purpose in {"marketing", "personalised", "recommendations"}; some b in h.complains; b == m.brand }
 
 fridge := input.fridge
 tv := input.tv
