@@ -254,7 +254,7 @@ func TestOrderByMoment(t *testing.T) {
 		"many":                           {"fridge.door.open && tv.state == 'on' && car.ux.driving == 'moving' && presence.count == 1 && car.Vehicle.IsMoving", nil, 1.5},
 		"no moment":                      {"fridge.temperature > 3 && screen.dnd", []Predicate{when(device.Temperature, GT, 3.0)}, 1},
 		"the clock":                      {"now.time != '04:33' && now.weekday == 'sat' && now.date > '2026-01-01'", nil, 1},
-		"for how long":                   {"fridge.door.open.since >= 0 && tv.state.since < 60", nil, 1},
+		"for how long":                   {"fridge.door.open.since >= 5 && fridge.door.open.since < 60 && tv.state.since < 60", nil, 1},
 		"for how long, and what":         {"fridge.door.open && fridge.door.open.since < 60", nil, 1.25},
 		"either":                         {"fridge.door.open || tv.state == 'on'", nil, 1},
 		"either, and the door":           {"(oven.door.open || tv.state == 'on') && fridge.door.open", nil, 1.25},

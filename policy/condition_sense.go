@@ -9,8 +9,11 @@ import (
 	"porchlight/device"
 )
 
-// maxLooks is how many nodes are looked at and values tried, in all, to find out whether a condition can be true, and
-// can be false, and what is to blame. What needs more is taken: BOUND
+// maxLooks is how many nodes are looked at and values tried, in all, to find out whether a condition
+// can be true, and can be false, and what is to blame. What needs more is taken, and blame is
+// narrowed down only as far as that goes. Of conditions made to be hard, the smallest that needed
+// more had twelve variables, each true or false, that have nothing to do with each other; it takes
+// fewer where each is compared with several constants.
 const maxLooks = 20_000
 
 // sense refuses a condition that can never be true or never be false.

@@ -350,10 +350,13 @@ func mutants(t *testing.T, dir string) (overlay string, all []mutant) {
 
 // suites are what a mutant has to survive, the quick ones first.
 var suites = [][]string{
-	{"-test.run", "^Test([^PDSM]|De|S[^a]|Pr[^o]|Pl|Pa|M[^u])", "-test.skip", "Agrees|Alloc|Random|Million"},
-	{"-test.run", "^(TestPromise.*|TestDecideAgrees.*|Test.*Promise.*)$/^holds$"},
-	{"-test.run", ".", "-test.skip", "^(TestMutants|TestPromise.*|TestDecideAgrees.*)$"},
+	{"-test.run", "^Test", "-test.skip", slow + "|^TestPromise|^TestDecideAgrees|Allocat"},
+	{"-test.run", "^(TestPromise.*|TestDecideAgrees.*)$/^holds$", "-test.skip", slow},
+	{"-test.run", slow, "-test.skip", "^TestMutants$|/^notices"},
 }
+
+// slow are the tests that take a second or more.
+const slow = "^(TestMutants|TestPromiseUntil|TestPromiseWatched|TestConditionAgreesWithCEL|TestCapsCountAsTheReference|TestConditionLooks|TestPromiseJoinedTablesOnlyRestrict|TestPreparedFindsEveryWord|TestConditionHorizons|TestSafetyAgreesWithReference|TestConditionSense|TestManyDecisionsAgreeWithReference|TestOneMoreNeverOpens)$"
 
 func TestMutants(t *testing.T) {
 	want := os.Getenv("PORCHLIGHT_MUTATE")
