@@ -84,7 +84,6 @@ func (d Duties) Causes(c device.Class) (all []Cause) {
 // duties is what q's screen must do if it shows q's message, and a Show until the clock alone may
 // change that.
 func (q *Request) duties() (d Duties, f finding) {
-	f = pass
 	if row := q.row(); row != nil && row.limit > 0 {
 		d = Duties{Limit, row.limit}
 		if q.Message.Display > 0 {

@@ -492,7 +492,8 @@ func TestRehearsalSaysWhatTheRulesAre(t *testing.T) {
 	for ; ; seed++ {
 		chance := rand.New(rand.NewPCG(seed, 0))
 		dismissed := func() bool { what, after := chance.IntN(10), chance.IntN(8); return what >= 2 && what < 5 && after < 4 }
-		if dismissed() && dismissed() {
+		first, second := dismissed(), dismissed()
+		if first && second {
 			break
 		}
 	}
