@@ -97,7 +97,7 @@ func TestForgettingEndsSilence(t *testing.T) {
 		all, err := w.desk.Learnt(w.t.Context(), "oak", WhyOptions{})
 		w.must(err)
 		if i := slices.IndexFunc(all, func(st LearntState) bool { return st.Brand == "" }); i < 0 || all[i].Of != 5 || all[i].Acted != 0 || all[i].Category != "groceries" ||
-			all[i].Class != device.Fridge || all[i].Part != policy.Night || !strings.Contains(all[i].Words, "0 of 5") {
+			all[i].Class != device.Fridge || all[i].Part != policy.Night || !strings.Contains(all[i].Words, "5, of them answered: 0") {
 			t.Fatalf("learnt: %+v", all)
 		}
 		w.must(w.desk.Forget(w.t.Context(), "oak", "grocer"))

@@ -189,7 +189,7 @@ func TestPressIsKnownAtOnce(t *testing.T) {
 		if got := w.why(again, one); got != "show[]" { // it waits for the screen alone
 			t.Fatalf("before anything was pressed: %s", got)
 		}
-		if got := w.why(thanks, one); got != "refuse[sequence]" {
+		if got := w.why(thanks, one); got != "hold[sequence]" {
 			t.Fatalf("before anything was pressed what thanks for it is %s", got)
 		}
 		one.ends(offer, press(1))
