@@ -104,7 +104,7 @@ func decisions(homes, n int, seed uint64) ([]one, error) {
 	}
 	list := make([]one, 0, n)
 	for i := range n {
-		h := r.IntN(homes)
+		h := i * homes / n // home by home, as the gateway judges
 		list = append(list, decision(all[h], nows[h], message(i, nows[h], compiled, r), r))
 	}
 	return list, nil

@@ -32,7 +32,7 @@ func versus(name, unit string, ours, peer float64, peerName string) figure {
 
 func main() {
 	out := flag.String("json", "build/bench.json", "where the figures go, too; empty: nowhere")
-	n := flag.Int("decisions", 4000, "how many different decisions are taken")
+	n := flag.Int("decisions", 20000, "how many different decisions are taken")
 	opinions := flag.Int("opinions", 0, "measure nothing: take so many decisions, and hear what every peer thinks of each")
 	flag.Parse()
 	if *opinions > 0 {

@@ -42,9 +42,9 @@ func decide(n int) ([]figure, error) {
 	// In turns, so that what else the machine does falls on all.
 	ours, theirs := []float64{}, make([][]float64, len(peers))
 	for range 7 {
-		ours = append(ours, timed(50*len(list), func(k int) { policy.Decide(list[k%len(list)].ask) }))
+		ours = append(ours, timed(10*len(list), func(k int) { policy.Decide(list[k%len(list)].ask) }))
 		for i, p := range peers {
-			theirs[i] = append(theirs[i], timed(len(list)/4, func(k int) { _, _ = p.decide(prepared[i][k*4%len(list)], &list[k*4%len(list)].facts) }))
+			theirs[i] = append(theirs[i], timed(len(list)/10, func(k int) { _, _ = p.decide(prepared[i][k], &list[k].facts) }))
 		}
 	}
 	var all []figure

@@ -291,6 +291,7 @@ func TestRecords(t *testing.T) {
 		"person-5 ProvideProductRecommendations: ConsentRefused",
 		"person-5 CommercialResearch: ConsentRefused",
 		"person-5 ServiceUsageAnalytics: ConsentRefused",
+		"person-5 ServicePersonalisation: ConsentRefused",
 		"person-6 PersonalisedAdvertising: ConsentGiven ConsentExpired",
 		"household DirectMarketing: ConsentGiven ConsentExpired",
 	}
@@ -329,7 +330,7 @@ func TestRecords(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	first, child, baker := records[0], records[4], records[11]
+	first, child, baker := records[0], records[4], records[12]
 	for what, pair := range map[string][2]any{
 		"controller":        {get(first, "hasDataController", "hasName", "@value"), "Grocer AG"},
 		"contact":           {get(first, "hasDataController", "hasContact", "@value"), "privacy@grocer.example"},
