@@ -6,13 +6,19 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
+	"syscall"
 	"text/tabwriter"
+	"time"
 )
 
 // figure is one line of the table.
@@ -30,29 +36,102 @@ func versus(name, unit string, ours, peer float64, peerName string) figure {
 	return figure{name, unit, ours, peer, peerName, peer / ours}
 }
 
+// exceeds is a figure where more is better.
+func exceeds(name, unit string, ours, peer float64, peerName string) figure {
+	return figure{name, unit, ours, peer, peerName, ours / peer}
+}
+
+// alone is a figure without a peer.
+func alone(name, unit string, ours float64) figure { return figure{Name: name, Unit: unit, Ours: ours} }
+
+// part is one part of the measurement. Parts run one after the other, never at the same time.
+type part struct {
+	name string
+	run  func(context.Context, setting) ([]figure, error)
+}
+
+// setting is what the parts have in common.
+type setting struct {
+	gateway string // the built binary that is measured
+	small   bool   // just enough to see that everything works
+	folder  string // for what the servers keep; removed at the end
+	// say tells somebody who waits how far it is.
+	say func(format string, a ...any)
+}
+
+var parts = []part{
+	{"decide", func(context.Context, setting) ([]figure, error) { return decide(20000) }},
+}
+
 func main() {
-	out := flag.String("json", "build/bench.json", "where the figures go, too; empty: nowhere")
-	n := flag.Int("decisions", 20000, "how many different decisions are taken")
-	opinions := flag.Int("opinions", 0, "measure nothing: take so many decisions, and hear what every peer thinks of each")
-	flag.Parse()
-	if *opinions > 0 {
-		if err := agree(*opinions); err != nil {
-			fmt.Fprintln(os.Stderr, "porchlight-bench:", err)
-			os.Exit(1)
-		}
+	if len(os.Args) > 1 && os.Args[1] == "serve" { // a peer, as a process of its own
+		fail(servePeer(os.Args[2:]))
 		return
 	}
-	figures, err := decide(*n)
-	if err == nil {
-		show(figures)
-		if *out != "" {
-			err = keep(*out, figures)
-		}
+	var s setting
+	out := flag.String("json", "build/bench.json", "where the figures go, too; empty: nowhere")
+	only := flag.String("only", "", "parts to run, with commas between; empty: all of "+names())
+	opinions := flag.Int("opinions", 0, "measure nothing: take so many decisions, and hear what every peer thinks of each")
+	flag.StringVar(&s.gateway, "gateway", "../../build/porchlight", "the gateway's binary")
+	flag.BoolVar(&s.small, "small", false, "just enough to see that everything works; the figures mean nothing")
+	flag.Parse()
+	if *opinions > 0 {
+		fail(agree(*opinions))
+		return
 	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	figures, err := run(ctx, s, *only)
+	show(figures)
+	if err == nil && *out != "" {
+		err = keep(*out, figures)
+	}
+	fail(err)
+}
+
+func fail(err error) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "porchlight-bench:", err)
 		os.Exit(1)
 	}
+}
+
+func names() string {
+	var all []string
+	for _, p := range parts {
+		all = append(all, p.name)
+	}
+	return strings.Join(all, ",")
+}
+
+// run measures the parts whose names only lists; what was measured before an error is returned with it.
+func run(ctx context.Context, s setting, only string) (all []figure, err error) {
+	want := strings.Split(only, ",")
+	for _, name := range want {
+		if only != "" && !slices.ContainsFunc(parts, func(p part) bool { return p.name == name }) {
+			return nil, fmt.Errorf("part %q is unknown: use some of %s", name, names())
+		}
+	}
+	s.folder, err = os.MkdirTemp("", "porchlight-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(s.folder)
+	for _, p := range parts {
+		if only != "" && !slices.Contains(want, p.name) {
+			continue
+		}
+		s.say = func(format string, a ...any) {
+			fmt.Fprintf(os.Stderr, "%s  %s: %s\n", time.Now().Format(time.TimeOnly), p.name, fmt.Sprintf(format, a...))
+		}
+		s.say("begins")
+		figures, err := p.run(ctx, s)
+		all = append(all, figures...)
+		if err != nil {
+			return all, fmt.Errorf("%s: %w", p.name, err)
+		}
+	}
+	return all, nil
 }
 
 func show(figures []figure) {
