@@ -66,7 +66,7 @@ func TestCapsCountAsTheReference(t *testing.T) {
 			prepared.Home = &h
 			h.Prepare(q.Now.Add(-hours(float64(r.IntN(400)))))
 			for _, p := range []*Request{&q, &prepared} {
-				p.there = Present(p.Home, p.Screen, p.Now)
+				p.look()
 				p.prepare()
 				often, apart := frequency(p), spacing(p)
 				if want := refCaps(q, "frequency"); often.verdict != want {

@@ -49,7 +49,7 @@ func typicalWorld(b *testing.B) (q Request, all []*Expression) {
 		}
 	}
 	q.Home.Prepare(q.Now)
-	q.there = Present(q.Home, q.Screen, q.Now)
+	q.look()
 	return q, all
 }
 

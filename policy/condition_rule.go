@@ -285,11 +285,7 @@ func (n *inquiry) ready() bool {
 		return false
 	}
 	n.free = q.Message == nil
-	if q.There != nil {
-		q.there = *q.There
-	} else {
-		q.there = Present(q.Home, q.Screen, q.Now)
-	}
+	q.look()
 	return true
 }
 

@@ -380,7 +380,7 @@ func TestConditionAgreesWithCEL(t *testing.T) {
 			}
 			want := refTruth(p, known, unknown)
 			got, _ := c.Judge(q)
-			q.there = Present(q.Home, q.Screen, q.Now)
+			q.look()
 			n := inquiry{q: &q}
 			if short := n.truth(c, len(c.nodes)-1); got != want || short != want {
 				t.Fatalf("%d: %q is %s (shortly %s), want %s with %v and %v\n%s", i, text, got, short, want, known, unknown, describe(q))
@@ -448,13 +448,13 @@ func TestConditionHorizons(t *testing.T) {
 			continue
 		}
 		q := world(w.Rand, c)
-		q.there = Present(q.Home, q.Screen, q.Now)
+		q.look()
 		n := inquiry{q: &q}
 		s := n.judge(c)
 		truthAt := func(now device.Instant, i int) Truth {
 			then := q
 			then.Now = now
-			then.there = Present(q.Home, q.Screen, now)
+			then.there = Look(q.Home, q.Screen, now)
 			m := inquiry{q: &then}
 			return m.truth(c, i)
 		}

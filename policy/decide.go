@@ -56,11 +56,7 @@ func decide(q *Request, spoilt *rulebook) (d Decision) {
 			d = Decision{Reasons: Reasons(0).With(asked)}
 		}
 	}()
-	if q.There != nil {
-		q.there = *q.There
-	} else {
-		q.there = Present(q.Home, q.Screen, q.Now)
-	}
+	q.look()
 	q.prepare()
 	all := pass
 	longest := finding{}

@@ -90,11 +90,10 @@ func (q *Request) duties() (d Duties, f finding) {
 			d.Limit = min(d.Limit, q.Message.Display)
 		}
 	}
-	dark, until := q.dark()
-	if dark {
+	if q.there.dark {
 		d.Must |= Dim
 	}
-	f = showTo(until)
+	f = showTo(q.there.until)
 	if q.Screen.Owner != device.Household && q.scratch.traits.sensitive {
 		if !q.there.Told {
 			d.Must |= Minimal
@@ -110,9 +109,8 @@ func (q *Request) unmet() finding {
 	d, f := q.duties()
 	cause := Cause{Rule: Capability, Code: NoDuty, Class: q.Screen.Class}
 	if d.Must&Dim != 0 && q.Screen.Can.Duties&device.CanDim == 0 {
-		_, until := q.dark()
-		cause.Duty, cause.Until = Dim, until
-		f = f.and(q.not(holdTo(sooner(until, q.there.soon)), cause))
+		cause.Duty, cause.Until = Dim, q.there.until
+		f = f.and(q.not(holdTo(sooner(q.there.until, q.there.soon)), cause))
 	}
 	if d.Must&Minimal != 0 && q.Screen.Can.Duties&device.CanMinimal == 0 {
 		cause.Duty, cause.Until = Minimal, 0
@@ -121,52 +119,15 @@ func (q *Request) unmet() finding {
 	return f
 }
 
-// heeds reports whether z keeps messages back here.
-func (q *Request) heeds(z *Quiet) bool { return !z.Dim && q.near(z.Owner) }
-
 // dark reports whether somebody who is there, or may be, wants screens dark now, and until when the
 // clock alone does not change that; 0: never. Where the clock cannot be read they are dark.
 func (q *Request) dark() (dark bool, until device.Instant) {
-	any := false
-	for i := range q.Home.Quiet {
-		any = any || q.Home.Quiet[i].Dim
+	switch n := q.night(true); {
+	case n.unread != "":
+		return true, q.there.soon
+	case n.to != 0:
+		return true, n.to
+	default:
+		return false, n.next
 	}
-	if !any {
-		return false, 0
-	}
-	now := floor(int64(q.Now), 1000)
-	var home wall
-	for i := range q.Home.Quiet {
-		z := &q.Home.Quiet[i]
-		if !z.Dim || !q.near(z.Owner) {
-			continue
-		}
-		if z.zone(q.Home) == nil || !z.valid() {
-			return true, q.there.soon
-		}
-		if z.Zone == "" && home.zone == nil {
-			home = q.Home.wall(q.Home.Zone, now)
-		}
-	}
-	end, next := now, int64(0)
-	for end < now+ahead*day {
-		last := end
-		for i := range q.Home.Quiet {
-			if z := &q.Home.Quiet[i]; z.Dim && q.near(z.Owner) {
-				w := z.wall(q.Home, &home, now)
-				last = max(last, w.quietTo(z, end))
-				if n := w.nextQuiet(z, now); next == 0 || n < next {
-					next = n
-				}
-			}
-		}
-		if last == end {
-			break
-		}
-		end = last
-	}
-	if end > now {
-		return true, device.Instant(end * 1000)
-	}
-	return false, device.Instant(next * 1000)
 }

@@ -10,7 +10,8 @@ func Causes(q Request, d Decision) []Cause {
 	}
 	var all []Cause
 	if parts(&q) == 0 {
-		q.there, q.notes = Present(q.Home, q.Screen, q.Now), &all
+		q.look()
+		q.notes = &all
 		q.prepare()
 		for _, r := range d.Reasons.Rules() {
 			ask(r, &q)
@@ -35,7 +36,7 @@ func Grounds(q Request, d Decision) []Cause {
 	if d.Verdict != Show || parts(&q) != 0 {
 		return nil
 	}
-	q.there = Present(q.Home, q.Screen, q.Now)
+	q.look()
 	q.prepare()
 	var all []Cause
 	yes := func(who device.PersonID) {

@@ -159,7 +159,7 @@ func TestPromiseLearningNeverWidens(t *testing.T) {
 				if slices.ContainsFunc(q.Home.Mutes, func(r MuteRule) bool { return r.Implied }) {
 					return pass
 				}
-				return quiet(&q)
+				return anew(quiet, q)
 			}
 		},
 	})

@@ -231,59 +231,85 @@ func (q *Request) content(f device.Form) Content {
 const ahead = 8
 
 // quiet holds during quiet time and in moments in which nobody wants to be disturbed.
-func quiet(q *Request) finding { return q.quietTimes().and(q.moments()) }
+func quiet(q *Request) finding {
+	if q.notes == nil {
+		return q.there.quiet
+	}
+	return q.quietTimes().and(q.moments())
+}
 
-// quietTimes holds during quiet time, until all who are there, or may be, are awake: one quiet time
-// may run into the next. A start that the clocks skip is at the change, an end that they skip too;
-// of a start that comes twice the first counts, of an end the second.
+// quietTimes holds during quiet time, until all who are there, or may be, are awake.
 func (q *Request) quietTimes() finding {
-	if len(q.Home.Quiet) == 0 {
-		return pass
+	n := q.night(false)
+	switch {
+	case n.unread != "":
+		return q.not(holdTo(q.there.soon), Cause{Rule: QuietTime, Code: n.unread, Person: n.owner})
+	case n.to != 0:
+		return q.not(holdTo(sooner(n.to, q.there.soon)), Cause{Rule: QuietTime, Code: QuietNow, Person: n.owner, Until: n.to})
+	default:
+		return showTo(n.next)
+	}
+}
+
+// night is what the quiet times that count before a screen come to: those that hold messages back, or
+// those that only want it dark.
+type night struct {
+	to     device.Instant  // it is on until then; 0: it is not
+	next   device.Instant  // where it is not on, when it may be next; 0: never
+	owner  device.PersonID // whose it is, of several theirs whose ends last
+	unread Code            // why one cannot be read; "": all can
+}
+
+// night asks the quiet times that are dim, or all others. One may run into the next. A start that the clocks
+// skip is at the change, an end that they skip too; of a start that comes twice the first counts, of an end the
+// second.
+func (q *Request) night(dim bool) (n night) {
+	all := q.Home.Quiet
+	if len(all) == 0 {
+		return n
 	}
 	now := floor(int64(q.Now), 1000)
 	var home wall
-	f := pass
-	awake, owner := now, device.Household
-	for i := range q.Home.Quiet {
-		z := &q.Home.Quiet[i]
-		if !q.heeds(z) {
+	to, next := now, int64(0)
+	for i := range all {
+		z := &all[i]
+		if z.Dim != dim || !q.near(z.Owner) {
 			continue
 		}
 		zone := z.zone(q.Home)
 		switch {
 		case zone == nil:
-			return q.not(holdTo(q.there.soon), Cause{Rule: QuietTime, Code: ZoneUnknown, Person: z.Owner})
+			return night{unread: ZoneUnknown, owner: z.Owner}
 		case !z.valid():
-			return q.not(holdTo(q.there.soon), Cause{Rule: QuietTime, Code: QuietSenseless, Person: z.Owner})
+			return night{unread: QuietSenseless, owner: z.Owner}
 		case z.Zone == "" && home.zone == nil:
 			home = q.Home.wall(zone, now)
 		}
 		w := z.wall(q.Home, &home, now)
-		if end := w.quietTo(z, now); end > awake {
-			awake, owner = end, z.Owner
+		if end := w.quietTo(z, now); end > to {
+			to, n.owner = end, z.Owner
 		}
-		if awake == now {
-			f = f.and(showTo(device.Instant(w.nextQuiet(z, now) * 1000)))
-		}
-	}
-	if awake == now {
-		return f
-	}
-	for awake < now+ahead*day {
-		end := awake
-		for i := range q.Home.Quiet {
-			if z := &q.Home.Quiet[i]; q.heeds(z) {
-				w := z.wall(q.Home, &home, now)
-				end = max(end, w.quietTo(z, awake))
+		if to == now {
+			if begins := w.nextQuiet(z, now); next == 0 || begins < next {
+				next = begins
 			}
 		}
-		if end == awake {
-			break
-		}
-		awake = end
 	}
-	until := device.Instant(awake * 1000)
-	return q.not(holdTo(sooner(until, q.there.soon)), Cause{Rule: QuietTime, Code: QuietNow, Person: owner, Until: until})
+	if to == now {
+		n.next = device.Instant(next * 1000)
+		return n
+	}
+	for last := now; last < to && to < now+ahead*day; {
+		last = to
+		for i := range all {
+			if z := &all[i]; z.Dim == dim && q.near(z.Owner) {
+				w := z.wall(q.Home, &home, now)
+				to = max(to, w.quietTo(z, last))
+			}
+		}
+	}
+	n.to = device.Instant(to * 1000)
+	return n
 }
 
 // zone is where z's clock hangs; nil if that is not known.

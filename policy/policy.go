@@ -592,9 +592,9 @@ type Request struct {
 	Now     device.Instant
 	Own     bool // the message is open on this very screen: its own reservation does not count against it
 
-	There *Presence // who is in front of Screen at Now, where the caller has asked Present already; nil: it is worked out
+	Scene *Scene // what Screen is like at Now, where the caller has asked Look already; nil: it is worked out
 
-	there   Presence // who is in front of Screen: decided once, before the rules are asked
+	there   Scene // who is in front of Screen, and how calm it is there: found out once, before the rules are asked
 	scratch scratch
 	notes   *[]Cause // where to write down what speaks against it; nil: nowhere
 }

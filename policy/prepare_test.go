@@ -10,11 +10,21 @@ import (
 	"porchlight/device"
 )
 
-// decideBoth is Decide, asked about the home as it is and about the same home prepared at three times.
+// decideBoth is Decide, asked about the home as it is, with what the screen is like looked at before, and about
+// the same home prepared at three times.
 func decideBoth(q Request) Decision {
 	d := Decide(q)
 	if parts(&q) != 0 {
 		return d
+	}
+	scene := Look(q.Home, q.Screen, q.Now)
+	looked := q
+	looked.Scene = &scene
+	if got := Decide(looked); got != d {
+		panic(fmt.Sprintf("looked at before %+v, not looked at %+v\n%s", got, d, describe(q)))
+	}
+	if got, want := Watch(looked, d), Watch(q, d); got != want {
+		panic(fmt.Sprintf("looked at before it is filed under %+v, not looked at under %+v\n%s", got, want, describe(q)))
 	}
 	h, m := *q.Home, *q.Message
 	m.Prepare()
@@ -64,6 +74,37 @@ func TestPreparedIsOfItself(t *testing.T) {
 		changed.Message = &m
 		if d := Decide(changed); d.Verdict == Show {
 			t.Errorf("what was prepared with another %s is shown", field)
+		}
+	}
+}
+
+// What a screen is like is of that screen, its home and an instant: at another it is looked at anew.
+func TestSceneIsOfItself(t *testing.T) {
+	calm := good(device.TV)
+	scene := Look(calm.Home, calm.Screen, calm.Now)
+	for name, edit := range map[string]func(*Request){
+		"another instant": func(q *Request) { q.Now = q.Now.Add(hours(11)) }, // at night
+		"another screen": func(q *Request) {
+			s := *q.Screen
+			s.Context = nil
+			q.Screen = &s
+		},
+		"another home": func(q *Request) {
+			h := *q.Home
+			h.Quiet = []Quiet{{}}
+			q.Home = &h
+		},
+	} {
+		q := *calm
+		q.Scene = &scene
+		if d := Decide(q); d.Verdict != Show {
+			t.Fatalf("in its own scene it is judged %+v", d)
+		}
+		edit(&q)
+		with := Decide(q)
+		q.Scene = nil
+		if without := Decide(q); with != without || without.Verdict == Show {
+			t.Errorf("%s: judged %+v with a scene, %+v without", name, with, without)
 		}
 	}
 }

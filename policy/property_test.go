@@ -617,7 +617,7 @@ func TestDecideAgreesWithReference(t *testing.T) {
 			for i := range q.Home.Quiet {
 				q.Home.Quiet[i].Zone = ""
 			}
-			return quiet(&q)
+			return anew(quiet, q)
 		}
 	}
 	for m := Film; m <= Sleep; m++ {
@@ -625,7 +625,7 @@ func TestDecideAgreesWithReference(t *testing.T) {
 			b[QuietTime] = func(q Request) finding {
 				q = clone(q)
 				q.Home.Moments = slices.DeleteFunc(q.Home.Moments, func(o Moment) bool { return o == m })
-				return quiet(&q)
+				return anew(quiet, q)
 			}
 		}
 	}
@@ -674,7 +674,7 @@ func TestDecideAgreesWithReference(t *testing.T) {
 				h.Zone = time.FixedZone("", 3600)
 			}
 			q.Home = &h
-			return quiet(&q)
+			return anew(quiet, q)
 		}
 	}
 	spoilt["what is sensitive read without leave"] = func(b *rulebook) {
@@ -849,7 +849,7 @@ func TestPromiseDefaultDeny(t *testing.T) {
 				s.Context = new(device.Context)
 				put(&s, a, val(a, v), q.Now)
 				q.Screen = &s
-				return safety(&q)
+				return anew(safety, q)
 			}
 		}
 	}
@@ -1052,7 +1052,7 @@ func TestPromiseOneMorePerson(t *testing.T) {
 				if bits.OnesCount64(q.there.Known) > 1 {
 					return pass
 				}
-				return quiet(&q)
+				return anew(quiet, q)
 			}
 		},
 		"a reader's language at any length": func(b *rulebook) {
@@ -1062,7 +1062,7 @@ func TestPromiseOneMorePerson(t *testing.T) {
 						return refuse
 					}
 				}
-				return safety(&q)
+				return anew(safety, q)
 			}
 		},
 	})
@@ -1184,7 +1184,7 @@ func TestPromiseRestrictionsOnlyRestrict(t *testing.T) {
 				h := *q.Home
 				h.Quiet = h.Quiet[max(0, len(h.Quiet)-1):]
 				q.Home = &h
-				return quiet(&q)
+				return anew(quiet, q)
 			}
 		},
 		"the mildest cap counts": func(b *rulebook) {
@@ -1246,7 +1246,7 @@ func TestPromiseRestrictionsOnlyRestrict(t *testing.T) {
 			b[QuietTime] = func(q Request) finding {
 				q = clone(q)
 				q.Home.Quiet = slices.DeleteFunc(q.Home.Quiet, func(z Quiet) bool { return z.Zone != "" && z.Clock == nil })
-				return quiet(&q)
+				return anew(quiet, q)
 			}
 		},
 		"a lost zone means no quiet time": func(b *rulebook) {
@@ -1254,7 +1254,7 @@ func TestPromiseRestrictionsOnlyRestrict(t *testing.T) {
 				if q.Home.Zone == nil {
 					return pass
 				}
-				return quiet(&q)
+				return anew(quiet, q)
 			}
 		},
 		"do-not-disturb grows old": func(b *rulebook) {
@@ -1270,7 +1270,7 @@ func TestPromiseRestrictionsOnlyRestrict(t *testing.T) {
 					}
 				}
 				q.Screen = &s
-				return safety(&q)
+				return anew(safety, q)
 			}
 		},
 		"unknown is not equal": func(b *rulebook) {
@@ -1359,7 +1359,7 @@ func TestPromiseSafetyDominates(t *testing.T) {
 			b[Safety] = func(q Request) finding {
 				q = clone(q)
 				edit(&q)
-				return safety(&q)
+				return anew(safety, q)
 			}
 		}
 	}
@@ -1384,8 +1384,8 @@ func TestPromiseSafetyDominates(t *testing.T) {
 		"gear passed over":          forget(device.SelectedGear),
 		"movement passed over":      forget(device.VehicleMoving),
 		"an open call":              forget(device.CallActive),
-		"consent opens":             func(b *rulebook) { b[Safety] = func(q Request) finding { return safety(&q).or(consent(&q)) } },
-		"a service message opens":   func(b *rulebook) { b[Safety] = func(q Request) finding { return safety(&q).or(capability(&q)) } },
+		"consent opens":             func(b *rulebook) { b[Safety] = func(q Request) finding { return anew(safety, q).or(consent(&q)) } },
+		"a service message opens":   func(b *rulebook) { b[Safety] = func(q Request) finding { return anew(safety, q).or(capability(&q)) } },
 		"readings never grow old":   without(func(q *Request) { refresh(q.Screen, q.Now) }),
 		"a car is a fridge at rest": without(func(q *Request) { q.Screen.Class = device.Fridge }),
 	})
@@ -1428,7 +1428,7 @@ func TestPromiseUntil(t *testing.T) {
 			b[Condition] = func(q Request) finding { return finding{condition(&q).verdict, 0} }
 		},
 		"safety for ever": func(b *rulebook) {
-			b[Safety] = func(q Request) finding { return finding{safety(&q).verdict, 0} }
+			b[Safety] = func(q Request) finding { return finding{anew(safety, q).verdict, 0} }
 		},
 	}
 	for _, r := range []Rule{Safety, Age, Consent, Mute, QuietTime, Frequency, Spacing, Validity} {
@@ -1624,4 +1624,11 @@ func TestSamplesReachEveryRule(t *testing.T) {
 			t.Errorf("only %d of 5000 samples fail by %s alone", alone[Rule(r).String()], Rule(r))
 		}
 	}
+}
+
+// anew asks a rule about a screen that is looked at again, because something has been changed there.
+func anew(rule func(*Request) finding, q Request) finding {
+	q.Scene = nil
+	q.look()
+	return rule(&q)
 }

@@ -52,11 +52,7 @@ func Watch(q Request, d Decision) (w Watched) {
 			w = Watched{Reads: everything}
 		}
 	}()
-	if q.There != nil {
-		q.there = *q.There
-	} else {
-		q.there = Present(q.Home, q.Screen, q.Now)
-	}
+	q.look()
 	q.prepare()
 	switch d.Verdict {
 	case Show:

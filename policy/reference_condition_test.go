@@ -182,7 +182,7 @@ func refOperators(q Request) Verdict {
 	for _, r := range q.Home.Rules {
 		if refPicks(r.Selector, q) && refExpression(q, r.Condition, true) != False {
 			// That nothing is refused which time alone would mend is TestPromiseUntil's to show.
-			q.there = Present(q.Home, q.Screen, q.Now)
+			q.look()
 			if n := (inquiry{q: &q, free: true}); n.judge(r.Condition).no != never {
 				r.Verdict = Hold
 			}

@@ -54,7 +54,7 @@ func safety(q *Request) finding {
 	if disturb.calm(s, q.Now).verdict != Show {
 		f = f.and(no(wait, Cause{Code: NotDisturbed}))
 	}
-	return f.and(no(row.calmly(s, q.Now).and(row.freely(s, q.Now)).and(row.quietly(q)), Cause{Code: NotSafe}))
+	return f.and(no(q.there.calm, Cause{Code: NotSafe}))
 }
 
 // alarmed reports whether an alarm is on anywhere in the home.
@@ -94,19 +94,18 @@ func (row *safetyRow) freely(s *Screen, now device.Instant) finding {
 	return f
 }
 
-// quietly holds in the moments in which nothing is shown on such a screen, whatever the home says.
+// quietly holds in the moments in which nothing is shown on such a screen, whatever the home says. Nobody is
+// told why.
 func (row *safetyRow) quietly(q *Request) finding {
 	f := pass
 	if len(row.moments) == 0 {
 		return f
 	}
-	silent := *q
-	silent.notes = nil
 	for _, m := range row.moments {
-		f = f.and(silent.moment(m, q.Screen))
+		f = f.and(q.moment(m, q.Screen))
 		for _, s := range q.Home.Screens {
 			if s != nil && s != q.Screen && s.ID != q.Screen.ID {
-				f = f.and(silent.moment(m, s))
+				f = f.and(q.moment(m, s))
 			}
 		}
 	}

@@ -162,7 +162,7 @@ func TestSafety(t *testing.T) {
 func TestSafetyAgreesWithReference(t *testing.T) {
 	for seed := range 15_000 {
 		q := requests.Example(seed)
-		q.there = Present(q.Home, q.Screen, q.Now)
+		q.look()
 		q.prepare()
 		d, _ := q.duties()
 		if got, want := ask(Safety, &q).verdict, refSafety(q); got != want {

@@ -13,43 +13,38 @@ import (
 
 // choose picks the candidate that comes next, on the screen that suits it best: all of them may be shown.
 // busy are the screens that have something on them. Nil: none of them is to be shown now; where that is
-// because silence is worth more, h.hush says when they are weighed again. What is picked was decided at now.
+// because silence is worth more, h.hush says when they are weighed again. What is picked was decided in this turn.
 // The caller holds h.mu.
-func (d *Desk) choose(h *home, candidates []*pair, busy map[device.ID]bool, now device.Instant) *pair {
-	there := map[*screen]*policy.Presence{}
+func (d *Desk) choose(h *home, candidates []*pair, busy map[device.ID]bool, on *turn) *pair {
 	for {
-		p := d.weigh(h, candidates, busy, there, now)
+		p := d.weigh(h, candidates, busy, on)
 		if p == nil {
 			return nil
 		}
 		form := p.decision.Form
-		if d.judgePair(h, p, there[p.s], now); p.decision.Verdict == policy.Show && p.decision.Form == form {
+		if d.judgePair(h, p, on); p.decision.Verdict == policy.Show && p.decision.Form == form {
 			return p
 		}
 	}
 }
 
 // weigh is choose, by the decisions that were taken last.
-func (d *Desk) weigh(h *home, candidates []*pair, busy map[device.ID]bool, there map[*screen]*policy.Presence, now device.Instant) *pair {
+func (d *Desk) weigh(h *home, candidates []*pair, busy map[device.ID]bool, on *turn) *pair {
 	list := make([]policy.Candidate, 0, len(candidates))
 	of := make([]*pair, 0, len(candidates))
 	for _, p := range candidates {
 		if busy[p.s.ID] || p.decision.Verdict != policy.Show {
 			continue
 		}
-		if there[p.s] == nil {
-			found := policy.Present(&h.view, &p.s.view, now)
-			there[p.s] = &found
-		}
-		list = append(list, policy.Candidate{Message: p.m, Screen: &p.s.view, Form: p.decision.Form, There: there[p.s]})
+		list = append(list, policy.Candidate{Message: p.m, Screen: &p.s.view, Form: p.decision.Form, There: &on.scene(h, p.s).Presence})
 		of = append(of, p)
 	}
 	if len(list) == 0 {
 		return nil
 	}
-	best, pick := d.arbiter(h, now).Choose(list)
+	best, pick := d.arbiter(h, on.now).Choose(list)
 	if best < 0 {
-		h.hush = policy.NextHour(now)
+		h.hush = policy.NextHour(on.now)
 		return nil
 	}
 	of[best].pick = &pick

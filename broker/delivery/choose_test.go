@@ -163,7 +163,7 @@ func TestAdversarialTasteChangesNoDecision(t *testing.T) {
 			w.must(w.desk.in(1, func(h *home) error {
 				h.taste, h.tasted = taste, policy.Hour(w.now())
 				h.all = true
-				w.desk.wake(h, w.now())
+				w.desk.wake(h, &turn{now: w.now()})
 				for _, p := range h.pairs {
 					list = append(list, p.decision)
 				}

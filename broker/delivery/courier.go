@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/bits"
 	"slices"
 	"time"
 
@@ -153,6 +154,7 @@ func (d *Desk) message(id device.MessageID) *policy.Message {
 // sends, and files everything else under the moment or the fact that could change it. The
 // caller holds h.mu.
 func (d *Desk) converge(h *home) {
+	defer d.converged(h)
 	if err := d.load(h); err != nil {
 		if errors.Is(err, registry.ErrUnknown) {
 			return // removed: nothing will ever be due there
@@ -272,6 +274,9 @@ func (d *Desk) decide(q policy.Request) policy.Decision {
 	dec := policy.Decide(q)
 	d.count.judged.Add(1)
 	d.count.verdicts[min(dec.Verdict, policy.Show)].Add(1)
+	for left := dec.Reasons; left != 0; left &= left - 1 {
+		d.count.reasons[bits.TrailingZeros32(uint32(left))].Add(1)
+	}
 	return dec
 }
 
@@ -400,10 +405,11 @@ func (d *Desk) claimAll(h *home) error {
 			claim(dl, m)
 		}
 	}
-	d.wake(h, now)
+	on := &turn{now: now}
+	d.wake(h, on)
 	candidates := d.candidates(h, mono)
 	for len(candidates) > 0 {
-		p := d.choose(h, candidates, busy, now)
+		p := d.choose(h, candidates, busy, on)
 		if p == nil {
 			break
 		}
@@ -424,7 +430,7 @@ func (d *Desk) claimAll(h *home) error {
 		left := candidates[:0]
 		for _, o := range candidates {
 			if o.m != p.m {
-				if d.judgePair(h, o, nil, now); o.decision.Verdict == policy.Show {
+				if d.judgePair(h, o, on); o.decision.Verdict == policy.Show {
 					left = append(left, o)
 				}
 			}
@@ -457,6 +463,7 @@ func (d *Desk) claimAll(h *home) error {
 		}
 		dl.claimed, dl.have, dl.kept = at[i], HaveNone, mono
 		dl.since = mono
+		dl.span = d.tracing.judged(h, dl, mono)
 	}
 	h.order()
 	d.count.claimed.Add(int64(len(made)))
@@ -561,6 +568,10 @@ func (d *Desk) launch(h *home, s *screen, now device.Instant, mono time.Time) {
 		if d.send(s, wire.DnMsg, d.present(h, s, m, dl, now), 1, time.Duration(m.NotAfter-now)*time.Millisecond) {
 			dl.have, dl.kept = HaveSent, mono
 			se.flight = &flight{since: mono, delivery: dl}
+			d.tracing.offered(h, dl)
+			if !h.news.IsZero() {
+				d.took.reacted.Observe(d.mono().Sub(h.news).Seconds())
+			}
 			if se.beacon.After(mono.Add(d.o.Lease/3)) || se.beacon.Before(mono) {
 				se.beacon = mono.Add(d.o.Lease / 3)
 			}
@@ -643,6 +654,7 @@ func (d *Desk) away(h *home, s *screen) {
 		if dl.device == s.ID && dl.have != HaveNone && dl.have != HaveGone {
 			if dl.have == HaveSent {
 				dl.kept = d.mono() // it may have arrived as late as now: its lease has not begun earlier than that is known
+				dl.unanswered()
 			}
 			dl.have = HaveUnsure
 		}

@@ -16,9 +16,9 @@ import (
 // empty; the home's lock guards it.
 type pending struct {
 	files map[fileKey]*file
-	due   dues    // pairs by the instant of their watch
-	shows []*pair // what may be shown and is not, in the order of acceptance
-	woken []*pair // what is to be judged at the next turn
+	due   agenda[*pair] // pairs by the instant of their watch
+	shows []*pair       // what may be shown and is not, in the order of acceptance
+	woken []*pair       // what is to be judged at the next turn
 }
 
 // fileKey is what the pairs of a file have in common.
@@ -176,51 +176,43 @@ func (n *pending) next() device.Instant {
 	return n.due[0].filed.due
 }
 
-// dues is a heap of pairs by due.
-type dues []*pair
-
-func (t dues) Len() int           { return len(t) }
-func (t dues) Less(i, j int) bool { return t[i].filed.due < t[j].filed.due }
-func (t dues) Swap(i, j int) {
-	t[i], t[j] = t[j], t[i]
-	t[i].heap, t[j].heap = i+1, j+1
-}
-func (t *dues) Push(x any) {
-	p := x.(*pair)
-	*t = append(*t, p)
-	p.heap = len(*t)
-}
-func (t *dues) Pop() any {
-	old := *t
-	p := old[len(old)-1]
-	old[len(old)-1] = nil
-	*t = old[:len(old)-1]
-	p.heap = 0
-	return p
-}
+func (p *pair) sooner(o *pair) bool { return p.filed.due < o.filed.due }
+func (p *pair) slot() *int          { return &p.filed.heap }
 
 // wake judges the pairs that something has changed for. The caller holds h.mu.
-func (d *Desk) wake(h *home, now device.Instant) {
-	woken := h.pending.take(now)
+func (d *Desk) wake(h *home, on *turn) {
+	woken := h.pending.take(on.now)
 	if h.all {
 		woken = h.pairs
 	}
-	var there map[*screen]*policy.Presence
 	for _, p := range woken {
-		if there == nil {
-			there = map[*screen]*policy.Presence{}
-		}
-		if there[p.s] == nil { // who is there is the same for all of them
-			found := policy.Present(&h.view, &p.s.view, now)
-			there[p.s] = &found
-		}
-		d.judgePair(h, p, there[p.s], now)
+		d.judgePair(h, p, on)
 	}
 }
 
-// judgePair decides about one pair and files it; there is who is in front of its screen, nil: it is worked out.
-func (d *Desk) judgePair(h *home, p *pair, there *policy.Presence, now device.Instant) {
-	q := policy.Request{Home: &h.view, Screen: &p.s.view, Message: p.m, Now: now, There: there}
+// turn is one look round a home: what its screens are like at an instant, each looked at once. The caller
+// holds the home's lock all the while.
+type turn struct {
+	now    device.Instant
+	scenes map[*screen]*policy.Scene
+}
+
+// scene is what s is like.
+func (t *turn) scene(h *home, s *screen) *policy.Scene {
+	found := t.scenes[s]
+	if found == nil {
+		look := policy.Look(&h.view, &s.view, t.now)
+		if found = &look; t.scenes == nil {
+			t.scenes = map[*screen]*policy.Scene{}
+		}
+		t.scenes[s] = found
+	}
+	return found
+}
+
+// judgePair decides about one pair, and files it.
+func (d *Desk) judgePair(h *home, p *pair, on *turn) {
+	q := policy.Request{Home: &h.view, Screen: &p.s.view, Message: p.m, Now: on.now, Scene: on.scene(h, p.s)}
 	p.decision = d.decide(q)
 	h.pending.put(p, policy.Watch(q, p.decision))
 }
@@ -238,6 +230,9 @@ func (d *Desk) candidates(h *home, mono time.Time) (all []*pair) {
 // contextChanged has judged what depends on what s tells of some attributes. What is on a screen is judged
 // anew at every turn.
 func (d *Desk) contextChanged(h *home, s *screen, changed device.AttributeSet) {
+	if h.news.IsZero() {
+		h.news = d.mono()
+	}
 	h.pending.told(s, changed)
 	d.queue.put(h)
 }

@@ -159,12 +159,12 @@ func (d *drive) stepped() []firstShow {
 // turn judges what is woken, and shows what may be shown.
 func (d *drive) turn(now device.Instant) {
 	for {
-		d.desk.wake(d.h, now)
+		d.desk.wake(d.h, &turn{now: now})
 		d.h.all = false
 		any := false
 		for _, p := range slices.Clone(d.h.pending.shows) {
 			if any && !d.shown(p.m.ID) {
-				d.desk.judgePair(d.h, p, nil, now)
+				d.desk.judgePair(d.h, p, &turn{now: now})
 			}
 			if p.decision.Verdict == policy.Show && !d.shown(p.m.ID) && now < p.m.NotAfter {
 				d.show(p, now)

@@ -11,7 +11,7 @@ import (
 type queue struct {
 	mu     sync.Mutex
 	ready  []*home
-	timers timers
+	timers agenda[*home]
 	work   chan struct{} // has a token while ready may be non-empty
 	sooner chan struct{} // has a token when the first timer has moved up
 }
@@ -97,24 +97,31 @@ func (q *queue) fire(now time.Time) time.Duration {
 	return q.timers[0].due.Sub(now)
 }
 
-// timers is a heap of homes by due.
-type timers []*home
+func (h *home) sooner(o *home) bool { return h.due.Before(o.due) }
+func (h *home) slot() *int          { return &h.heap }
 
-func (t timers) Len() int           { return len(t) }
-func (t timers) Less(i, j int) bool { return t[i].due.Before(t[j].due) }
-func (t timers) Swap(i, j int) {
-	t[i], t[j] = t[j], t[i]
-	t[i].heap, t[j].heap = i+1, j+1
+// agenda is a heap of what has a time, the soonest first. What is in it knows its place, counted from 1.
+type agenda[E interface {
+	comparable
+	sooner(E) bool
+	slot() *int
+}] []E
+
+func (a agenda[E]) Len() int           { return len(a) }
+func (a agenda[E]) Less(i, j int) bool { return a[i].sooner(a[j]) }
+func (a agenda[E]) Swap(i, j int) {
+	a[i], a[j] = a[j], a[i]
+	*a[i].slot(), *a[j].slot() = i+1, j+1
 }
-func (t *timers) Push(x any) {
-	h := x.(*home)
-	*t = append(*t, h)
-	h.heap = len(*t)
+func (a *agenda[E]) Push(x any) {
+	*a = append(*a, x.(E))
+	*x.(E).slot() = len(*a)
 }
-func (t *timers) Pop() any {
-	old := *t
-	h := old[len(old)-1]
-	*t = old[:len(old)-1]
-	h.heap = 0
-	return h
+func (a *agenda[E]) Pop() any {
+	last := len(*a) - 1
+	e := (*a)[last]
+	var none E
+	(*a)[last], *a = none, (*a)[:last]
+	*e.slot() = 0
+	return e
 }

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"math/bits"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -107,6 +109,9 @@ func decisions(homes, n int, seed uint64) ([]one, error) {
 		h := i * homes / n // home by home, as the gateway judges
 		list = append(list, decision(all[h], nows[h], message(i, nows[h], compiled, r), r))
 	}
+	slices.SortStableFunc(list, func(a, b one) int { // and screen by screen
+		return cmp.Or(cmp.Compare(a.ask.Home.ID, b.ask.Home.ID), cmp.Compare(a.ask.Screen.ID, b.ask.Screen.ID))
+	})
 	return list, nil
 }
 
