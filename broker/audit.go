@@ -2,6 +2,7 @@ package broker
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"porchlight/broker/delivery"
@@ -18,6 +19,19 @@ type refusals struct {
 	strange int       // entries of strangers written in this hour
 	hour    time.Time // when it began
 	wake    chan struct{}
+	lost    atomic.Int64 // refusals that were not kept
+}
+
+// waiting is how many sorts are still to be written down.
+func (r *refusals) waiting() (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, t := range r.all {
+		if t.count > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // refusal is one sort of one peer.
@@ -45,9 +59,11 @@ func (r *refusals) refuse(peer string, home device.HomeID, from, what string) {
 	t := r.all[k]
 	if t == nil {
 		if len(r.all) >= knownRefusals || home == device.Gateway && len(r.all) >= knownRefusals/2 {
-			return // the metrics have it; strangers leave room for what devices do
+			r.lost.Add(1) // the metrics have it; strangers leave room for what devices do
+			return
 		}
 		if home != device.Gateway && r.homes[home] >= knownOfAHome {
+			r.lost.Add(1)
 			return
 		}
 		t = new(tally)

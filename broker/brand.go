@@ -184,7 +184,7 @@ func (s *sender) tell(a answer) {
 		Payload:     b,
 	}
 	pk.Properties.ContentType = "application/json"
-	if s.client.WritePacket(pk) == nil {
+	if s.conn.send(&pk) == nil {
 		s.door.count.sent.WithLabelValues(string(wire.DnAnswer)).Inc()
 	}
 }

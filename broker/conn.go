@@ -26,9 +26,10 @@ const (
 
 var errSlow = errors.New("the peer does not read")
 
-// conn is one peer's connection as the library sees it. Reads go through the guard. Write
-// never blocks: it gathers, and a goroutine that lives only while there is something to write
-// flushes. Close lets that goroutine finish within lastWords; Cut does not.
+// conn is one peer's connection. Until the peer has logged in, the library reads from it, through
+// the guard; what comes after that is a session. Write never blocks: what the socket does not take at
+// once a goroutine flushes that lives only while there is something to write. Close lets that
+// goroutine finish within lastWords; Cut does not.
 type conn struct {
 	net.Conn          // TCP, TLS or WebSocket
 	raw      *counted // what it runs over; closing it never blocks
@@ -36,36 +37,55 @@ type conn struct {
 	door     *Door
 
 	// What the hook found out about the peer; used on the reading goroutine only.
-	client   *mqtt.Client
+	client   *mqtt.Client // the library's, until the session begins
 	peer     peer
 	secure   bool                // over TLS
 	shown    *x509.Certificate   // the certificate it has shown; nil: none
 	identity *authority.Identity // of that certificate
 	impostor error               // that certificate is not good
 	judged   bool                // whether it is to blame for a log-in that failed is decided
-	owed     int                 // publishes of QoS 1 that were left without acknowledgement
 
-	note string // why a filter was refused, for the SUBACK
+	// What the CONNECT asked for; set before anybody else knows of the connection.
+	most      uint32 // bytes of the largest packet that the peer takes; 0: any
+	terse     bool   // it wants no reasons
+	keepAlive uint16 // seconds
+
+	session session
 
 	welcomed atomic.Bool // a CONNACK that lets it in has been written
 	ending   atomic.Bool
-	expires  time.Time // the read deadline that is set; reading goroutine only
 
 	mu       sync.Mutex
-	out      []byte
+	out      []byte // gathered; room is of the pool, or nil
 	flushing bool
 	closed   bool // nothing more is taken
 	cut      bool
+
+	direct direct // to the socket, where nothing is between
 }
 
 func (d *Door) newConn(c net.Conn, raw *counted) *conn {
 	k := &conn{Conn: c, raw: raw, door: d}
 	k.guard.from = c
+	if c == net.Conn(raw) {
+		k.direct.open(k)
+	}
 	return k
 }
 
+// throat is a connection as the library sees it: up to the CONNACK that lets the peer in. Then it
+// is at its end for the library, and open for the session.
+type throat struct {
+	*conn
+	through bool // the peer is in; reading goroutine only
+}
+
 // Read hands on what the guard lets through, and ends the connection at what it does not.
-func (c *conn) Read(p []byte) (int, error) {
+func (t *throat) Read(p []byte) (int, error) {
+	c := t.conn
+	if t.through {
+		return 0, io.EOF
+	}
 	n, err := c.guard.Read(p)
 	if c.ending.Load() {
 		return 0, net.ErrClosed
@@ -77,6 +97,17 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Close is the library's. Whoever is let in stays.
+func (t *throat) Close() error {
+	if t.through {
+		return nil
+	}
+	return t.conn.Close()
+}
+
+// SetDeadline is the library's keep-alive: the deadline to CONNECT stands.
+func (t *throat) SetDeadline(time.Time) error { return nil }
+
 // violate counts v and, where the protocol has words for it, tells the peer.
 func (c *conn) violate(v *violation) {
 	c.door.count.refused.WithLabelValues(reasonLabel(v.code)).Inc()
@@ -84,7 +115,7 @@ func (c *conn) violate(v *violation) {
 	c.door.note("connection ended by us", "code", v.code.Code, "why", v.why, "peer", c.name())
 	switch {
 	case c.guard.open && c.guard.v5:
-		c.Write(disconnect(v.code, v.why, c.client.Properties.Props.MaximumPacketSize))
+		c.Write(disconnect(v.code, v.why, c.most))
 	case c.guard.open && c.peer != nil:
 		c.peer.complain(0, "", v.code, v.why)
 	case c.guard.v5 && !c.guard.connected: // a CONNECT
@@ -121,37 +152,97 @@ func (c *conn) name() string {
 	return c.peer.name()
 }
 
-// Write gathers b and returns at once. It cuts off a peer that has left more than writeLimit
-// unread.
+// Write sends b, after what was gathered before, and returns at once. It cuts off a peer that has
+// left more than writeLimit unread.
 func (c *conn) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err := c.gatherLocked(b); err != nil {
+		return 0, err
+	}
+	if len(b) > 0 && b[0] == packets.Connack<<4 && c.guard.open { // a CONNACK comes from the reading goroutine
+		c.welcomed.Store(true)
+	}
+	c.sendLocked()
+	return len(b), nil
+}
+
+// gather is Write for what can wait until the reading goroutine has nothing to do: answers to
+// packets, of which there may be more to come.
+func (c *conn) gather(b ...byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.gatherLocked(b)
+}
+
+func (c *conn) gatherLocked(b []byte) error {
 	if c.closed {
-		return 0, net.ErrClosed
+		return net.ErrClosed
 	}
 	if len(c.out)+len(b) > writeLimit {
 		c.door.count.slow.Inc()
 		c.cutLocked()
-		return 0, errSlow
+		return errSlow
+	}
+	if c.out == nil {
+		c.out = takeRoom()
 	}
 	c.out = append(c.out, b...)
-	if len(b) > 0 && b[0] == packets.Connack<<4 && c.guard.open { // a CONNACK comes from the reading goroutine
-		c.welcomed.Store(true)
+	return nil
+}
+
+// sendLocked hands what was gathered to the socket, and what that does not take to the flusher.
+func (c *conn) sendLocked() {
+	if c.flushing || len(c.out) == 0 {
+		return
+	}
+	if !c.closed && c.direct.ready() {
+		n, err := c.direct.write(c.out)
+		switch {
+		case n == len(c.out):
+			giveRoom(c.out)
+			c.out = nil
+			return
+		case err == nil, errors.Is(err, os.ErrDeadlineExceeded): // which is one of before
+			c.out = c.out[:copy(c.out, c.out[n:])]
+		default:
+			c.cutLocked()
+			return
+		}
 	}
 	c.flushLocked()
-	return len(b), nil
 }
 
 func (c *conn) flushLocked() {
 	if !c.flushing {
 		c.flushing = true
 		c.door.tasks.Add(1)
-		go c.flush()
+		go func() {
+			defer c.door.tasks.Done()
+			c.flush()
+		}()
 	}
 }
 
+// pause sends what was gathered before the reading goroutine waits for anything.
+func (c *conn) pause() {
+	c.mu.Lock()
+	if len(c.out) == 0 || c.flushing || c.cut {
+		c.mu.Unlock()
+		return
+	}
+	if c.direct.ready() {
+		c.sendLocked()
+		c.mu.Unlock()
+		return
+	}
+	c.flushing = true // on this goroutine, which has nothing better to do
+	c.mu.Unlock()
+	c.flush()
+}
+
+// flush writes until nothing is left. c.flushing is the caller's.
 func (c *conn) flush() {
-	defer c.door.tasks.Done()
 	c.mu.Lock()
 	for len(c.out) > 0 && !c.cut {
 		out := c.out
@@ -166,9 +257,13 @@ func (c *conn) flush() {
 			}
 			c.cutLocked() // what follows a torn packet would be read as something else
 		}
+		giveRoom(out)
 	}
 	c.flushing = false
 	end := c.closed && !c.cut
+	if !c.closed && c.direct.ready() {
+		c.Conn.SetWriteDeadline(time.Time{}) // what is written at once has none
+	}
 	c.mu.Unlock()
 	if end {
 		c.shut()
@@ -235,15 +330,17 @@ func (c *conn) cutLocked() {
 	c.raw.Close()
 }
 
-// SetDeadline is the library's keep-alive, set before each packet. The real deadline is moved
-// at most once a second, and for reads only: the flusher has its own.
-func (c *conn) SetDeadline(t time.Time) error {
-	if !c.guard.open {
-		return nil // the deadline to CONNECT stands
+// roomSize is how many bytes a connection is lent to gather in, and to read into.
+const roomSize = 4 << 10
+
+// rooms are lent to connections while they have something to do: an idle one has none.
+var rooms = sync.Pool{New: func() any { return new([roomSize]byte) }}
+
+func takeRoom() []byte { return rooms.Get().(*[roomSize]byte)[:0] }
+
+// giveRoom takes back what takeRoom has lent, if it has not grown out of it.
+func giveRoom(b []byte) {
+	if cap(b) == roomSize {
+		rooms.Put((*[roomSize]byte)(b[:roomSize]))
 	}
-	if early := t.Sub(c.expires); early >= 0 && early < time.Second {
-		return nil
-	}
-	c.expires = t
-	return c.Conn.SetReadDeadline(t)
 }

@@ -96,6 +96,7 @@ type Door struct {
 	notes  *rate.Limiter
 	server *mqtt.Server
 	count  *counters
+	often  often
 
 	gates   []*gate
 	closing chan struct{}  // closed when the door begins to close
@@ -165,6 +166,7 @@ func open(desk Desk, who registrar, o Options, log *slog.Logger) (*Door, error) 
 	d.storms.most, d.rushes.most = knownStrikers, knownStrikers
 	d.refusals.all, d.refusals.homes, d.refusals.wake = map[refusal]*tally{}, map[device.HomeID]int{}, make(chan struct{}, 1)
 	d.count = newCounters(d)
+	d.often = newOften(d.count)
 	d.server = mqtt.New(&mqtt.Options{
 		Capabilities: &mqtt.Capabilities{
 			MaximumClients:               math.MaxInt64, // the ceiling is at the gate

@@ -102,32 +102,56 @@ func (g *guard) Read(p []byte) (int, error) {
 
 // scan returns how many bytes of b are whole packets that may pass.
 func (g *guard) scan(b []byte) (whole int, err error) {
+	var pk incoming
 	for whole < len(b) {
-		first := b[whole]
-		if err := g.allowed(first); err != nil {
+		n, err := g.next(b[whole:], &pk)
+		if n == 0 || err != nil {
 			return whole, err
 		}
-		head, body, ok, err := frame(b[whole:], g.limit())
-		if err != nil {
-			return whole, err
-		}
-		if !ok {
-			return whole, nil
-		}
-		err = g.check(first, b[whole+head:whole+head+body])
-		if err == nil && g.v5 && head > 2 && b[whole+head-1] == 0 {
-			err = malformed("length with a needless byte")
-		}
-		if err != nil {
-			return whole, err
-		}
-		whole += head + body
-		if first>>4 == packets.Connect {
+		whole += n
+		if pk.kind() == packets.Connect {
 			g.connected = true
 			return whole, nil
 		}
 	}
 	return whole, nil
+}
+
+// incoming is a packet that may pass. Its parts are of the bytes that it came in.
+type incoming struct {
+	first byte   // of the fixed header
+	body  []byte // after the fixed header
+
+	topic   []byte // of a PUBLISH; empty: its alias's
+	payload []byte // of a PUBLISH
+	id      uint16 // of a PUBLISH with QoS 1 or 2, and of a PUBACK
+	alias   uint16 // of a PUBLISH; 0: none
+	surplus bool   // a PUBLISH has a subscription identifier, which is for a server to send
+	code    byte   // of a PUBACK
+}
+
+func (p *incoming) kind() byte   { return p.first >> 4 }
+func (p *incoming) qos() byte    { return p.first >> 1 & 3 }
+func (p *incoming) retain() bool { return p.first&1 != 0 }
+
+// next takes the packet apart that b begins with, and returns its length, 0 while it has not all
+// arrived. With an error, or 0, what pk is means nothing.
+func (g *guard) next(b []byte, pk *incoming) (n int, err error) {
+	if err := g.allowed(b[0]); err != nil {
+		return 0, err
+	}
+	head, body, ok, err := frame(b, g.limit())
+	if err != nil || !ok {
+		return 0, err
+	}
+	*pk = incoming{first: b[0], body: b[head : head+body : head+body]}
+	if err := g.check(pk); err != nil {
+		return 0, err
+	}
+	if g.v5 && head > 2 && b[head-1] == 0 {
+		return 0, malformed("length with a needless byte")
+	}
+	return head + body, nil
 }
 
 func (g *guard) limit() int {
@@ -193,23 +217,23 @@ func (g *guard) allowed(first byte) error {
 	return nil
 }
 
-// check judges the body of a packet that is all there. The place for whatever else a hostile
-// packet may try is here.
-func (g *guard) check(first byte, body []byte) error {
-	r := reader{b: body}
-	switch first >> 4 {
+// check judges the body of a packet that is all there, and takes it apart as far as that is not
+// left to the library. The place for whatever else a hostile packet may try is here.
+func (g *guard) check(pk *incoming) error {
+	r := reader{b: pk.body}
+	switch pk.kind() {
 	case packets.Connect:
 		return g.checkConnect(&r)
 	case packets.Publish:
-		return g.checkPublish(&r, first&0x06 != 0)
+		return g.checkPublish(&r, pk)
 	case packets.Puback:
-		if r.number() == 0 {
+		if pk.id = uint16(r.number()); pk.id == 0 {
 			r.bad = true
 		}
-		g.reason(&r, pubackCodes, ofPuback)
+		pk.code = g.reason(&r, pubackCodes, ofPuback)
 		return r.end("PUBACK")
 	case packets.Subscribe, packets.Unsubscribe:
-		return g.checkFilters(&r, first>>4 == packets.Subscribe)
+		return g.checkFilters(&r, pk.kind() == packets.Subscribe)
 	case packets.Pingreq:
 		return r.end("PINGREQ")
 	case packets.Disconnect:
@@ -250,10 +274,12 @@ func (g *guard) checkConnect(r *reader) error {
 	return r.end("CONNECT")
 }
 
-func (g *guard) checkPublish(r *reader, numbered bool) error {
+func (g *guard) checkPublish(r *reader, pk *incoming) error {
 	topic := r.text()
-	if numbered && r.number() == 0 {
-		r.bad = true
+	if pk.qos() > 0 {
+		if pk.id = uint16(r.number()); pk.id == 0 {
+			r.bad = true
+		}
 	}
 	seen, alias := g.properties(r, ofPublish)
 	if r.bad {
@@ -271,6 +297,8 @@ func (g *guard) checkPublish(r *reader, numbered bool) error {
 	case aliased:
 		g.aliases |= 1 << alias
 	}
+	pk.topic, pk.payload, pk.alias = topic, r.b, uint16(alias)
+	pk.surplus = seen&(1<<packets.PropSubscriptionIdentifier) != 0
 	return checkTopic(topic)
 }
 
@@ -338,16 +366,17 @@ const (
 )
 
 // reason reads what MQTT 5 may add to a PUBACK or a DISCONNECT: a code, and properties.
-func (g *guard) reason(r *reader, codes string, in owner) {
+func (g *guard) reason(r *reader, codes string, in owner) (code byte) {
 	if !g.v5 || len(r.b) == 0 {
-		return
+		return 0
 	}
-	if strings.IndexByte(codes, r.byte()) < 0 {
+	if code = r.byte(); strings.IndexByte(codes, code) < 0 {
 		r.fail(protocol("reason code that a client does not send"))
 	}
 	if len(r.b) > 0 {
 		g.properties(r, in)
 	}
+	return code
 }
 
 // owner is what a block of properties belongs to, as a bit.

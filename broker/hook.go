@@ -29,11 +29,12 @@ type peer interface {
 	publish(topic string, payload []byte) (leaf wire.Leaf, seq uint64, err error)
 	// allow judges one filter of a SUBSCRIBE; why says why not.
 	allow(filter string, qos byte) (ok bool, why string)
-	// processed comes after the answer to a SUBSCRIBE or UNSUBSCRIBE has been written.
+	// processed comes after the answer to a SUBSCRIBE or UNSUBSCRIBE, with the filters that were granted, or
+	// are no more.
 	processed(subscribe bool, filters []string)
 	// acked takes a PUBACK; it reports whether it was waited for.
 	acked(id uint16, code byte) bool
-	spend(frames, bytes int) (limit string)
+	spend(now time.Time, frames, bytes int) (limit string)
 	rushed()
 	// complain tells the peer what was wrong, where MQTT itself has no words for it.
 	complain(seq uint64, leaf wire.Leaf, code packets.Code, why string)
@@ -41,8 +42,7 @@ type peer interface {
 	end()
 }
 
-// hook is the one hook. What it refuses it refuses itself: every default of the library that
-// lets something through is overridden here.
+// hook is the one hook: it lets peers in. What it refuses it refuses itself.
 type hook struct {
 	mqtt.HookBase
 	door *Door
@@ -52,8 +52,7 @@ func (h *hook) ID() string { return "door" }
 
 func (h *hook) Provides(b byte) bool {
 	switch b {
-	case mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnSessionEstablished,
-		mqtt.OnPacketRead, mqtt.OnPacketEncode, mqtt.OnPacketProcessed, mqtt.OnSubscribe, mqtt.OnUnsubscribe, mqtt.OnPublish:
+	case mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnSessionEstablished, mqtt.OnPacketRead, mqtt.OnPacketEncode:
 		return true
 	}
 	return false
@@ -82,11 +81,14 @@ var errBusy = &denied{packets.ErrServerUnavailable, packets.Err3ServerUnavailabl
 
 // OnConnect does the whole log-in. If it returns nil, the connection has a peer.
 func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
-	c, ok := cl.Net.Conn.(*conn)
-	if !ok {
+	c := of(cl)
+	if c == nil {
 		return errors.New("a connection that did not come through the door")
 	}
 	c.client = cl
+	c.most = cl.Properties.Props.MaximumPacketSize
+	c.terse = cl.Properties.Props.RequestProblemInfoFlag && cl.Properties.Props.RequestProblemInfo == 0
+	c.keepAlive = keepAlive(pk.Connect.Keepalive)
 	err := h.admit(c, cl, pk)
 	if err == nil {
 		c.guard.open = true
@@ -137,7 +139,7 @@ func (h *hook) admit(c *conn, cl *mqtt.Client, pk packets.Packet) error {
 	case c.identity == nil && !p.UsernameFlag, c.identity == nil && !p.PasswordFlag && string(p.Username) != applicantUser:
 		return &denied{packets.ErrNotAuthorized, old, "credential", "user name and password are needed"}
 	}
-	cl.State.Keepalive = keepAlive(p.Keepalive)
+	cl.State.Keepalive = c.keepAlive
 	cl.State.ServerKeepalive = cl.State.Keepalive != p.Keepalive
 	cl.Properties.Clean = true
 	cl.Properties.Props.SessionExpiryInterval = 0
@@ -190,116 +192,34 @@ func denyUnknown(err error) error {
 
 // OnConnectAuthenticate says again what OnConnect decided: only a connection with a peer is in.
 func (h *hook) OnConnectAuthenticate(cl *mqtt.Client, _ packets.Packet) bool {
-	c, ok := cl.Net.Conn.(*conn)
-	return ok && c.peer != nil && c.guard.open
+	c := of(cl)
+	return c != nil && c.peer != nil && c.guard.open
 }
 
-// OnSessionEstablished takes the client out of the library's map: it is ours to find, and the
-// library's own takeover, expiry and fan-out then find nobody.
+// OnSessionEstablished takes the client away from the library: it is ours to find, and what comes
+// from it is for the session.
 func (h *hook) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
 	h.door.server.Clients.Delete(cl.ID)
+	if t, ok := cl.Net.Conn.(*throat); ok {
+		t.through = true
+	}
 }
 
-func of(cl *mqtt.Client) peer {
-	if c, ok := cl.Net.Conn.(*conn); ok {
-		return c.peer
+// of is the connection of a client of the library's, nil for one that did not come through the door.
+func of(cl *mqtt.Client) *conn {
+	if t, ok := cl.Net.Conn.(*throat); ok {
+		return t.conn
 	}
 	return nil
 }
 
-// OnACLCheck judges filters. Publishes pass here and are judged in OnPublish, because the
-// library cuts a 3.1.1 client off with a packet that it does not know when this refuses one.
-func (h *hook) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
-	p := of(cl)
-	if p == nil {
-		return false
-	}
-	if write {
-		return true
-	}
-	ok, _ := p.allow(topic, 1) // the QoS was judged in OnSubscribe
-	return ok
-}
-
-// OnSubscribe spoils the filters that are refused for more than their topic.
-func (h *hook) OnSubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
-	p := of(cl)
-	for i, f := range pk.Filters {
-		if p == nil {
-			pk.Filters[i].Filter = ""
-		} else if ok, why := p.allow(f.Filter, f.Qos); !ok {
-			c := cl.Net.Conn.(*conn)
-			c.note = why
-			h.door.refuse(c, "subscribe")
-			h.door.note("a subscription was refused", "peer", p.name(), "why", why)
-			pk.Filters[i].Filter = "-" // nobody may have this one
-		}
-	}
-	return pk
-}
-
-// OnUnsubscribe spoils the filters that cl has not subscribed to: the library would take them for
-// its own if anybody has, and so tell who else is here.
-func (h *hook) OnUnsubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
-	for i, f := range pk.Filters {
-		if _, ok := cl.State.Subscriptions.Get(f.Filter); !ok {
-			pk.Filters[i].Filter = "-" // nobody has this one
-		}
-	}
-	return pk
-}
-
-// OnPacketRead sees every packet before the library acts on it. ErrRejectPacket ends the
-// connection.
-func (h *hook) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
-	c, ok := cl.Net.Conn.(*conn)
-	if !ok {
-		return pk, packets.ErrRejectPacket
-	}
+// OnPacketRead counts the CONNECT, which is all that the library reads.
+func (h *hook) OnPacketRead(_ *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
 	h.door.count.packets.WithLabelValues(packets.PacketNames[pk.FixedHeader.Type]).Inc()
-	var v *violation
-	frames := 1
-	switch pk.FixedHeader.Type {
-	case packets.Publish:
-		switch {
-		case pk.FixedHeader.Qos == 1 && c.owed >= h.door.o.Outstanding:
-			h.door.count.limited.WithLabelValues("outstanding").Inc()
-			v = &violation{packets.ErrReceiveMaximum, "too many publishes are not acknowledged"}
-		case pk.FixedHeader.Qos > 1:
-			v = &violation{packets.ErrQosNotSupported, "QoS 2 is not supported"}
-		case pk.FixedHeader.Retain && pk.ProtocolVersion == 5:
-			v = &violation{packets.ErrRetainNotSupported, "retained messages are not supported"}
-		}
-		if strings.HasPrefix(pk.TopicName, "$") {
-			pk.TopicName = "-" // the library would drop it without a word; nobody may publish to this one
-		}
-		pk.FixedHeader.Retain = false // 3.1.1 cannot be told; nothing is ever retained
-	case packets.Subscribe:
-		if len(pk.Properties.SubscriptionIdentifier) > 0 {
-			v = &violation{packets.ErrSubscriptionIdentifiersNotSupported, "subscription identifiers are not supported"}
-		}
-	case packets.Puback:
-		if c.peer != nil && c.peer.acked(pk.PacketID, pk.ReasonCode) {
-			frames = 0 // our frames set the pace
-		}
-	case packets.Connect, packets.Disconnect:
-		frames = 0
-	}
-	if v == nil && frames > 0 && c.peer != nil {
-		if limit := c.peer.spend(frames, pk.FixedHeader.Remaining+2); limit != "" {
-			h.door.count.limited.WithLabelValues(limit).Inc()
-			c.peer.rushed()
-			v = &violation{packets.ErrMessageRateTooHigh, "too many " + limit + " within a second: wait, and send less"}
-		}
-	}
-	if v != nil {
-		c.violate(v)
-		return pk, packets.ErrRejectPacket
-	}
 	return pk, nil
 }
 
-// OnPacketEncode makes CONNACK tell the truth, and SUBACK say why.
+// OnPacketEncode makes CONNACK tell the truth.
 func (h *hook) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 	switch {
 	case pk.FixedHeader.Type == packets.Connack && pk.ReasonCode == 0:
@@ -317,72 +237,21 @@ func (h *hook) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet
 		pk.ReasonCode, pk.Properties.ReasonString = packets.ErrNotAuthorized.Code, "the password is empty" // which is no error of the protocol
 	case pk.FixedHeader.Type == packets.Connack && pk.ProtocolVersion < 5 && pk.ReasonCode > packets.Err3NotAuthorized.Code:
 		pk.ReasonCode = packets.Err3NotAuthorized.Code // the library has its own opinion of a CONNECT, in codes of MQTT 5
-	case pk.FixedHeader.Type == packets.Suback:
-		if c, ok := cl.Net.Conn.(*conn); ok && c.note != "" {
-			pk.Properties.ReasonString, c.note = c.note, ""
-		}
 	}
-	if t := pk.FixedHeader.Type; t == packets.Suback || t == packets.Unsuback {
-		pk.Properties.User = nil // the library would send back what came
-	}
-	// The library leaves a reason out if there is no room for it, but is a few bytes out: then it
-	// sends nothing at all.
-	if most := cl.Properties.Props.MaximumPacketSize; most > 0 && len(pk.Properties.ReasonString)+besideReason > int(most) {
+	if !roomForReason(&pk, cl.Properties.Props.MaximumPacketSize) {
 		pk.Properties.ReasonString = ""
 	}
 	return pk
 }
 
+// roomForReason reports whether a reason fits a packet of most bytes; 0 is any size. The library
+// leaves one out that does not, but is a few bytes out: then it sends nothing at all.
+func roomForReason(pk *packets.Packet, most uint32) bool {
+	return most == 0 || len(pk.Properties.ReasonString)+besideReason <= int(most)
+}
+
 // besideReason is more than what a packet that carries a reason has beside it, in bytes.
 const besideReason = 32
-
-// OnPacketProcessed comes after the library has written its answer.
-func (h *hook) OnPacketProcessed(cl *mqtt.Client, pk packets.Packet, err error) {
-	subscribe := pk.FixedHeader.Type == packets.Subscribe
-	p := of(cl)
-	if err != nil || p == nil || !subscribe && pk.FixedHeader.Type != packets.Unsubscribe {
-		return
-	}
-	filters := make([]string, len(pk.Filters))
-	for i, f := range pk.Filters {
-		filters[i] = f.Filter
-	}
-	p.processed(subscribe, filters)
-}
-
-// OnPublish hands a publish to its peer and turns the outcome into the library's. It never
-// returns nil: nothing goes on to other clients.
-func (h *hook) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
-	p := of(cl)
-	if p == nil {
-		return pk, packets.ErrRejectPacket
-	}
-	leaf, seq, err := p.publish(pk.TopicName, pk.Payload)
-	h.door.count.frames.WithLabelValues(label(leaf)).Inc()
-	answer, complain := ack(err, pk.ProtocolVersion == 5 && pk.FixedHeader.Qos > 0)
-	switch {
-	case answer == packets.ErrRejectPacket:
-		h.door.count.unacknowledged.WithLabelValues(label(leaf)).Inc()
-		if c, ok := cl.Net.Conn.(*conn); ok && pk.FixedHeader.Qos > 0 {
-			c.owed++
-		}
-		if !errors.Is(err, delivery.ErrAway) {
-			h.door.fault("a frame could not be taken in and is not acknowledged", "peer", p.name(), "leaf", label(leaf), "error", err)
-			p.retry()
-		}
-	case err != nil:
-		code, _ := codeOf(err)
-		h.door.count.bad.WithLabelValues(label(leaf)).Inc()
-		h.door.note("a frame was refused", "peer", p.name(), "leaf", label(leaf), "code", code.Code)
-		if c, ok := cl.Net.Conn.(*conn); ok && leaf == "" {
-			h.door.refuse(c, "publish")
-		}
-		if complain {
-			p.complain(seq, leaf, code, reason(err))
-		}
-	}
-	return pk, answer
-}
 
 // label is a leaf as a metric or log may carry it.
 func label(leaf wire.Leaf) string {
@@ -430,20 +299,19 @@ func reason(err error) string {
 	return s
 }
 
-// ack turns our error into the library's, and never lets a publish through: an error value
-// that the library does not expect would. A refusal travels in the PUBACK where MQTT can
-// carry one (negative); elsewhere the publish is acknowledged, because it would be refused
-// again, and complain is true. ErrRejectPacket leaves it without acknowledgement.
-func ack(err error, negative bool) (answer error, complain bool) {
+// ack turns our error into what a PUBACK says. A refusal travels in it where MQTT can carry one
+// (negative); elsewhere the publish is acknowledged, because it would be refused again, and complain
+// is true. ErrRejectPacket leaves it without acknowledgement.
+func ack(err error, negative bool) (answer packets.Code, complain bool) {
+	if err == nil {
+		return packets.CodeSuccess, false
+	}
 	code, refusal := codeOf(err)
 	switch {
-	case err == nil:
-		return packets.CodeSuccessIgnore, false
 	case !refusal:
 		return packets.ErrRejectPacket, false
 	case negative:
-		// A plain Code: the library panics at one that is wrapped.
 		return packets.Code{Code: code.Code, Reason: reason(err)}, false
 	}
-	return packets.CodeSuccessIgnore, true
+	return packets.CodeSuccess, true
 }

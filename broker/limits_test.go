@@ -500,7 +500,7 @@ func BenchmarkMeter(b *testing.B) {
 	m := newMeter(d.o.Frames, d.o.Bytes)
 	b.ReportAllocs()
 	for b.Loop() {
-		if m.spend(1, 100) != "" {
+		if m.spend(time.Now(), 1, 100) != "" {
 			b.Fatal("limited")
 		}
 	}

@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -27,8 +28,7 @@ type link struct {
 	keyed     bool           // which is a key
 	issued    time.Time      // and when that was issued
 
-	covered    map[wire.Leaf]bool // what is subscribed to, also "dn/#"; reading goroutine only
-	subscribed bool               // the Desk was told so; reading goroutine only
+	subscribed bool // the Desk was told so; reading goroutine only
 
 	// What the Desk hears about a link it hears with telling locked, one thing after the other,
 	// whichever connection brought it. The Desk in its turn calls Send and Close with a home
@@ -37,7 +37,7 @@ type link struct {
 	connected  bool // the Desk knows of this link
 	born       bool
 	attributes []string
-	sides      map[*side]struct{}
+	sides      map[*side]struct{} // nil: there has been none
 
 	mu      sync.Mutex
 	packet  uint16 // the last packet ID
@@ -59,7 +59,7 @@ func (h *hook) admitDevice(c *conn, cl *mqtt.Client, id device.ID, p registry.Pr
 			return fmt.Errorf("log in device %s: %w", id, denyUnknown(err))
 		}
 	}
-	l := &link{place: d.newPlace(c, cl), device: id, home: dev.Home, proof: p, keyed: c.identity != nil && p.Is(registry.Key(c.identity.Key)), issued: dev.Issued.Time(), covered: map[wire.Leaf]bool{}, sides: map[*side]struct{}{}}
+	l := &link{place: d.newPlace(c, cl), device: id, home: dev.Home, proof: p, keyed: c.identity != nil && p.Is(registry.Key(c.identity.Key)), issued: dev.Issued.Time()}
 	if err := l.claim(); err != nil {
 		return err
 	}
@@ -115,9 +115,9 @@ func (l *link) end() {
 }
 
 // spend takes frames and bytes from what the device, and its home, may still send.
-func (l *link) spend(frames, bytes int) (limit string) {
-	if limit = l.meter.spend(frames, bytes); limit == "" && l.household != nil {
-		if limit = l.household.meter.spend(frames, bytes); limit != "" {
+func (l *link) spend(now time.Time, frames, bytes int) (limit string) {
+	if limit = l.meter.spend(now, frames, bytes); limit == "" && l.household != nil {
+		if limit = l.household.meter.spend(now, frames, bytes); limit != "" {
 			limit += " of this home"
 		}
 	}
@@ -178,20 +178,15 @@ func (l *link) allow(filter string, qos byte) (bool, string) {
 	return true, ""
 }
 
-func (l *link) processed(subscribe bool, filters []string) {
-	for _, f := range filters {
-		if ok, _ := l.allow(f, 1); !ok {
-			continue
-		}
-		l.covered[wire.Leaf(strings.TrimPrefix(f, wire.Topic(l.device, "")))] = subscribe
+func (l *link) processed(bool, []string) {
+	has := func(leaf wire.Leaf) bool {
+		return slices.Contains(l.conn.session.filters, wire.Topic(l.device, leaf))
 	}
+	everything := has("dn/#")
 	l.mu.Lock()
-	l.errs = l.covered["dn/#"] || l.covered[wire.DnErr]
+	l.errs = everything || has(wire.DnErr)
 	l.mu.Unlock()
-	all := true
-	for _, each := range needed {
-		all = all && (l.covered["dn/#"] || l.covered[each])
-	}
+	all := everything || !slices.ContainsFunc(needed, func(leaf wire.Leaf) bool { return !has(leaf) })
 	switch {
 	case all && !l.subscribed:
 		l.subscribed = true

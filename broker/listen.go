@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -236,7 +235,7 @@ func (d *Door) serveWeb(g *gate) {
 	s.Serve(g)
 }
 
-// attach hands a connection to the library and returns when it has ended. Whatever the library
+// attach has the library let a peer in, and then begins its session. Whatever the library
 // did or left undone, even by a panic, the connection's place is cleared and the Desk is told. shown is
 // what TLS found out, nil without it.
 func (d *Door) attach(k kind, c net.Conn, raw *counted, shown *tls.ConnectionState) {
@@ -252,15 +251,22 @@ func (d *Door) attach(k kind, c net.Conn, raw *counted, shown *tls.ConnectionSta
 	}
 	d.conns[conn] = struct{}{}
 	d.mu.Unlock()
+	in := false
 	defer func() {
 		if p := recover(); p != nil {
-			d.count.panics.Inc()
-			d.log.Error("a connection's goroutine panicked", "panic", fmt.Sprintf("%T", p), "peer", conn.name(), "stack", string(debug.Stack()))
-			conn.Cut()
+			d.panicked(conn, p)
 		}
-		d.detach(conn)
+		if !in {
+			d.detach(conn)
+		}
 	}()
-	err := d.server.EstablishConnection(string(k), conn)
+	t := &throat{conn: conn}
+	err := d.server.EstablishConnection(string(k), t)
+	if in = t.through; in {
+		d.tasks.Add(1)
+		go d.attend(conn) // with a small stack: this one has grown
+		return
+	}
 	if conn.peer == nil && !conn.judged && !silent(err) {
 		d.failed(conn.raw) // the guard or the library refused its CONNECT
 	}
@@ -280,8 +286,7 @@ func (d *Door) detach(c *conn) {
 		delete(d.conns, c)
 		d.mu.Unlock()
 	}()
-	if c.client != nil {
-		d.server.UnsubscribeClient(c.client)
+	if c.client != nil { // the library may have kept one that was not let in after all
 		if now, ok := d.server.Clients.Get(c.client.ID); ok && now == c.client {
 			d.server.Clients.Delete(c.client.ID)
 		}

@@ -10,7 +10,10 @@ import (
 // counters is what the door counts. No label names a device, a brand or an address.
 type counters struct {
 	sockets        prometheus.GaugeFunc
+	ceiling        prometheus.GaugeFunc
 	clients        prometheus.GaugeFunc
+	refusals       prometheus.GaugeFunc
+	unwritten      prometheus.CounterFunc
 	accepted       *prometheus.CounterVec // by listener
 	refused        *prometheus.CounterVec // by reason
 	packets        *prometheus.CounterVec // by type
@@ -39,7 +42,11 @@ func newCounters(d *Door) *counters {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "porchlight", Subsystem: "mqtt", Name: name, Help: help}, f)
 	}
 	return &counters{
-		sockets: gauge("sockets_open", "Sockets that are open, logged in or not.", func() float64 { return float64(d.sockets.Load()) }),
+		sockets:  gauge("sockets_open", "Sockets that are open, logged in or not.", func() float64 { return float64(d.sockets.Load()) }),
+		ceiling:  gauge("sockets_limit", "Sockets that may be open at one time.", func() float64 { return float64(d.o.MaxConnections) }),
+		refusals: gauge("refusals_waiting", "Sorts of refusal that are still to be written into the audit, by peer.", func() float64 { return float64(d.refusals.waiting()) }),
+		unwritten: prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "porchlight", Subsystem: "mqtt", Name: "refusals_unwritten_total",
+			Help: "Refusals that the audit has no room for; they are counted under refused_total and limited_total alone."}, func() float64 { return float64(d.refusals.lost.Load()) }),
 		clients: gauge("clients_connected", "Connections that are logged in: of devices, beside them, and of brands.", func() float64 {
 			d.mu.Lock()
 			defer d.mu.Unlock()
@@ -64,7 +71,7 @@ func newCounters(d *Door) *counters {
 }
 
 func (c *counters) all() []prometheus.Collector {
-	return []prometheus.Collector{c.sockets, c.clients, c.accepted, c.refused, c.packets, c.frames, c.bad,
+	return []prometheus.Collector{c.sockets, c.ceiling, c.clients, c.refusals, c.unwritten, c.accepted, c.refused, c.packets, c.frames, c.bad,
 		c.unacknowledged, c.sent, c.takeovers, c.clones, c.limited, c.origins, c.slow, c.strays, c.panics, c.acceptErrors}
 }
 

@@ -964,7 +964,7 @@ func TestRefusedOnPurpose(t *testing.T) {
 				if p := ack.Properties; c.version == 5 && (!p.ServerKeepAliveFlag || p.ServerKeepAlive != want) {
 					c.t.Errorf("asked for %d: CONNACK %+v", asked, p)
 				}
-				if got := c.link.(*link).client.State.Keepalive; got != want {
+				if got := c.link.(*link).conn.keepAlive; got != want {
 					c.t.Errorf("asked for %d: held to %d, want %d", asked, got, want)
 				}
 				c.stays()

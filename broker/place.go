@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -12,7 +13,6 @@ import (
 
 	"porchlight/broker/delivery"
 	"porchlight/device"
-	"porchlight/device/wire"
 )
 
 // place is what a device's link, a side connection and a brand's sender have in common: one
@@ -20,7 +20,7 @@ import (
 type place struct {
 	door    *Door
 	conn    *conn
-	client  *mqtt.Client
+	id      string        // the client ID, made such that no two peers can have the same
 	arrival uint64        // of two connections of one ID the one with the higher number stays
 	ended   chan struct{} // closed when everybody has been told that this one is gone
 
@@ -31,7 +31,7 @@ type place struct {
 }
 
 func (d *Door) newPlace(c *conn, cl *mqtt.Client) place {
-	return place{door: d, conn: c, client: cl, arrival: d.arrival.Add(1), ended: make(chan struct{}), meter: newMeter(d.o.Frames, d.o.Bytes)}
+	return place{door: d, conn: c, id: cl.ID, arrival: d.arrival.Add(1), ended: make(chan struct{}), meter: newMeter(d.o.Frames, d.o.Bytes)}
 }
 
 // claim makes p the one connection of its ID. An earlier one is stopped first, and its end is
@@ -40,19 +40,19 @@ func (p *place) claim() error {
 	d := p.door
 	timeout := time.NewTimer(d.o.ConnectTimeout)
 	defer timeout.Stop()
-	if waits(&d.rushes, p.client.ID) {
+	if waits(&d.rushes, p.id) {
 		return d.tooSoon("rush", "it sent too much: wait longer before connecting again")
 	}
 	var before *place
 	for {
 		d.mu.Lock()
-		now := d.places[p.client.ID]
+		now := d.places[p.id]
 		if d.stopped {
 			d.mu.Unlock()
 			return errBusy
 		}
 		if now == nil {
-			d.places[p.client.ID] = p
+			d.places[p.id] = p
 			d.mu.Unlock()
 			return nil
 		}
@@ -61,11 +61,11 @@ func (p *place) claim() error {
 			return &denied{packets.ErrServerUnavailable, packets.Err3ServerUnavailable.Code, "overtaken", "a later connection with this ID is already there"}
 		}
 		if now != before && !now.conn.ending.Load() {
-			if waits(&d.storms, p.client.ID) {
+			if waits(&d.storms, p.id) {
 				return d.tooSoon("takeover", "connections with this ID push each other out: give every client its own, and wait longer before connecting again")
 			}
 			d.count.takeovers.Inc()
-			d.taken(p.client.ID)
+			d.taken(p.id)
 			now.Close(delivery.TakenOver)
 		}
 		before = now
@@ -82,32 +82,28 @@ func (p *place) claim() error {
 // put writes a frame to the connection, on a topic of to. It fails with delivery.ErrAway if the
 // connection has ended. packet is its ID with QoS 1.
 func (p *place) put(to device.ID, f delivery.Frame, packet uint16) error {
-	pk := packets.Packet{
-		FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: f.QoS},
-		TopicName:   wire.Topic(to, f.Leaf),
-		Payload:     f.Payload,
-		PacketID:    packet,
-	}
-	pk.Properties.ContentType = "application/cbor; v=1"
+	expiry := uint32(0)
 	if f.Life > 0 {
-		pk.Properties.MessageExpiryInterval = uint32(max(1, min(f.Life/time.Second, 1<<31)))
+		expiry = uint32(max(1, min(f.Life/time.Second, 1<<31)))
 	}
-	err := p.client.WritePacket(pk)
+	err := p.conn.publish(to, f, packet, expiry)
 	switch {
 	case err == nil:
-		p.door.count.sent.WithLabelValues(string(f.Leaf)).Inc()
+		p.door.often.sent(f.Leaf).Inc()
 		return nil
-	case errors.Is(err, mqtt.ErrConnectionClosed), errors.Is(err, net.ErrClosed), errors.Is(err, errSlow):
+	case errors.Is(err, net.ErrClosed), errors.Is(err, errSlow):
 		err = delivery.ErrAway
 	}
 	return fmt.Errorf("send %s to %s: %w", f.Leaf, to, err)
 }
 
 // spend takes frames and bytes from what may still be sent.
-func (p *place) spend(frames, bytes int) (limit string) { return p.meter.spend(frames, bytes) }
+func (p *place) spend(now time.Time, frames, bytes int) (limit string) {
+	return p.meter.spend(now, frames, bytes)
+}
 
 // rushed notes that the peer has sent more than it may: it is to wait before it comes back.
-func (p *place) rushed() { p.door.rushed(p.client.ID) }
+func (p *place) rushed() { p.door.rushed(p.id) }
 
 // From is where the connection comes from, without its port.
 func (p *place) From() string { return p.conn.from() }
@@ -120,11 +116,62 @@ func (p *place) leave() {
 	}
 	p.retrying.Unlock()
 	p.door.mu.Lock()
-	if p.door.places[p.client.ID] == p {
-		delete(p.door.places, p.client.ID)
+	if p.door.places[p.id] == p {
+		delete(p.door.places, p.id)
 	}
 	p.door.mu.Unlock()
 	close(p.ended)
+}
+
+// contentType is what frames are, for a peer that speaks MQTT 5.
+const contentType = "application/cbor; v=1"
+
+// publish writes a PUBLISH of a frame to a device; with QoS 1 it has the number id. expiry is in
+// seconds, 0: none. It fails with a Code if the peer does not take packets of that size.
+func (c *conn) publish(to device.ID, f delivery.Frame, id uint16, expiry uint32) error {
+	topic := len("pl/1/") + len(to) + len("/") + len(f.Leaf)
+	size := 2 + topic + len(f.Payload)
+	if f.QoS > 0 {
+		size += 2
+	}
+	properties := 0
+	if c.guard.v5 {
+		properties = 3 + len(contentType)
+		if expiry > 0 {
+			properties += 5
+		}
+		size += 1 + properties
+	}
+	b := make([]byte, 0, 512) // on the stack, unless it is a large one
+	b = append(b, packets.Publish<<4|f.QoS<<1)
+	b = appendLength(b, size)
+	if c.most > 0 && len(b)+size > int(c.most) {
+		return packets.ErrPacketTooLarge
+	}
+	b = binary.BigEndian.AppendUint16(b, uint16(topic))
+	b = append(append(append(append(b, "pl/1/"...), to...), '/'), f.Leaf...)
+	if f.QoS > 0 {
+		b = binary.BigEndian.AppendUint16(b, id)
+	}
+	if c.guard.v5 {
+		b = append(b, byte(properties))
+		if expiry > 0 {
+			b = append(b, packets.PropMessageExpiryInterval)
+			b = binary.BigEndian.AppendUint32(b, expiry)
+		}
+		b = append(b, packets.PropContentType, 0, byte(len(contentType)))
+		b = append(b, contentType...)
+	}
+	_, err := c.Write(append(b, f.Payload...))
+	return err
+}
+
+// appendLength appends n as MQTT spells lengths.
+func appendLength(b []byte, n int) []byte {
+	for ; n >= 0x80; n >>= 7 {
+		b = append(b, byte(n)|0x80)
+	}
+	return append(b, byte(n))
 }
 
 // farewells are what a peer that speaks MQTT 5 is told.
@@ -150,10 +197,10 @@ func (p *place) Close(r delivery.Reason) {
 
 // stop is Close with a code that is no farewell of the Desk's.
 func (p *place) stop(code packets.Code) {
-	if p.client.Properties.ProtocolVersion == 5 && p.conn.welcomed.Load() {
-		p.conn.Write(disconnect(code, code.Reason, p.client.Properties.Props.MaximumPacketSize))
+	if p.conn.guard.v5 && p.conn.welcomed.Load() {
+		p.conn.Write(disconnect(code, code.Reason, p.conn.most))
 	}
-	p.client.Stop(code)
+	p.conn.Close()
 }
 
 // retryAfter is how long a connection stays open after something could not be taken in. The

@@ -3,6 +3,7 @@ package broker
 import (
 	"regexp"
 	"strings"
+	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -64,6 +65,9 @@ func (h *hook) admitSide(c *conn, cl *mqtt.Client, id device.ID, p registry.Proo
 		d.count.limited.WithLabelValues("beside").Inc()
 		return tooMany
 	}
+	if l.sides == nil {
+		l.sides = map[*side]struct{}{}
+	}
 	l.sides[s] = struct{}{}
 	return nil
 }
@@ -75,9 +79,11 @@ func (s *side) end() {
 	s.leave()
 }
 
-func (s *side) name() string { return s.client.ID }
+func (s *side) name() string { return s.id }
 
-func (s *side) spend(frames, bytes int) (limit string) { return s.link.spend(frames, bytes) }
+func (s *side) spend(now time.Time, frames, bytes int) (limit string) {
+	return s.link.spend(now, frames, bytes)
+}
 
 func (s *side) publish(topic string, payload []byte) (wire.Leaf, uint64, error) {
 	return s.link.take(&s.heard, topic, payload)

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"porchlight/broker/delivery"
 	"porchlight/device"
@@ -51,6 +52,9 @@ type Options struct {
 
 	// Metrics are counted beside the process's, the store's and this door's own.
 	Metrics []prometheus.Collector
+
+	// Tracer is told of each request of a brand that was let in. Nil: nobody is.
+	Tracer trace.Tracer
 }
 
 // Door is the HTTP door for brands.
@@ -60,6 +64,7 @@ type Door struct {
 	o         Options
 	log       *slog.Logger
 	count     *counters
+	registry  *prometheus.Registry
 	kinds     []string // of each listener: http, https, metrics
 	listeners []net.Listener
 	servers   []*http.Server
@@ -124,7 +129,9 @@ func (d *Door) listen(kind, address string, handler http.Handler, secure *tls.Co
 	}
 	d.kinds = append(d.kinds, kind)
 	d.listeners = append(d.listeners, l)
-	d.servers = append(d.servers, server(handler))
+	s := server(handler)
+	s.ConnState = d.count.connected(kind)
+	d.servers = append(d.servers, s)
 	return nil
 }
 
@@ -209,7 +216,7 @@ func (d *Door) handler() (http.Handler, error) {
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/v1/", d.forBrands(v1))
+	mux.Handle("/v1/", d.forBrands(d.traced(v1)))
 	mux.Handle("GET /openapi.json", v1)
 	mux.Handle("GET /openapi.yaml", v1)
 	mux.Handle("GET /docs", page)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -19,32 +20,54 @@ import (
 
 // counters are the door's own. No label names a brand, a home or an address.
 type counters struct {
-	requests *prometheus.CounterVec
-	seconds  *prometheus.HistogramVec
-	limited  prometheus.Counter
+	requests    *prometheus.CounterVec
+	seconds     *prometheus.HistogramVec
+	limited     prometheus.Counter
+	answering   prometheus.Gauge
+	connections *prometheus.GaugeVec // by listener
 }
 
 func newCounters() *counters {
 	return &counters{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "porchlight_http_requests_total", Help: "Requests answered, by route and status."}, []string{"route", "code"}),
-		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "porchlight_http_request_seconds", Help: "How long an answer took, by route.",
-			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5, 30}}, []string{"route"}),
-		limited: prometheus.NewCounter(prometheus.CounterOpts{Name: "porchlight_http_limited_total", Help: "Requests refused because a brand was over its rate."}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "porchlight_http_request_duration_seconds", Help: "How long an answer took, by route.",
+			Buckets: answerBuckets}, []string{"route"}),
+		limited:     prometheus.NewCounter(prometheus.CounterOpts{Name: "porchlight_http_limited_total", Help: "Requests refused because a brand was over its rate."}),
+		answering:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "porchlight_http_requests_in_flight", Help: "Requests that are being answered."}),
+		connections: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "porchlight_http_connections_open", Help: "Connections, by listener."}, []string{"listener"}),
+	}
+}
+
+// answerBuckets are those of answers, in seconds: a commit may wait for the disk.
+var answerBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5, 30}
+
+// connected counts a listener's connections.
+func (c *counters) connected(listener string) func(net.Conn, http.ConnState) {
+	open := c.connections.WithLabelValues(listener)
+	return func(_ net.Conn, now http.ConnState) {
+		switch now {
+		case http.StateNew:
+			open.Inc()
+		case http.StateClosed, http.StateHijacked:
+			open.Dec()
+		}
 	}
 }
 
 // inside is what those who run the gateway can read.
 func (d *Door) inside() http.Handler {
-	reg := prometheus.NewRegistry()
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		d.count.requests, d.count.seconds, d.count.limited)
-	reg.MustRegister(storeMetrics(d.db)...)
-	reg.MustRegister(d.o.Metrics...)
+	d.registry = prometheus.NewRegistry()
+	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		d.count.requests, d.count.seconds, d.count.limited, d.count.answering, d.count.connections, newStoreMetrics(d.db))
+	d.registry.MustRegister(d.o.Metrics...)
 	mux := http.NewServeMux()
 	d.health(mux)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(d.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second}))
 	return mux
 }
+
+// Count has more counted under /metrics, of a part that came to be after the door.
+func (d *Door) Count(more ...prometheus.Collector) { d.registry.MustRegister(more...) }
 
 // health adds the pages that say whether the gateway lives and works.
 func (d *Door) health(mux *http.ServeMux) {
@@ -94,27 +117,58 @@ func (d *Door) unready(ctx context.Context) string {
 	return "store: failed"
 }
 
-func storeMetrics(db *store.DB) []prometheus.Collector {
-	counter := func(name, help string, get func(store.Stats) float64) prometheus.Collector {
-		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "porchlight_store_" + name, Help: help}, func() float64 { return get(db.Stats()) })
+// storeMetrics asks the store once for all that is read of it.
+type storeMetrics struct {
+	db      *store.DB
+	all     []storeMetric
+	healthy *prometheus.Desc
+}
+
+type storeMetric struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+	get  func(store.Stats) float64
+}
+
+func newStoreMetrics(db *store.DB) *storeMetrics {
+	desc := func(name, help string) *prometheus.Desc {
+		return prometheus.NewDesc("porchlight_store_"+name, help, nil, nil)
 	}
-	gauge := func(name, help string, get func(store.Stats) float64) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "porchlight_store_" + name, Help: help}, func() float64 { return get(db.Stats()) })
+	counter := func(name, help string, get func(store.Stats) float64) storeMetric {
+		return storeMetric{desc(name, help), prometheus.CounterValue, get}
 	}
-	return []prometheus.Collector{
+	gauge := func(name, help string, get func(store.Stats) float64) storeMetric {
+		return storeMetric{desc(name, help), prometheus.GaugeValue, get}
+	}
+	return &storeMetrics{db, []storeMetric{
 		counter("commits_total", "Transactions on disk.", func(s store.Stats) float64 { return float64(s.Commits) }),
 		counter("units_total", "Units of work answered; units by commits is how many share one.", func(s store.Stats) float64 { return float64(s.Units) }),
 		counter("units_failed_total", "Units of work answered with an error.", func(s store.Stats) float64 { return float64(s.Failed) }),
 		gauge("largest_commit_units", "Most units that shared one commit.", func(s store.Stats) float64 { return float64(s.Largest) }),
 		gauge("queued_units", "Units of work that wait.", func(s store.Stats) float64 { return float64(s.Queued) }),
 		gauge("wal_bytes", "Size of the write-ahead log.", func(s store.Stats) float64 { return float64(s.WALBytes) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "porchlight_store_healthy", Help: "1 if the last write went to disk."}, func() float64 {
-			if db.Healthy() != nil {
-				return 0
-			}
-			return 1
-		}),
+	}, desc("healthy", "1 if the last write went to disk.")}
+}
+
+// Describe implements prometheus.Collector.
+func (m *storeMetrics) Describe(to chan<- *prometheus.Desc) {
+	for _, each := range m.all {
+		to <- each.desc
 	}
+	to <- m.healthy
+}
+
+// Collect implements prometheus.Collector.
+func (m *storeMetrics) Collect(to chan<- prometheus.Metric) {
+	now := m.db.Stats()
+	for _, each := range m.all {
+		to <- prometheus.MustNewConstMetric(each.desc, each.kind, each.get(now))
+	}
+	healthy := 1.0
+	if m.db.Healthy() != nil {
+		healthy = 0
+	}
+	to <- prometheus.MustNewConstMetric(m.healthy, prometheus.GaugeValue, healthy)
 }
 
 // recorder notes the status of an answer.
@@ -149,7 +203,9 @@ func (d *Door) observe(next, v1 *http.ServeMux) http.Handler {
 			_, route = v1.Handler(r)
 		}
 		start := time.Now()
+		d.count.answering.Inc()
 		defer func() {
+			d.count.answering.Dec()
 			if p := recover(); p != nil && p != http.ErrAbortHandler {
 				fault := "urn:porchlight:fault:" + string(device.NewID())
 				d.log.Error("a request's goroutine panicked", "fault", fault, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))

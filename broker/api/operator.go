@@ -13,8 +13,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"porchlight/broker/delivery"
 	"porchlight/device"
@@ -102,6 +106,37 @@ type Operators struct {
 	path    string
 	l       net.Listener
 	server  *http.Server
+	count   *verbCounters
+
+	profiling sync.Mutex // held while a profile is taken
+}
+
+// verbCounters count what operators ask.
+type verbCounters struct {
+	requests *prometheus.CounterVec // by verb and status
+	seconds  prometheus.Histogram
+}
+
+// Metrics returns what the door counts, for a registry of Prometheus.
+func (o *Operators) Metrics() []prometheus.Collector {
+	return []prometheus.Collector{o.count.requests, o.count.seconds}
+}
+
+// counted counts every answer, by the name of its verb.
+func (o *Operators) counted(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, route := mux.Handler(r)
+		verb, known := strings.CutPrefix(route, "POST /")
+		if !known {
+			verb = "unknown"
+		}
+		rec, began := &recorder{ResponseWriter: w}, time.Now()
+		defer func() {
+			o.count.requests.WithLabelValues(verb, strconv.Itoa(rec.status)).Inc()
+			o.count.seconds.Observe(time.Since(began).Seconds())
+		}()
+		mux.ServeHTTP(rec, r)
+	})
 }
 
 // maxVerb is how many bytes of JSON a verb may take: a home of many devices.
@@ -114,8 +149,11 @@ func NewOperators(desk *delivery.Desk, ca *authority.Authority, path string, gat
 	if err != nil {
 		return nil, fmt.Errorf("open the operator's socket %s: %w", path, err)
 	}
-	o := &Operators{desk: desk, ca: ca, rotated: rotated, log: log, path: path, l: l}
-	o.server = server(o.verbs(gateway))
+	o := &Operators{desk: desk, ca: ca, rotated: rotated, log: log, path: path, l: l, count: &verbCounters{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "porchlight_operator_requests_total", Help: "Verbs of operators answered, by verb and status."}, []string{"verb", "code"}),
+		seconds:  prometheus.NewHistogram(prometheus.HistogramOpts{Name: "porchlight_operator_request_duration_seconds", Help: "How long a verb of an operator took.", Buckets: answerBuckets}),
+	}}
+	o.server = server(o.counted(o.verbs(gateway)))
 	o.server.WriteTimeout = 2 * time.Minute
 	o.server.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, peerKey{}, c) }
 	return o, nil
@@ -172,7 +210,7 @@ func (o *Operators) Close() error {
 	return errors.Join(err, os.Remove(o.path))
 }
 
-func (o *Operators) verbs(gateway Gateway) http.Handler {
+func (o *Operators) verbs(gateway Gateway) *http.ServeMux {
 	mux := http.NewServeMux()
 	o.homeVerbs(mux)
 	verb(o, mux, "device/remove", func(ctx context.Context, d *delivery.Desk, in DeviceRef) (None, error) {
@@ -262,6 +300,7 @@ func (o *Operators) verbs(gateway Gateway) http.Handler {
 		}
 		return s, err
 	})
+	mux.HandleFunc("POST /profile", o.profile)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		write(w, &Problem{Type: "about:blank", Title: "Not Found", Status: http.StatusNotFound, Detail: "this gateway does not know that verb: is it as new as this command?"})
 	})

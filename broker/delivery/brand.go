@@ -209,7 +209,7 @@ func (d *Desk) retract(id device.BrandID, f func(tx *store.Tx) (keep []string, e
 		if keep, err = f(tx); err != nil {
 			return err
 		}
-		rows, err := store.List(tx, scanEvent, `SELECT m.seq, m.at, j.body FROM message m JOIN journal j ON j.home = 0 AND j.pos = m.seq
+		rows, err := store.List(tx, scanEvent, `SELECT m.seq, m.at, j.body FROM message m INDEXED BY message_force JOIN journal j ON j.home = 0 AND j.pos = m.seq
 			WHERE m.brand = ? AND m.withdrawn = 0 AND m.not_after > ? ORDER BY m.seq`, id, tx.Now)
 		if err != nil {
 			return err

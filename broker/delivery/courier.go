@@ -225,8 +225,8 @@ func (d *Desk) converge(h *home) {
 	wall(h.pending.next())
 	wall(h.hush)
 	for _, p := range h.pending.shows {
-		if p.rest.After(mono) {
-			soon(p.rest)
+		if until := h.rests.until(p); until.After(mono) {
+			soon(until)
 		}
 	}
 	if len(h.pending.woken) > 0 {
@@ -311,7 +311,7 @@ func (d *Desk) settleAll(h *home) error {
 				outcome = Lapsed // nobody can say yet whether it was shown, so it counts
 			case HaveNone: // the judge changed its mind between claim and hand-over
 				outcome, counts = Unsent, false
-				h.rest(dl.id, dl.device, d.pause(h, dl), dl.leaving)
+				d.tookOff(h, dl)
 			}
 			over = append(over, settledFact{Message: dl.id, Device: dl.device, Outcome: outcome, Counts: counts})
 		case lapsed && dl.want == WantHeld && dl.presented == 0:
@@ -416,7 +416,7 @@ func (d *Desk) claimAll(h *home) error {
 		dl := &delivery{id: p.m.ID, brand: p.m.Brand, purpose: p.m.Purpose, category: p.m.Category, device: p.s.ID, want: WantShown, decision: p.decision, duties: p.decision.Duties, pick: p.pick, others: true, thread: rememberedOf(p.m.Thread)}
 		if err := d.fits(h, p.s, p.m, dl, now); err != nil {
 			d.log.Warn("message does not fit the device", "message", p.m.ID, "device", p.s.ID, "err", err)
-			h.rest(p.m.ID, p.s.ID, memory, true)
+			h.rest(pairKey{p.m.ID, p.s.ID}, memory)
 			candidates = slices.DeleteFunc(candidates, func(o *pair) bool { return o == p })
 			continue
 		}

@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/time/rate"
 
 	"porchlight/device"
@@ -58,6 +59,8 @@ type Options struct {
 
 	SignedOnly bool // every brand must sign its messages, not only those that have a key
 
+	Tracer trace.Tracer // told what becomes of messages, by IDs alone; nil: nobody is
+
 	NewMessageID func(device.Instant) device.MessageID // nil means device.NewMessageID; a rehearsal's are the same each time
 }
 
@@ -73,10 +76,13 @@ func (d *Desk) As(who device.Actor) *Desk { return &Desk{d.hall, who} }
 
 // update is the store's Update on behalf of whoever it is.
 func (d *Desk) update(f func(tx *store.Tx) error) error {
-	return d.db.Update(func(tx *store.Tx) error {
+	began := d.mono()
+	err := d.db.Update(func(tx *store.Tx) error {
 		tx.Actor = d.actor
 		return f(tx)
 	})
+	d.took.written.Observe(d.mono().Sub(began).Seconds())
+	return err
 }
 
 // hall is what all Desks and the Courier share.
@@ -109,7 +115,9 @@ type hall struct {
 	jumps  atomic.Int64   // how often the clock was set
 	expiry device.Instant // no message in force ends before; guarded by mu
 
-	count counters
+	count   counters
+	took    timings
+	tracing *tracing // nil: no message is traced
 }
 
 // mono is the clock that nobody sets.
@@ -124,6 +132,8 @@ type offer struct {
 type counters struct {
 	accepted, withdrawn, claimed, presented, settled, released, judged, recalled, commitFailed atomic.Int64
 	verdicts                                                                                   [policy.Show + 1]atomic.Int64
+	reasons                                                                                    [32]atomic.Int64 // by rule
+	under                                                                                      underWay
 }
 
 // NewDesk returns a Desk over db, with the messages in force read from it.
@@ -147,6 +157,7 @@ func NewDesk(db *store.DB, o Options, log *slog.Logger) (*Desk, error) {
 	d := &Desk{hall: &hall{
 		db: db, o: o, log: log, look: make(chan struct{}, 1),
 		homes: map[device.HomeID]*home{}, links: map[Link]device.HomeID{}, force: map[device.MessageID]*policy.Message{}, offers: map[offer][]*policy.Message{},
+		took: newTimings(), tracing: newTracing(o.Tracer),
 		listeners: map[offer]map[*home]bool{}, brands: map[device.BrandID]registry.Brand{}, inForce: map[device.BrandID]int{}, noticed: map[device.BrandID]int64{}, back: map[device.MessageID]device.Instant{},
 	}}
 	d.entrance.windows, d.entrance.applicants = map[device.HomeID]*joining{}, map[string]*applicant{}
@@ -180,7 +191,8 @@ func NewDesk(db *store.DB, o Options, log *slog.Logger) (*Desk, error) {
 func (d *Desk) readForce() error {
 	var rows []store.Event
 	err := d.db.View(context.Background(), func(tx *store.Tx) (err error) {
-		rows, err = store.List(tx, scanEvent, `SELECT m.seq, m.at, j.body FROM message m JOIN journal j ON j.home = 0 AND j.pos = m.seq
+		// By itself SQLite would begin with the gateway's book, and read every message that there ever was.
+		rows, err = store.List(tx, scanEvent, `SELECT m.seq, m.at, j.body FROM message m INDEXED BY message_force JOIN journal j ON j.home = 0 AND j.pos = m.seq
 			JOIN brand b ON b.id = m.brand WHERE m.withdrawn = 0 AND m.not_after > ? AND m.seq > b.cleared ORDER BY m.seq`, d.o.Now())
 		return err
 	})
@@ -245,6 +257,7 @@ func (d *Desk) lapse(id device.MessageID) []*home {
 	}
 	o := offer{m.Brand, m.Purpose}
 	delete(d.force, id)
+	d.tracing.drop(id)
 	d.inForce[m.Brand]--
 	d.offers[o] = slices.DeleteFunc(d.offers[o], func(other *policy.Message) bool { return other == m })
 	if len(d.offers[o]) == 0 {
@@ -262,10 +275,8 @@ type Answer struct {
 	Replayed bool             `json:"-"` // the same request was taken in before; this is its answer
 }
 
-// Accept takes in a message. The same key with the same message gives the same answer, whenever
-// it comes; it is signed anew if the brand's key has changed. It fails with an Invalid, a
-// SignatureError, ErrKey, ErrUnsigned, ErrStopped, ErrConflict, ErrQuota, or a fault of the store.
-func (d *Desk) Accept(ctx context.Context, b registry.Brand, key string, s Submission) (Answer, error) {
+// accept is Accept, without a word to the tracer of its own.
+func (d *Desk) accept(ctx context.Context, b registry.Brand, key string, s Submission) (Answer, error) {
 	if !keyOK(key) {
 		return Answer{}, ErrKey
 	}
@@ -334,6 +345,7 @@ func (d *Desk) Accept(ctx context.Context, b registry.Brand, key string, s Submi
 	}
 	var wake []*home
 	if err == nil && !a.Replayed && d.back[m.ID] == 0 {
+		d.tracing.keep(m.ID, ctx)
 		d.enforce(m)
 		wake = slices.Collect(maps.Keys(d.listeners[offer{m.Brand, m.Purpose}]))
 	}

@@ -50,7 +50,7 @@ func (d *Desk) follow(h *home) error {
 		}
 		view := h.without(dl.id)
 		for _, p := range h.pairs {
-			if p.m != m || busy[p.s.ID] || !p.s.ready() || mono.Before(p.rest) {
+			if p.m != m || busy[p.s.ID] || !p.s.ready() || mono.Before(h.rests.until(p)) {
 				continue
 			}
 			there := &delivery{decision: d.decide(policy.Request{Home: &view, Screen: &p.s.view, Message: m, Now: now})}
@@ -88,47 +88,4 @@ func (d *Desk) follow(h *home) error {
 		dl.leaving, dl.want = true, WantGone
 	}
 	return nil
-}
-
-// pause is how long a screen is not asked again to show what was taken off it before it was shown. Of what has left, that is
-// remembered also while the screen is away.
-func (d *Desk) pause(h *home, dl *delivery) time.Duration {
-	mono := d.mono()
-	if !dl.leaving {
-		return h.unseen(dl.id, mono)
-	}
-	for pair, until := range h.left {
-		if !mono.Before(until) {
-			delete(h.left, pair)
-		}
-	}
-	if h.left == nil {
-		h.left = map[pairKey]time.Time{}
-	}
-	h.left[pairKey{dl.id, dl.device}] = mono.Add(d.o.Follow)
-	return d.o.Follow
-}
-
-// unshown is a message that was taken off before it was shown, again and again.
-type unshown struct {
-	times int
-	until time.Time
-}
-
-// unseen is how long no screen of the home is asked again to show what was taken off one before it was shown. It doubles, so
-// that devices whose moments come and go faster than they show a message cause little to be written down.
-func (h *home) unseen(id device.MessageID, mono time.Time) time.Duration {
-	if h.unshown == nil {
-		h.unshown = map[device.MessageID]unshown{}
-	}
-	u := h.unshown[id]
-	rest := min(time.Second<<min(u.times, 9), 5*time.Minute)
-	u = unshown{u.times + 1, mono.Add(rest)}
-	h.unshown[id] = u
-	for _, p := range h.pairs {
-		if p.m.ID == id {
-			p.rest = later(p.rest, u.until)
-		}
-	}
-	return rest
 }

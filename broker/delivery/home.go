@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/time/rate"
 
 	"porchlight/device"
@@ -46,17 +47,19 @@ type home struct {
 	hush      device.Instant // when what gave way to silence is weighed again; 0: nothing did
 	forgotten forgetting     // what was learnt before is not used
 	screens   map[device.ID]*screen
-	alarms    map[device.ID]bool           // devices that last said that their alarm is on
-	open      []*delivery                  // claimed and not settled, the oldest first
-	pairs     []*pair                      // what may be shown where, in the order of acceptance
-	pending   pending                      // the same, filed under what they wait for
-	offers    []offer                      // to which somebody here has said yes
-	jumps     int64                        // clock jumps seen
-	asks      asks                         // what its people are being asked
-	heldBack  []heldFact                   // what was not shown and is over, to be written down
-	stopping  []*withdrawal                // what somebody said no to, and is not off every screen yet
-	unshown   map[device.MessageID]unshown // what was taken off before it was shown, until when it rests
-	left      map[pairKey]time.Time        // until when what has left a screen does not come back to it
+	alarms    map[device.ID]bool // devices that last said that their alarm is on
+	open      []*delivery        // claimed and not settled, the oldest first
+	pairs     []*pair            // what may be shown where, in the order of acceptance
+	pending   pending            // the same, filed under what they wait for
+	offers    []offer            // to which somebody here has said yes
+	jumps     int64              // clock jumps seen
+	asks      asks               // what its people are being asked
+	heldBack  []heldFact         // what was not shown and is over, to be written down
+	stopping  []*withdrawal      // what somebody said no to, and is not off every screen yet
+	rests     rests              // what is not shown again yet
+
+	news   time.Time // when a device first told what has changed something since the last turn; zero: none has
+	census census    // as it was last counted
 
 	mono func() time.Time // the Desk's
 
@@ -146,6 +149,7 @@ type delivery struct {
 	leaving   bool           // it did not appear in time: it goes, and then another screen may have it
 	to        device.ID      // of what leaves: the screen that was free for it; "": that is not known any more
 	look      device.Instant // it has not appeared in time, and before that no other screen could show it; 0: the clock alone changes nothing
+	span      trace.Span     // the last of its message's trace; nil: it is not traced
 }
 
 // pair is a message that somebody here agreed to, and a screen that is ready.
@@ -154,8 +158,6 @@ type pair struct {
 	s        *screen
 	decision policy.Decision
 	pick     *policy.Pick // why it was chosen last
-	declined int          // times in a row that the device would not
-	rest     time.Time    // not again before
 	filed                 // under what it is to be judged again
 }
 
@@ -170,6 +172,7 @@ func (d *Desk) in(id device.HomeID, f func(h *home) error) error {
 			d.mu.Lock()
 			delete(d.homes, id)
 			d.mu.Unlock()
+			d.recount(h)
 		}
 		return err
 	}
@@ -372,8 +375,11 @@ func (d *Desk) install(h *home, t tables) {
 	for _, w := range t.stopping {
 		for _, old := range h.stopping {
 			if old.Epoch == w.Epoch {
-				w.told = old.told
+				w.told, w.begun, w.had = old.told, old.begun, old.had
 			}
+		}
+		if w.begun.IsZero() {
+			w.begun = d.mono().Add(-time.Duration(max(0, d.o.Now()-w.At)) * time.Millisecond)
 		}
 	}
 	h.stopping = t.stopping
@@ -415,7 +421,7 @@ func (d *Desk) install(h *home, t tables) {
 		for _, old := range was {
 			if old.id == dl.id && old.device == dl.device {
 				dl.have, dl.kept, dl.want, dl.decision, dl.end = old.have, old.kept, old.want, old.decision, old.end
-				dl.since, dl.look, dl.to = old.since, old.look, old.to
+				dl.since, dl.look, dl.to, dl.span = old.since, old.look, old.to, old.span
 				for _, s := range h.screens {
 					if s.session != nil && s.session.flight != nil && s.session.flight.delivery == old {
 						s.session.flight.delivery = dl
@@ -479,6 +485,7 @@ func (d *Desk) record(h *home, f func(tx *store.Tx) error) error {
 		d.mu.Lock()
 		delete(d.homes, h.id)
 		d.mu.Unlock()
+		d.recount(h)
 		return nil
 	}
 	d.converge(h)
@@ -506,14 +513,14 @@ func (d *Desk) pairUp(h *home) {
 			if !s.ready() {
 				continue
 			}
-			p := &pair{m: m, s: s, rest: later(h.left[pairKey{m.ID, s.ID}], h.unshown[m.ID].until)}
+			p := &pair{m: m, s: s}
 			if old := was[pairKey{m.ID, s.ID}]; old != nil && old.m == m && old.s == s {
 				p = old
 			}
 			h.pairs = append(h.pairs, p)
 		}
 	}
-	maps.DeleteFunc(h.unshown, func(id device.MessageID, _ unshown) bool { return d.message(id) == nil })
+	maps.DeleteFunc(h.rests, func(k pairKey, _ rest) bool { return d.message(k.m) == nil })
 	h.pending.pair(h.pairs)
 }
 

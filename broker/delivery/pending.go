@@ -220,7 +220,7 @@ func (d *Desk) judgePair(h *home, p *pair, on *turn) {
 // candidates are the pairs that may be shown now, if their screens are free.
 func (d *Desk) candidates(h *home, mono time.Time) (all []*pair) {
 	for _, p := range h.pending.shows {
-		if !mono.Before(p.rest) && d.message(p.m.ID) != nil {
+		if !mono.Before(h.rests.until(p)) && d.message(p.m.ID) != nil {
 			all = append(all, p)
 		}
 	}

@@ -298,16 +298,14 @@ func (d *Desk) Event(dev device.ID, link Link, e wire.Event) error {
 			})
 			return err
 		}
-		switch e.Kind { // what somebody does is known to the very next decision
-		case wire.Dismissed:
+		if e.Kind == wire.Dismissed || e.Kind == wire.Responded { // what somebody does is known to the very next decision
 			return d.record(h, func(tx *store.Tx) error {
-				if _, err := tx.Add(h.id, deliverySettled, over); err != nil {
+				err := settleWith(tx, h.id, over, dl.brand, dl.thread.Item)
+				if err != nil || e.Kind != wire.Dismissed {
 					return err
 				}
 				return d.notice(tx, h, dl.brand)
 			})
-		case wire.Responded:
-			return d.record(h, func(tx *store.Tx) error { return settleWith(tx, h.id, over, dl.brand, dl.thread.Item) })
 		}
 		if err := d.settle(h, over); err != nil {
 			return err
@@ -340,6 +338,7 @@ func (d *Desk) presented(h *home, dl *delivery, e wire.Event) error {
 	if dl == nil || dl.presented != 0 {
 		return nil // settled, or said before
 	}
+	began := d.mono()
 	at := d.o.Now().Add(-time.Duration(min(e.Age, uint64(memory/time.Millisecond))) * time.Millisecond)
 	at = max(at, dl.claimed)
 	err := d.update(func(tx *store.Tx) error {
@@ -350,7 +349,7 @@ func (d *Desk) presented(h *home, dl *delivery, e wire.Event) error {
 		return err
 	}
 	dl.presented = at
-	delete(h.unshown, dl.id)
+	h.rests.appeared(dl.id, dl.device)
 	switch dl.have {
 	case HaveRecalled:
 	case HaveMissing:
@@ -359,6 +358,7 @@ func (d *Desk) presented(h *home, dl *delivery, e wire.Event) error {
 		dl.have = HavePresented
 	}
 	d.count.presented.Add(1)
+	d.tracing.presented(h, dl, began)
 	d.queue.put(h)
 	return nil
 }
@@ -394,30 +394,12 @@ func (d *Desk) lateWord(h *home, s *screen, e wire.Event) error {
 // declined gives a device that would not show a message some rest before it is asked again.
 func (d *Desk) declined(h *home, s *screen, e wire.Event, dl *delivery) {
 	switch {
-	case e.Kind == wire.Cancelled:
-		h.rest(e.Message, s.ID, d.pause(h, dl), dl.leaving) // as we asked
+	case e.Kind == wire.Cancelled: // as we asked
+		d.tookOff(h, dl)
 	case e.Reason == wire.UnsupportedForm, e.Reason == wire.TooLarge:
-		h.rest(e.Message, s.ID, memory, true)
+		h.rest(pairKey{e.Message, s.ID}, memory)
 	default:
-		h.rest(e.Message, s.ID, 2*time.Second, true)
-	}
-}
-
-// rest keeps a message from a screen for a time, which doubles while the device goes on to
-// decline it; after ten times it is not asked again.
-func (h *home) rest(id device.MessageID, dev device.ID, first time.Duration, longer bool) {
-	for _, p := range h.pairs {
-		if p.m.ID != id || p.s.ID != dev {
-			continue
-		}
-		pause := first
-		if longer {
-			if pause = min(first<<p.declined, max(first, 5*time.Minute)); p.declined >= 9 {
-				pause = memory
-			}
-			p.declined++
-		}
-		p.rest = h.mono().Add(pause)
+		h.rest(pairKey{e.Message, s.ID}, 2*time.Second)
 	}
 }
 
@@ -522,6 +504,7 @@ func (d *Desk) Acked(dev device.ID, link Link) {
 			}
 		case f.delivery.have == HaveSent:
 			f.delivery.have = HaveQueued
+			f.delivery.answered()
 		}
 		d.queue.put(h)
 		return nil

@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"porchlight/device"
 	"porchlight/device/registry"
@@ -47,6 +48,9 @@ type OpenScreen struct {
 type withdrawal struct {
 	Withdrawal
 	told int // how many open screens its device was last told of, plus one
+
+	begun time.Time // when it was said
+	had   bool      // something of it was on a screen, or on its way there
 }
 
 const withdrawalStopped = "withdrawal.stopped"
@@ -118,6 +122,7 @@ func (d *Desk) open(h *home, w *withdrawal) (all []OpenScreen) {
 // were said how far theirs are. The caller holds h.mu and has judged what is open.
 func (d *Desk) stopAll(h *home) error {
 	var over stoppedFact
+	var cleared []time.Time
 	left := make([]*withdrawal, 0, len(h.stopping))
 	tell := map[device.ID]wire.Word{}
 	for i := len(h.stopping) - 1; i >= 0; i-- { // the newest comes last, and is the one that is told
@@ -125,11 +130,15 @@ func (d *Desk) stopAll(h *home) error {
 		open := d.open(h, w)
 		if len(open) == 0 {
 			over.Epochs = append(over.Epochs, w.Epoch)
+			if w.had {
+				cleared = append(cleared, w.begun)
+			}
 			if w.Device != "" {
 				tell[w.Device] = wire.Word{Epoch: uint64(w.Epoch), State: wire.WordStopped}
 			}
 			continue
 		}
+		w.had = true
 		left = append(left, w)
 		if w.Device == "" || w.told == len(open)+1 {
 			continue
@@ -144,6 +153,9 @@ func (d *Desk) stopAll(h *home) error {
 	if len(over.Epochs) > 0 {
 		if err := d.update(func(tx *store.Tx) error { _, err := tx.Add(h.id, withdrawalStopped, over); return err }); err != nil {
 			return err
+		}
+		for _, begun := range cleared {
+			d.took.cleared.Observe(d.mono().Sub(begun).Seconds())
 		}
 		for i, j := 0, len(left)-1; i < j; i, j = i+1, j-1 {
 			left[i], left[j] = left[j], left[i]

@@ -54,6 +54,7 @@ type part struct {
 type setting struct {
 	gateway string // the built binary that is measured
 	small   bool   // just enough to see that everything works
+	work    string // of the part door: what to measure, with commas between; empty: all
 	folder  string // for what the servers keep; removed at the end
 	// say tells somebody who waits how far it is.
 	say func(format string, a ...any)
@@ -61,6 +62,7 @@ type setting struct {
 
 var parts = []part{
 	{"decide", func(context.Context, setting) ([]figure, error) { return decide(20000) }},
+	{"door", measureDoor},
 }
 
 func main() {
@@ -73,6 +75,7 @@ func main() {
 	only := flag.String("only", "", "parts to run, with commas between; empty: all of "+names())
 	opinions := flag.Int("opinions", 0, "measure nothing: take so many decisions, and hear what every peer thinks of each")
 	flag.StringVar(&s.gateway, "gateway", "../../build/porchlight", "the gateway's binary")
+	flag.StringVar(&s.work, "work", "", "of the part door, what to measure; empty: all of "+workNames())
 	flag.BoolVar(&s.small, "small", false, "just enough to see that everything works; the figures mean nothing")
 	flag.Parse()
 	if *opinions > 0 {

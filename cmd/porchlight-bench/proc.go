@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,11 +9,14 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // process is a server under measurement: a child of ours, so that its time and memory are its own.
@@ -38,6 +40,69 @@ func start(name string, arg ...string) (*process, error) {
 		close(p.done)
 	}()
 	return p, nil
+}
+
+// startPinned is start, on a core of its own: servers have the first, the generator the rest, so that neither
+// takes time from the other and a server's figures are those of one core. With one core they share it.
+func startPinned(name string, arg ...string) (p *process, err error) {
+	if runtime.NumCPU() < 2 {
+		return start(name, arg...)
+	}
+	var before, first unix.CPUSet
+	if err := unix.SchedGetaffinity(os.Getpid(), &before); err != nil {
+		return nil, err
+	}
+	// A child has the cores of the thread that starts it.
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		first.Set(0)
+		if err = unix.SchedSetaffinity(0, &first); err == nil {
+			p, err = start(name, arg...)
+		}
+		err = errors.Join(err, unix.SchedSetaffinity(0, &before))
+		runtime.UnlockOSThread()
+	}()
+	<-done
+	return p, err
+}
+
+// apart keeps this process, the generator, off the core of the servers until back is called.
+func apart() (back func(), err error) {
+	if runtime.NumCPU() < 2 {
+		return func() {}, nil
+	}
+	var all, rest unix.CPUSet
+	for i := range runtime.NumCPU() {
+		all.Set(i)
+		if i > 0 {
+			rest.Set(i)
+		}
+	}
+	cores := runtime.GOMAXPROCS(runtime.NumCPU() - 1)
+	return func() {
+		_ = moveThreads(&all) // it was so before
+		runtime.GOMAXPROCS(cores)
+	}, moveThreads(&rest)
+}
+
+// moveThreads moves every thread of this process.
+func moveThreads(to *unix.CPUSet) error {
+	tasks, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return err
+	}
+	for _, t := range tasks {
+		id, err := strconv.Atoi(t.Name())
+		if err == nil {
+			err = unix.SchedSetaffinity(id, to)
+		}
+		if err != nil && !errors.Is(err, unix.ESRCH) { // it has ended
+			return err
+		}
+	}
+	return nil
 }
 
 // listens waits until something answers at a TCP address.
@@ -70,27 +135,14 @@ func (p *process) stop() {
 	}
 }
 
-// spent is the processor time that it and its threads have had, in user and kernel mode. The kernel
-// counts in hundredths of a second: measure a second or more.
+// spent is the processor time that it and its threads have had, in user and kernel mode.
 func (p *process) spent() (time.Duration, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
-	if err != nil {
-		return 0, err
+	const scheduled = 2 // the clock of all threads, by the kernel's scheduler
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^p.cmd.Process.Pid<<3|scheduled), &t); err != nil {
+		return 0, fmt.Errorf("processor time of %s: %w: %s", p.name, err, p.said.String())
 	}
-	_, after, ok := bytes.Cut(raw, []byte(") "))
-	fields := strings.Fields(string(after))
-	if !ok || len(fields) < 13 {
-		return 0, errors.New("/proc/PID/stat is not as expected")
-	}
-	var ticks int64
-	for _, f := range fields[11:13] {
-		n, err := strconv.ParseInt(f, 10, 64)
-		if err != nil {
-			return 0, err
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond, nil
+	return time.Duration(t.Nano()), nil
 }
 
 // resident is the memory that it holds, in bytes.

@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,6 +31,7 @@ type Config struct {
 	Delivery  DeliveryConfig  `yaml:"delivery"`
 	Brands    BrandsConfig    `yaml:"brands"`
 	Rules     []RuleConfig    `yaml:"rules"`
+	Traces    TracesConfig    `yaml:"traces"`
 	Log       LogConfig       `yaml:"log"`
 }
 
@@ -139,6 +142,12 @@ type BrandsConfig struct {
 	SignedOnly bool `yaml:"signed_only"` // also brands without a registered key must sign; default false
 }
 
+// TracesConfig tells a collector what becomes of single messages, as OpenTelemetry traces.
+type TracesConfig struct {
+	To     string  `yaml:"to"`     // URL of a collector that takes OTLP over HTTP, as http://127.0.0.1:4318; beyond loopback https only; default "", none
+	Sample float64 `yaml:"sample"` // share of the messages that are traced, 0 to 1, of those that come without a traceparent; default 1
+}
+
 // LogConfig is about the log, on standard error.
 type LogConfig struct {
 	Format string `yaml:"format"` // text or json; default text
@@ -158,6 +167,7 @@ func DefaultConfig() Config {
 		Discovery: DiscoveryConfig{On: true, Interfaces: []string{}},
 		Delivery:  DeliveryConfig{Lease: 10 * time.Second, Allowance: 2 * time.Second, Acknowledgement: 20 * time.Second, Follow: time.Minute, Workers: 64, FactsAtOnce: 100, FactsPerMinute: 12, Learner: delivery.LearnerOn},
 		Brands:    BrandsConfig{Rate: 50, Burst: 100},
+		Traces:    TracesConfig{Sample: 1},
 		Log:       LogConfig{Format: "text", Level: "info"},
 	}
 }
@@ -251,10 +261,22 @@ func (c Config) faults() (all []configFault) {
 	}
 	add(c.Brands.Rate > 0, "brands.rate", "is %g: use more than 0", c.Brands.Rate)
 	add(c.Brands.Burst > 0, "brands.burst", "is %d: use 1 or more", c.Brands.Burst)
+	if c.Traces.To != "" {
+		u, err := url.Parse(c.Traces.To)
+		ok := err == nil && u.Host != "" && u.User == nil && (u.Scheme == "https" || u.Scheme == "http" && loopback(u.Hostname()))
+		add(ok, "traces.to", "is %.80q: write a URL as in http://127.0.0.1:4318, https where it is beyond loopback, or \"\" for none", c.Traces.To)
+	}
+	add(c.Traces.Sample >= 0 && c.Traces.Sample <= 1, "traces.sample", "is %g: use 0 to 1", c.Traces.Sample)
 	add(c.Log.Format == "text" || c.Log.Format == "json", "log.format", "is %q: use text or json", c.Log.Format)
 	var level slog.Level
 	add(level.UnmarshalText([]byte(c.Log.Level)) == nil, "log.level", "is %q: use debug, info, warn or error", c.Log.Level)
 	return all
+}
+
+// loopback reports whether only this machine is reached as host.
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 // logger writes to w as the configuration says.

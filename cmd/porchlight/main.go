@@ -57,9 +57,13 @@ type cli struct {
 	Ca        caCmd        `cmd:"" name:"ca" help:"The gateway's certificate authority."`
 	Status    statusCmd    `cmd:"" help:"The gateway at a glance."`
 	Safety    safetyCmd    `cmd:"" help:"What may appear on devices of each class, and when, and where that is written."`
+	Backup    backupCmd    `cmd:"" help:"Copy the whole data folder, keys and certificates too, while the gateway runs."`
+	Restore   restoreCmd   `cmd:"" help:"Make a data folder from a backup."`
+	Check     checkCmd     `cmd:"" help:"See whether the data folder, or a backup, is whole."`
 	Rebuild   rebuildCmd   `cmd:"" help:"Make all tables again from the journal."`
 	Rehearse  rehearseCmd  `cmd:"" help:"Play a recorded home to the engine, on a clock of its own, and tell what would have been shown."`
 	Conform   conformCmd   `cmd:"" help:"Play the gateway against a device and print which MUSTs of the contract it keeps."`
+	Profile   profileCmd   `cmd:"" help:"Take a profile of the gateway that runs."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 	Demo      demoCmd      `cmd:"" passthrough:"" help:"A gateway, a home and a brand in a temporary folder, with the story told."`
 }

@@ -19,12 +19,25 @@ import (
 
 // ask has the gateway that runs on the data folder do a verb, and returns its answer.
 func ask[Out any](e *env, verb string, in any) (out Out, err error) {
+	answer, err := call(e, verb, in, 2*time.Minute)
+	if err != nil {
+		return out, err
+	}
+	defer answer.Close()
+	if err := json.NewDecoder(answer).Decode(&out); err != nil {
+		return out, fmt.Errorf("read the gateway's answer: %w", err)
+	}
+	return out, nil
+}
+
+// call is ask for a verb whose answer is no JSON, or takes longer. The caller closes it.
+func call(e *env, verb string, in any, within time.Duration) (answer io.ReadCloser, err error) {
 	socket := filepath.Join(e.data, socketFile)
 	body, err := json.Marshal(in)
 	if err != nil {
-		return out, fmt.Errorf("ask the gateway: %w", err)
+		return nil, fmt.Errorf("ask the gateway: %w", err)
 	}
-	client := http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{
+	client := http.Client{Timeout: within, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
@@ -33,29 +46,26 @@ func ask[Out any](e *env, verb string, in any) (out Out, err error) {
 	}}
 	req, err := http.NewRequestWithContext(e.ctx, http.MethodPost, "http://porchlight/"+verb, bytes.NewReader(body))
 	if err != nil {
-		return out, fmt.Errorf("ask the gateway: %w", err)
+		return nil, fmt.Errorf("ask the gateway: %w", err)
 	}
 	resp, err := client.Do(req)
 	switch {
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
-		return out, fmt.Errorf("the gateway is not running (nobody answers at %s): start it with: porchlight serve --data %s", socket, e.data)
+		return nil, fmt.Errorf("the gateway is not running (nobody answers at %s): start it with: porchlight serve --data %s", socket, e.data)
 	case errors.Is(err, syscall.EACCES):
-		return out, fmt.Errorf("you may not open %s: run this as the user that the gateway runs as", socket)
+		return nil, fmt.Errorf("you may not open %s: run this as the user that the gateway runs as", socket)
 	case err != nil:
-		return out, fmt.Errorf("ask the gateway: %w", err)
+		return nil, fmt.Errorf("ask the gateway: %w", err)
 	}
-	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
+		defer resp.Body.Close()
 		var p api.Problem
 		if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&p); err != nil || p.Detail == "" {
-			return out, fmt.Errorf("ask the gateway: it answered %s", resp.Status)
+			return nil, fmt.Errorf("ask the gateway: it answered %s", resp.Status)
 		}
-		return out, &refusedError{p}
+		return nil, &refusedError{p}
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil {
-		return out, fmt.Errorf("read the gateway's answer: %w", err)
-	}
-	return out, nil
+	return resp.Body, nil
 }
 
 // refusedError is what the gateway finds wrong with a verb.

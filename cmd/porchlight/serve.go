@@ -14,7 +14,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"porchlight/broker"
@@ -35,6 +34,8 @@ type serveCmd struct {
 	Config string `help:"Configuration file; configs/porchlight.yaml explains every key." placeholder:"FILE"`
 }
 
+var peoplesTime func() device.Instant // nil: the system's; see serve_torture.go
+
 // Run runs the gateway.
 func (c *serveCmd) Run(e *env) error {
 	cfg, err := readConfig(c.Config)
@@ -42,7 +43,7 @@ func (c *serveCmd) Run(e *env) error {
 		return err
 	}
 	cfg.Data = e.data
-	return serve(e.ctx, cfg, nil, cfg.Log.logger(e.errs), func(g Gateway) { g.announce(e.out) })
+	return serve(e.ctx, cfg, peoplesTime, cfg.Log.logger(e.errs), func(g Gateway) { g.announce(e.out) })
 }
 
 // Gateway is a gateway that runs, for those who share its process.
@@ -76,12 +77,16 @@ func serve(ctx context.Context, cfg Config, clock func() device.Instant, log *sl
 		return err
 	}
 
+	traces := openTraces(cfg.Traces, log.With("part", "traces"))
+	defer closing(log, "traces", traces)
+
 	inHall := cfg.Delivery.options()
 	if inHall.Safety, err = cfg.Delivery.safety(); err != nil {
 		return fmt.Errorf("safety: %w", err)
 	}
 	inHall.Rules = cfg.rules()
 	inHall.Now, inHall.Authority, inHall.SignedOnly = clock, ca, cfg.Brands.SignedOnly
+	inHall.Tracer = traces.tracer()
 	desk, err := delivery.NewDesk(db, inHall, log.With("part", "desk"))
 	if err != nil {
 		return err
@@ -99,7 +104,7 @@ func serve(ctx context.Context, cfg Config, clock func() device.Instant, log *sl
 	defer closing(log, "mqtt", mqtt)
 	web, err := api.New(desk, db, api.Options{
 		Plain: cfg.HTTP.Plain, TLS: cfg.HTTP.TLS, Inside: cfg.HTTP.Metrics, Secure: ca.Server(), AllowPlain: cfg.HTTP.PlainBeyondLoopback, Limit: limit.Allow,
-		Metrics: []prometheus.Collector{desk.Metrics(), mqtt.Metrics()},
+		Metrics: append(traces.metrics(), built(), desk.Metrics(), mqtt.Metrics()), Tracer: traces.tracer(),
 		Ready: func() string {
 			if !working.Load() {
 				return "courier"
@@ -120,6 +125,7 @@ func serve(ctx context.Context, cfg Config, clock func() device.Instant, log *sl
 		return err
 	}
 	defer closing(log, "operators", operators)
+	web.Count(operators.Metrics()...)
 
 	find := func(context.Context) error { return nil }
 	if cfg.Discovery.On {

@@ -53,7 +53,7 @@ func copyAll(ctx context.Context, path, to string) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := copyOpen(file(path), file(to)); err != nil {
+		if err := vacuumInto(ctx, settings{path: file(path), dsn: dsn(file(path), "mode=ro", "_busy_timeout="+busyTimeout(0))}, file(to), nil); err != nil {
 			return err
 		}
 	}
@@ -74,19 +74,6 @@ func alone(path string) (*os.File, error) {
 		return nil, nil
 	}
 	return nil, err
-}
-
-// copyOpen copies a database that somebody else has open, as it is at one moment.
-func copyOpen(from, to string) error {
-	if err := create(to); err != nil { // its owner's alone
-		return err
-	}
-	c, err := settings{path: from, dsn: dsn(from, "mode=ro", "_busy_timeout="+busyTimeout(0))}.open()
-	if err != nil {
-		return err
-	}
-	err = c.exec("VACUUM INTO ?", to)
-	return errors.Join(err, c.close())
 }
 
 func copyFile(from, to string) error {

@@ -27,7 +27,10 @@ import (
 )
 
 //go:embed migrations/*.sql
-var migrations embed.FS
+var embedded embed.FS
+
+// migrations has the folder migrations; a test puts another version's here.
+var migrations fs.FS = embedded
 
 // DB is the open file.
 type DB struct {

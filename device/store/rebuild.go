@@ -7,6 +7,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -231,121 +232,165 @@ func rebuild(ctx context.Context, path string, project Projector) (err error) {
 
 const maxDiffs = 1000 // that Check lists
 
+// Health is what Examine has found.
+type Health struct {
+	Schema  int64 // version
+	Events  int64
+	Homes   int64          // that have a book
+	Newest  device.Instant // when the newest event was taken in
+	Bytes   int64          // of the database, without its write-ahead log
+	Settled bool           // nobody has it open, and no gateway ever had: it is as Backup left it
+	Wrong   []string       // what is wrong with it
+}
+
 // Check makes every table again from the journal, in a temporary database, and compares. It changes nothing
 // and may run beside a gateway. diffs name table, key and column, but no text or bytes: those may be people's
 // words. An entry of a home's book that does not fit its leaf in the home's log, or is blank though nobody erased it,
 // was altered: that says its home and position. progress, which may be nil, is told how many of all events have been replayed.
 func Check(ctx context.Context, path string, project Projector, progress func(done, total int64)) (diffs []string, err error) {
-	diffs, err = check(ctx, path, project, progress)
+	h, err := check(ctx, path, project, progress)
 	if err != nil {
 		return nil, fmt.Errorf("check database %w", err)
 	}
-	return diffs, nil
+	return h.Wrong, nil
 }
 
-func check(ctx context.Context, path string, project Projector, progress func(done, total int64)) ([]string, error) {
-	path, err := filepath.Abs(path)
+// Examine is Check, and tells more: of a database that a gateway has open, of one that lies still, or of a backup.
+func Examine(ctx context.Context, path string, project Projector, progress func(done, total int64)) (Health, error) {
+	h, err := check(ctx, path, project, progress)
 	if err != nil {
-		return nil, err
+		return Health{}, fmt.Errorf("check database %w", err)
 	}
-	have, err := settings{path: path, dsn: dsn(path, "mode=ro")}.version()
+	return h, nil
+}
+
+func check(ctx context.Context, path string, project Projector, progress func(done, total int64)) (h Health, err error) {
+	path, err = filepath.Abs(path)
 	if err != nil {
-		return nil, err
+		return h, err
 	}
+	live, err := wal(path)
+	if err != nil {
+		return h, err
+	}
+	h.Settled = !live
+	how, first := forReading(path, 0), settings{path: path, dsn: dsn(path, "mode=ro")}
+	if h.Settled {
+		how, first = atRest(path), atRest(path)
+	}
+	have, err := first.version()
+	if err != nil {
+		return h, err
+	}
+	h.Schema = have
 	if have > newest() {
-		return nil, newer(path, have, newest())
+		return h, newer(path, have, newest())
 	}
 	if have < newest() {
-		return nil, fmt.Errorf("%s: its schema is version %d, this program's is %d: start the gateway once, then check", path, have, newest())
+		return h, fmt.Errorf("%s: its schema is version %d, this program's is %d: start the gateway once, then check", path, have, newest())
 	}
-	old, err := forReading(path, 0).open()
+	old, err := how.open()
 	if err != nil {
-		return nil, err
+		return h, err
 	}
 	defer old.close()
 	if err := old.begin("BEGIN DEFERRED"); err != nil {
-		return nil, err
+		return h, err
 	}
 	defer old.rollback()
 	otx := &Tx{c: old, ctx: ctx}
 	defer otx.end()
 
 	var diffs []string
-	var homes bool
 	otx.keys, err = keysAround(path, func() (err error) {
-		if diffs, err = integrity(old); err != nil {
+		if diffs, err = integrity(ctx, old); err != nil {
 			return err
 		}
-		return otx.QueryRow("SELECT EXISTS (SELECT 1 FROM journal WHERE home > 0)").Scan(&homes)
+		return otx.QueryRow(`SELECT count(*), count(DISTINCT home) FILTER (WHERE home > 0), (SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()),
+			coalesce((SELECT at FROM journal WHERE seq = (SELECT max(seq) FROM journal)), 0) FROM journal`).Scan(&h.Events, &h.Homes, &h.Bytes, &h.Newest)
 	})
 	if err != nil {
-		return nil, err
+		return h, err
 	}
-	if homes && len(otx.keys.all) == 0 {
-		return nil, noKeys(keysPath(path), "the file is not there, or empty")
+	if h.Homes > 0 && len(otx.keys.all) == 0 {
+		return h, noKeys(keysPath(path), "the file is not there, or empty")
 	}
 
 	dir, err := os.MkdirTemp("", "porchlight-check-")
 	if err != nil {
-		return nil, err
+		return h, err
 	}
 	defer os.RemoveAll(dir)
 	_, lock, fresh, err := openWriter(ctx, filepath.Join(dir, "check.db"), Options{})
 	if err != nil {
-		return nil, err
+		return h, err
 	}
 	defer lock.Close()
 	defer fresh.close()
 	if err := fresh.begin("BEGIN IMMEDIATE"); err != nil {
-		return nil, err
+		return h, err
 	}
 	defer fresh.rollback()
 	ftx := &Tx{c: fresh}
 	defer ftx.end()
 	found, err := replay(ctx, otx, &Apply{ftx}, project, progress)
 	if err != nil {
-		return nil, err
+		return h, err
 	}
-	diffs = slices.Concat(diffs, found.altered, found.doubts, found.gaps)
+	h.Wrong = slices.Concat(diffs, found.altered, found.doubts, found.gaps)
 
 	tables, err := projections(fresh)
 	if err != nil {
-		return nil, err
+		return h, err
 	}
 	for _, t := range tables {
-		if diffs, err = compare(diffs, t, otx, ftx); err != nil {
-			return nil, err
+		if h.Wrong, err = compare(h.Wrong, t, otx, ftx); err != nil {
+			return h, err
 		}
-		if len(diffs) > maxDiffs {
-			return append(diffs[:maxDiffs], "and more"), nil
+		if len(h.Wrong) > maxDiffs {
+			h.Wrong = append(h.Wrong[:maxDiffs], "and more")
+			break
 		}
 	}
-	return diffs, nil
+	return h, nil
 }
 
 // integrity returns what SQLite itself finds wrong with the file.
-func integrity(c *conn) ([]string, error) {
-	tx := &Tx{c: c}
-	defer tx.end()
-	st, err := c.take("PRAGMA integrity_check")
-	if err != nil {
-		return nil, err
-	}
-	rows, err := tx.rows(st, nil)
-	if err != nil {
-		return nil, err
-	}
-	var found []string
-	for rows.Next() {
-		var s string
-		if err := rows.Scan(&s); err != nil {
-			return nil, err
-		}
-		if s != "ok" {
+func integrity(ctx context.Context, c *conn) (found []string, err error) {
+	err = c.rows(ctx, "PRAGMA integrity_check", func(row []driver.Value) {
+		if s := fmt.Sprint(row[0]); s != "ok" {
 			found = append(found, "file: "+s)
 		}
+	})
+	if err != nil {
+		return nil, err
 	}
-	return found, rows.Err()
+	return found, c.rows(ctx, "PRAGMA foreign_key_check", func(row []driver.Value) {
+		if len(found) <= maxDiffs {
+			found = append(found, fmt.Sprintf("%v: row %v refers to a row of %v that is not there", row[0], show(row[1]), row[2]))
+		}
+	})
+}
+
+// rows calls f for each row of what query answers. It can be interrupted: for reading, outside of the writer.
+func (c *conn) rows(ctx context.Context, query string, f func(row []driver.Value)) error {
+	rows, err := c.c.QueryContext(ctx, query, nil)
+	if err != nil {
+		return c.fault(err)
+	}
+	defer rows.Close()
+	row := make([]driver.Value, len(rows.Columns()))
+	for {
+		switch err := rows.Next(row); {
+		case errors.Is(err, io.EOF):
+			return ctx.Err()
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			return c.fault(err)
+		}
+		f(row)
+	}
 }
 
 // compare walks t in the order of its key in both databases.

@@ -1,0 +1,918 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"porchlight/broker/delivery"
+	"porchlight/device"
+	"porchlight/device/registry"
+	"porchlight/device/store"
+)
+
+// The files of a backup beside the gateway's own, and of a folder of backups.
+const (
+	manifestFile = "backup.json" // is written last: without it, it is no backup
+	restoredFile = "restored.json"
+	unfinished   = ".unfinished-"
+	restoring    = ".restoring"
+	asidePrefix  = "before-restore-"
+	lockSuffix   = ".lock"
+)
+
+type progressFlags struct {
+	Progress bool `help:"Tell how far it is on standard error, also where that is no terminal."`
+	JSON     bool `help:"Print JSON."`
+}
+
+type backupCmd struct {
+	To   string `help:"Folder for backups: each is a folder in it, named after the time." default:"porchlight-backups" placeholder:"DIR"`
+	Keep int    `help:"Afterwards remove this gateway's oldest backups there but for so many; 0 removes none." placeholder:"N"`
+	progressFlags
+}
+
+// Help is what --help says beside the flags.
+func (backupCmd) Help() string {
+	return "The gateway may run. A backup is a whole data folder: the database, the keys of all homes, the certificate authority with its private key. " +
+		"Whoever has it can read what people have said and can be this gateway, so only you can open it: keep it as safe as the gateway itself. " +
+		"What is erased later stays in backups made before: remove those, and --keep does."
+}
+
+type restoreCmd struct {
+	Backup    string `arg:"" help:"The backup: a folder that porchlight backup has made." placeholder:"BACKUP"`
+	MoveAside bool   `help:"Where the data folder is not empty, move what is there into a folder in it. Nothing is deleted."`
+	progressFlags
+}
+
+// Help is what --help says beside the flags.
+func (restoreCmd) Help() string {
+	return "The data folder becomes what it was when the backup was made. What was said or done since is not in it: a no that was said since, " +
+		"a device that was removed, a key that was made void. Ask the homes again, or withdraw for them, before you start the gateway. " +
+		"What was erased since comes back, too, unless --move-aside finds it in the data that it moves: then it is erased again."
+}
+
+type checkCmd struct {
+	Backup string `arg:"" optional:"" help:"A backup; default the data folder, beside whose gateway this may run." placeholder:"BACKUP"`
+	progressFlags
+}
+
+// Help is what --help says beside the flags.
+func (checkCmd) Help() string {
+	return "Looks for damage in the file, rows that refer to nothing, entries without their key or altered since they were written, and makes all tables again " +
+		"from the journal, in a temporary database, to compare. Of a backup, each file's SHA-256 as well. Nothing is changed."
+}
+
+// manifest is backup.json.
+type manifest struct {
+	Made    time.Time      `json:"made"`    // when it was begun: what was acknowledged before is in it
+	Gateway string         `json:"gateway"` // version
+	Data    string         `json:"data"`    // folder that it is a backup of
+	Schema  int64          `json:"schema"`
+	Events  int64          `json:"events"` // place of the newest
+	Began   device.Instant `json:"began"`  // of the first: the same in all backups of one gateway
+	Newest  device.Instant `json:"newest"`
+	Files   []backupFile   `json:"files"`
+}
+
+type backupFile struct {
+	Name   string `json:"name"` // with slashes
+	Mode   string `json:"mode"` // of the file in the data folder, octal
+	Bytes  int64  `json:"bytes"`
+	SHA256 string `json:"sha256"`
+}
+
+func (f backupFile) mode() (fs.FileMode, error) {
+	bits, err := strconv.ParseUint(f.Mode, 8, 9)
+	return fs.FileMode(bits), err
+}
+
+func (m manifest) size() (n int64) {
+	for _, f := range m.Files {
+		n += f.Bytes
+	}
+	return n
+}
+
+// backedUp is what backup prints.
+type backedUp struct {
+	Backup  string   `json:"backup"` // path
+	SHA256  string   `json:"sha256"` // of its backup.json, which has that of every file
+	Bytes   int64    `json:"bytes"`
+	Seconds float64  `json:"seconds"`
+	Removed []string `json:"removed,omitempty"` // older backups
+	manifest
+}
+
+// Run makes a backup.
+func (c *backupCmd) Run(e *env) (err error) {
+	if c.Keep < 0 {
+		return usageError{errors.New("--keep counts backups: use 0 or more")}
+	}
+	done, err := c.run(e)
+	if errors.Is(err, context.Canceled) {
+		err = errors.New("interrupted: no backup was made")
+	}
+	if err != nil {
+		return fmt.Errorf("backup: %w", err)
+	}
+	if c.JSON {
+		return printJSON(e.out, done)
+	}
+	t := table(e.out)
+	fmt.Fprintf(t, "backup\t%s\nof\t%s, %d events, the newest at %s\nbytes\t%d in %d files\ntook\t%.1f s\nsha256\t%s\n",
+		done.Backup, done.Data, done.Events, orNever(done.Newest), done.Bytes, len(done.Files), done.Seconds, done.SHA256)
+	for _, name := range done.Removed {
+		fmt.Fprintf(t, "removed\t%s\n", name)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(e.out, "It holds the keys of all homes and the private key of the certificate authority: keep it as safe as the gateway.")
+	return nil
+}
+
+func orNever(at device.Instant) string {
+	if at == 0 {
+		return "never"
+	}
+	return at.String()
+}
+
+func (c *backupCmd) run(e *env) (done backedUp, err error) {
+	began := time.Now()
+	data, err := filepath.Abs(e.data)
+	if err != nil {
+		return done, err
+	}
+	dir, err := filepath.Abs(c.To)
+	if err != nil {
+		return done, err
+	}
+	if _, err := os.Stat(filepath.Join(data, databaseFile)); err != nil {
+		return done, fmt.Errorf("there is no gateway's data in %s: %w", data, err)
+	}
+	if inside(data, dir) {
+		return done, fmt.Errorf("%s is in the data folder, and would be lost with it: name another one with --to", dir)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return done, err
+	}
+	lock, err := lockBackups(dir)
+	if err != nil {
+		return done, err
+	}
+	defer lock.Close()
+	if err := sweep(dir); err != nil {
+		return done, err
+	}
+
+	done.manifest = manifest{Made: began.UTC().Truncate(time.Millisecond), Gateway: version(), Data: data}
+	done.Backup = filepath.Join(dir, "porchlight-"+done.Made.Format("20060102T150405.000Z"))
+	work, err := os.MkdirTemp(dir, unfinished) // 0700
+	if err != nil {
+		return done, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(work))
+		}
+	}()
+	tell := newMeter(e, c.progressFlags)
+	s, err := store.Backup(e.ctx, filepath.Join(data, databaseFile), filepath.Join(work, databaseFile), tell.in("database"))
+	if err != nil {
+		return done, err
+	}
+	done.Schema, done.Events, done.Began, done.Newest = s.Schema, s.Seq, s.Began, s.Newest
+	// The authority comes after the database: it knows those before it, too.
+	names, err := listData(data)
+	if err != nil {
+		return done, err
+	}
+	for _, name := range names {
+		if err := copyFile(filepath.Join(data, name), filepath.Join(work, name), 0o600); err != nil {
+			return done, err
+		}
+	}
+	if done.Files, err = sums(e.ctx, work, append([]string{databaseFile, databaseFile + ".keys"}, names...), tell.in("SHA-256")); err != nil {
+		return done, err
+	}
+	for i, f := range done.Files {
+		fi, err := os.Stat(filepath.Join(data, f.Name))
+		if err != nil {
+			return done, err
+		}
+		done.Files[i].Mode = fmt.Sprintf("%04o", fi.Mode().Perm())
+	}
+	raw, err := json.MarshalIndent(done.manifest, "", "  ")
+	if err != nil {
+		return done, err
+	}
+	sum := sha256.Sum256(raw)
+	done.SHA256, done.Bytes = hex.EncodeToString(sum[:]), done.size()
+	if err := writeSynced(filepath.Join(work, manifestFile), raw); err != nil {
+		return done, err
+	}
+	if err := syncFolders(work); err != nil {
+		return done, err
+	}
+	if err := e.ctx.Err(); err != nil {
+		return done, err
+	}
+	if err := os.Rename(work, done.Backup); err != nil {
+		return done, err
+	}
+	work = filepath.Join(dir, unfinished) // there is none any more
+	if err := syncFolder(dir); err != nil {
+		return done, err
+	}
+	if done.Removed, err = c.prune(dir, done.manifest); err != nil {
+		return done, fmt.Errorf("%s is made, but older ones cannot be removed: %w", done.Backup, err)
+	}
+	done.Seconds = time.Since(began).Seconds()
+	return done, nil
+}
+
+// prune removes the oldest backups of the gateway that young is one of.
+func (c *backupCmd) prune(dir string, young manifest) (removed []string, err error) {
+	if c.Keep == 0 || young.Began == 0 {
+		return nil, nil
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	made := map[string]time.Time{}
+	var all []string
+	for _, entry := range entries {
+		name := filepath.Join(dir, entry.Name())
+		if strings.HasPrefix(entry.Name(), ".") || !entry.IsDir() {
+			continue
+		}
+		if m, err := readManifest(name); err == nil && m.Began == young.Began {
+			made[name] = m.Made
+			all = append(all, name)
+		}
+	}
+	slices.SortFunc(all, func(a, b string) int { return cmp.Or(made[b].Compare(made[a]), cmp.Compare(b, a)) })
+	for _, name := range all[min(c.Keep, len(all)):] {
+		gone, err := os.MkdirTemp(dir, unfinished)
+		if err == nil {
+			err = os.Rename(name, filepath.Join(gone, "old")) // half of it is no backup
+		}
+		if err == nil {
+			err = os.RemoveAll(gone)
+		}
+		if err != nil {
+			return removed, err
+		}
+		removed = append(removed, name)
+	}
+	return removed, nil
+}
+
+// inside reports whether path is in folder, or is it.
+func inside(folder, path string) bool {
+	real := func(p string) string { // as far as it is there
+		for rest := ""; ; p, rest = filepath.Dir(p), filepath.Join(filepath.Base(p), rest) {
+			if r, err := filepath.EvalSymlinks(p); err == nil || p == filepath.Dir(p) {
+				return filepath.Join(r, rest)
+			}
+		}
+	}
+	rel, err := filepath.Rel(real(folder), real(path))
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
+}
+
+// lockBackups sees to it that one backup at a time is made in dir.
+func lockBackups(dir string) (io.Closer, error) {
+	f, err := os.OpenFile(filepath.Join(dir, lockSuffix), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			err = errors.New("another backup is being made there: wait for it")
+		}
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	return f, nil
+}
+
+// sweep removes what backups that were cut short have left. The caller has the lock.
+func sweep(dir string) error {
+	left, err := filepath.Glob(filepath.Join(dir, unfinished+"*"))
+	for _, name := range left {
+		err = errors.Join(err, os.RemoveAll(name))
+	}
+	return err
+}
+
+// listData lists the files of a data folder beside the database, its keys and what is of the running process alone.
+func listData(data string) (names []string, err error) {
+	var walk func(folder string, deep int) error
+	walk = func(folder string, deep int) error {
+		entries, err := os.ReadDir(filepath.Join(data, folder))
+		if err != nil {
+			return err
+		}
+		for _, entry := range entries {
+			name := filepath.Join(folder, entry.Name())
+			if deep == 0 && (strings.HasPrefix(name, databaseFile) || strings.HasPrefix(name, asidePrefix)) || strings.HasPrefix(entry.Name(), ".") {
+				continue
+			}
+			fi, err := os.Stat(filepath.Join(data, name)) // a link is what it points to
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
+			case err != nil:
+				return err
+			case fi.IsDir() && deep == 8:
+				return fmt.Errorf("%s: folders in folders in folders: what is not the gateway's own does not belong into its data folder", name)
+			case fi.IsDir():
+				if err := walk(name, deep+1); err != nil {
+					return err
+				}
+			case fi.Mode().IsRegular():
+				names = append(names, name)
+			}
+		}
+		return nil
+	}
+	return names, walk("", 0)
+}
+
+// sums reads files of folder through, and leaves out those that are not there.
+func sums(ctx context.Context, folder string, names []string, tell func(done, total int64)) (all []backupFile, err error) {
+	var total, done int64
+	for _, name := range names {
+		if fi, err := os.Stat(filepath.Join(folder, name)); err == nil {
+			total += fi.Size()
+		}
+	}
+	for _, name := range names {
+		f, err := os.Open(filepath.Join(folder, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		hash := sha256.New()
+		n, err := io.Copy(hash, &counted{ctx, f, func(n int) { done += int64(n); tell(done, total) }})
+		f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", f.Name(), err)
+		}
+		all = append(all, backupFile{filepath.ToSlash(name), "", n, hex.EncodeToString(hash.Sum(nil))})
+	}
+	return all, nil
+}
+
+// counted is a reader that tells what was read, and ends with ctx.
+type counted struct {
+	ctx  context.Context
+	r    io.Reader
+	tell func(n int)
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := c.r.Read(b)
+	if n > 0 {
+		c.tell(n)
+	}
+	return n, err
+}
+
+// copyFile copies a file to where nothing is, and syncs it.
+func copyFile(from, to string, mode fs.FileMode) error {
+	raw, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer raw.Close()
+	return copyTo(raw, to, mode)
+}
+
+func copyTo(from io.Reader, to string, mode fs.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, from)
+	return errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
+}
+
+func writeSynced(path string, raw []byte) error {
+	return copyTo(strings.NewReader(string(raw)), path, 0o600)
+}
+
+// syncFolders makes the names in folder, and in those below, survive a power cut.
+func syncFolders(folder string) error {
+	return filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		return syncFolder(path)
+	})
+}
+
+func syncFolder(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// mostManifest is how many bytes of backup.json are read.
+const mostManifest = 16 << 20
+
+func readManifest(backup string) (m manifest, err error) {
+	f, err := os.Open(filepath.Join(backup, manifestFile))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return m, fmt.Errorf("%s is no backup: there is no %s in it", backup, manifestFile)
+	}
+	if err != nil {
+		return m, err
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, mostManifest))
+	if err == nil {
+		err = json.Unmarshal(raw, &m)
+	}
+	if err == nil && !slices.ContainsFunc(m.Files, func(f backupFile) bool { return f.Name == databaseFile }) {
+		err = errors.New("it names no database")
+	}
+	for _, one := range m.Files {
+		if err == nil {
+			_, err = one.mode()
+		}
+		if err == nil && (!filepath.IsLocal(one.Name) || one.Name == manifestFile) {
+			err = fmt.Errorf("it names %q, which is no file of a backup", one.Name)
+		}
+	}
+	if err != nil {
+		return m, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	return m, nil
+}
+
+// differs says which file of a backup is not as its manifest has it; "": none.
+func (m manifest) differs(have []backupFile) error {
+	for _, want := range m.Files {
+		i := slices.IndexFunc(have, func(f backupFile) bool { return f.Name == want.Name })
+		switch {
+		case i < 0:
+			return fmt.Errorf("%s is missing: this backup is not whole: use another one", want.Name)
+		case have[i].Bytes != want.Bytes || have[i].SHA256 != want.SHA256:
+			return fmt.Errorf("%s has SHA-256 %.16s..., and was written with %.16s...: this backup is damaged: use another one", want.Name, have[i].SHA256, want.SHA256)
+		}
+	}
+	return nil
+}
+
+// meter tells on standard error how far something is.
+type meter struct {
+	out  io.Writer // nil: nobody wants to know
+	what string
+	told time.Time
+}
+
+func newMeter(e *env, f progressFlags) *meter {
+	m := &meter{}
+	if f.Progress || progressTo(e.errs) {
+		m.out = e.errs
+	}
+	return m
+}
+
+// in is told how many bytes, or events, of how many are done.
+func (m *meter) in(what string) func(done, total int64) {
+	return func(done, total int64) {
+		now := time.Now()
+		if m.out == nil || m.what == what && now.Sub(m.told) < time.Second && done != total {
+			return
+		}
+		m.what, m.told = what, now
+		unit, by := "MB", int64(1<<20)
+		if total < 10<<20 {
+			unit, by = "kB", 1<<10
+		}
+		if what == "events" {
+			unit, by = "", 1
+		}
+		fmt.Fprintln(m.out, strings.TrimSpace(fmt.Sprintf("%s: %d of %d %s", what, done/by, total/by, unit)))
+	}
+}
+
+// restored is what restore prints, and, for later, what stands in restored.json.
+type restored struct {
+	Data   string    `json:"data"`
+	From   string    `json:"from"` // path of the backup
+	Made   time.Time `json:"made"` // when the backup was
+	At     time.Time `json:"at"`   // when it was restored
+	Events int64     `json:"events"`
+	Bytes  int64     `json:"bytes"`
+	Aside  string    `json:"aside,omitempty"` // where the data is that was there
+	Since  []since   `json:"since,omitempty"` // homes whose books have gone on there
+	Unread string    `json:"unread,omitempty"`
+
+	Seconds float64 `json:"seconds"`
+}
+
+// since is what a home's book has in the data that was moved aside, and not in the backup.
+type since struct {
+	Home    string `json:"home"`
+	Events  int    `json:"events"`
+	Choices int    `json:"choices"` // of them: yes, no and what belongs to it
+	Erased  int    `json:"erased"`  // events that were erased since, and now are again
+
+	id       device.HomeID
+	erasures []store.Erasure
+}
+
+// Run puts a backup back.
+func (c *restoreCmd) Run(e *env) error {
+	done, err := c.run(e)
+	if errors.Is(err, context.Canceled) {
+		err = errors.New("interrupted: nothing was changed")
+	}
+	if err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	if c.JSON {
+		return printJSON(e.out, done)
+	}
+	t := table(e.out)
+	fmt.Fprintf(t, "restored\t%s\nfrom\t%s, made at %s, %d events\nbytes\t%d\ntook\t%.1f s\n", done.Data, done.From, device.At(done.Made), done.Events, done.Bytes, done.Seconds)
+	if done.Aside != "" {
+		fmt.Fprintf(t, "aside\t%s\n", done.Aside)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if len(done.Since) > 0 {
+		fmt.Fprintln(e.out, "\nSINCE THAT BACKUP, and not in it, but for what was erased, which is erased again")
+		t := table(e.out)
+		fmt.Fprintln(t, "HOME\tENTRIES\tCHOICES\tERASED")
+		for _, s := range done.Since {
+			fmt.Fprintf(t, "%s\t%d\t%d\t%d\n", s.Home, s.Events, s.Choices, s.Erased)
+		}
+		if err := t.Flush(); err != nil {
+			return err
+		}
+	}
+	if done.Unread != "" {
+		fmt.Fprintf(e.out, "What was said, done and erased since that backup cannot be told from the data that was there: %s.\n", done.Unread)
+	}
+	fmt.Fprintln(e.out, "What was said or done after that backup is not in it, a no or an erasure neither: see to that before you start the gateway.")
+	return nil
+}
+
+func (c *restoreCmd) run(e *env) (done restored, err error) {
+	began := time.Now()
+	if done.From, err = filepath.Abs(c.Backup); err != nil {
+		return done, err
+	}
+	m, err := readManifest(done.From)
+	if err != nil {
+		return done, err
+	}
+	if done.Data, err = filepath.Abs(e.data); err != nil {
+		return done, err
+	}
+	if inside(done.From, done.Data) {
+		return done, fmt.Errorf("the data folder %s is in the backup: name another one with --data", done.Data)
+	}
+	done.Made, done.At, done.Events, done.Bytes = m.Made, began.UTC().Truncate(time.Millisecond), m.Events, m.size()
+	if err := os.MkdirAll(done.Data, 0o700); err != nil {
+		return done, err
+	}
+	hold, err := store.Hold(filepath.Join(done.Data, databaseFile))
+	if err != nil {
+		return done, err
+	}
+	defer hold.Close()
+	there, err := occupants(done.Data)
+	if err != nil {
+		return done, err
+	}
+	if len(there) > 0 && !c.MoveAside {
+		return done, fmt.Errorf("%s is not empty (%s): restore into another folder with --data, or add --move-aside, which moves what is there into a folder in it", done.Data, strings.Join(there[:min(3, len(there))], ", "))
+	}
+
+	work := filepath.Join(done.Data, restoring)
+	if err := os.RemoveAll(work); err != nil { // of a restore that was cut short
+		return done, err
+	}
+	if err := os.Mkdir(work, 0o700); err != nil {
+		return done, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
+	tell := newMeter(e, c.progressFlags)
+	if err := unpack(e.ctx, m, done.From, work, tell.in("files")); err != nil {
+		return done, err
+	}
+	s, err := store.Verify(e.ctx, filepath.Join(work, databaseFile))
+	if err != nil {
+		return done, err
+	}
+	if s.Seq != m.Events {
+		return done, fmt.Errorf("%s has events up to %d, and %s says %d: use another backup", databaseFile, s.Seq, manifestFile, m.Events)
+	}
+	if err := e.ctx.Err(); err != nil {
+		return done, err
+	}
+
+	// From here on it goes on to its end: between two renames nothing is interrupted.
+	if len(there) > 0 {
+		done.Aside = filepath.Join(done.Data, asidePrefix+done.At.Format("20060102T150405.000Z"))
+		if err := moveAll(done.Data, done.Aside, there); err != nil {
+			return done, err
+		}
+		if done.Since, err = goneOn(context.WithoutCancel(e.ctx), filepath.Join(done.Aside, databaseFile), filepath.Join(work, databaseFile), s.Seq); err != nil {
+			done.Unread = oneLine(err)
+		}
+	}
+	done.Seconds = time.Since(began).Seconds()
+	raw, err := json.MarshalIndent(done, "", "  ")
+	if err != nil {
+		return done, err
+	}
+	if err := os.Remove(filepath.Join(work, restoredFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return done, err // of a restore before the backup
+	}
+	if err := writeSynced(filepath.Join(work, restoredFile), raw); err != nil {
+		return done, err
+	}
+	if err := syncFolders(work); err != nil {
+		return done, err
+	}
+	// The keys come last: a database without them is not opened.
+	names, err := occupants(work)
+	if err != nil {
+		return done, err
+	}
+	last := func(name string) int { return slices.Index([]string{databaseFile, databaseFile + ".keys"}, name) }
+	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(last(a), last(b)) })
+	for _, name := range names {
+		if err := os.Rename(filepath.Join(work, name), filepath.Join(done.Data, name)); err != nil {
+			return done, err
+		}
+	}
+	return done, syncFolder(done.Data)
+}
+
+// occupants lists what is in a data folder, but for what restore itself has made, and the lock.
+func occupants(data string) (names []string, err error) {
+	entries, err := os.ReadDir(data)
+	for _, e := range entries {
+		if n := e.Name(); n != restoring && n != databaseFile+lockSuffix && n != "lost+found" && !strings.HasPrefix(n, asidePrefix) {
+			names = append(names, n)
+		}
+	}
+	return names, err
+}
+
+// unpack copies the files of a backup, and sees that each is as it was written.
+func unpack(ctx context.Context, m manifest, from, to string, tell func(done, total int64)) error {
+	var all []backupFile
+	var done int64
+	for _, f := range m.Files {
+		in, err := os.Open(filepath.Join(from, filepath.FromSlash(f.Name)))
+		if errors.Is(err, fs.ErrNotExist) {
+			break // differs names it
+		}
+		if err != nil {
+			return err
+		}
+		mode, err := f.mode()
+		if err != nil {
+			in.Close()
+			return err
+		}
+		hash := sha256.New()
+		err = copyTo(io.TeeReader(&counted{ctx, in, func(n int) { done += int64(n); tell(done, m.size()) }}, hash), filepath.Join(to, filepath.FromSlash(f.Name)), mode)
+		fi, e := in.Stat()
+		in.Close()
+		if err = errors.Join(err, e); err != nil {
+			return err
+		}
+		all = append(all, backupFile{f.Name, f.Mode, fi.Size(), hex.EncodeToString(hash.Sum(nil))})
+	}
+	return m.differs(all)
+}
+
+// moveAll moves names from one folder to one that is made for them.
+func moveAll(from, to string, names []string) error {
+	if err := os.Mkdir(to, 0o700); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := os.Rename(filepath.Join(from, name), filepath.Join(to, name)); err != nil {
+			return err
+		}
+	}
+	return errors.Join(syncFolder(to), syncFolder(from))
+}
+
+// goneOn tells what has happened after the event seq in the database at old, of which young is a backup, and
+// erases from young what was erased in old since.
+func goneOn(ctx context.Context, old, young string, seq int64) (all []since, err error) {
+	if have, known, err := store.Inspect(old); err != nil {
+		return nil, err
+	} else if have != known {
+		return nil, fmt.Errorf("its schema is version %d, and this program's %d", have, known)
+	}
+	var head [2]store.Event // the event seq: what the two have in common, if they are of one gateway
+	read := func(db *store.DB, i int, after func(store.Event) error) error {
+		return db.View(ctx, func(tx *store.Tx) error {
+			for e, err := range tx.Journal(store.Filter{Oldest: true}) {
+				switch {
+				case err != nil:
+					return err
+				case e.Seq == seq:
+					head[i] = e
+				case e.Seq > seq && after != nil:
+					if err := after(e); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+	}
+	byHome := map[device.HomeID]*since{}
+	o := store.Options{Project: delivery.Project, Clear: delivery.Clear}
+	db, err := store.Open(ctx, old, o)
+	if err != nil {
+		return nil, err
+	}
+	err = read(db, 0, func(e store.Event) error {
+		if e.Home == device.Gateway {
+			return nil
+		}
+		s := byHome[e.Home]
+		if s == nil {
+			s = &since{id: e.Home, Home: fmt.Sprintf("home %d", e.Home)}
+			byHome[e.Home] = s
+		}
+		s.Events++
+		if strings.HasPrefix(e.Kind, "consent.") {
+			s.Choices++
+		}
+		if e.Kind != store.KindErased {
+			return nil
+		}
+		return store.With(e, func(was store.Erasure) error { s.erasures = append(s.erasures, was); return nil })
+	})
+	if err = errors.Join(err, nameHomes(ctx, db, byHome), db.Close()); err != nil {
+		return nil, err
+	}
+	db, err = store.Open(ctx, young, o)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, db.Close(), os.Remove(young+lockSuffix)) }()
+	if err := read(db, 1, nil); err != nil {
+		return nil, err
+	}
+	if a, b := head[0], head[1]; a.Home != b.Home || a.Pos != b.Pos || a.At != b.At || a.Kind != b.Kind || a.Entry.Leaf != b.Entry.Leaf {
+		return nil, errors.New("the backup is of another gateway, or of another time of it")
+	}
+	for _, s := range byHome {
+		for _, was := range s.erasures {
+			n, err := db.Erase(ctx, "restore", s.id, func(e store.Event) bool { return slices.Contains(was.Positions, e.Pos) }, nil, was.Why)
+			if err != nil {
+				return nil, fmt.Errorf("%s: what was erased there since is not: %w", s.Home, err)
+			}
+			s.Erased += n
+		}
+		all = append(all, *s)
+	}
+	slices.SortFunc(all, func(a, b since) int { return cmp.Compare(a.id, b.id) })
+	return all, nil
+}
+
+// checked is what check prints.
+type checked struct {
+	Of       string         `json:"of"` // path of the data folder, or of the backup
+	Backup   *time.Time     `json:"backup,omitempty"`
+	Restored *restored      `json:"restored,omitempty"`
+	Schema   int64          `json:"schema"`
+	Bytes    int64          `json:"bytes"` // of the database
+	Homes    int64          `json:"homes"`
+	Events   int64          `json:"events"`
+	Newest   device.Instant `json:"newest"`
+	Seconds  float64        `json:"seconds"`
+	Wrong    []string       `json:"wrong"`
+}
+
+// Run examines a data folder, or a backup.
+func (c *checkCmd) Run(e *env) error {
+	began := time.Now()
+	done, err := c.run(e)
+	if err != nil {
+		return fmt.Errorf("check: %w", err)
+	}
+	done.Seconds = time.Since(began).Seconds()
+	if c.JSON {
+		err = printJSON(e.out, done)
+	} else {
+		t := table(e.out)
+		fmt.Fprintf(t, "of\t%s\n", done.Of)
+		if done.Backup != nil {
+			fmt.Fprintf(t, "backup\tmade at %s; every file has the SHA-256 that it was written with\n", device.At(*done.Backup))
+		}
+		if r := done.Restored; r != nil {
+			fmt.Fprintf(t, "restored\tat %s, from the backup of %s\n", device.At(r.At), device.At(r.Made))
+		}
+		fmt.Fprintf(t, "schema\tversion %d\nbytes\t%d\nhomes\t%d\nevents\t%d, the newest at %s\ntook\t%.1f s\n", done.Schema, done.Bytes, done.Homes, done.Events, orNever(done.Newest), done.Seconds)
+		for _, w := range done.Wrong {
+			fmt.Fprintf(t, "wrong\t%s\n", w)
+		}
+		err = t.Flush()
+	}
+	if err != nil {
+		return err
+	}
+	if len(done.Wrong) > 0 {
+		return fmt.Errorf("check: %d things are wrong with %s: keep a copy of it; a backup can be put back with porchlight restore, and where only tables differ from the journal porchlight rebuild mends them", len(done.Wrong), done.Of)
+	}
+	if !c.JSON {
+		fmt.Fprintln(e.out, "whole: no damage, every entry has its key and fits its home's log, every table agrees with the journal")
+	}
+	return nil
+}
+
+func (c *checkCmd) run(e *env) (done checked, err error) {
+	tell := newMeter(e, c.progressFlags)
+	if done.Of, err = filepath.Abs(cmp.Or(c.Backup, e.data)); err != nil {
+		return done, err
+	}
+	if c.Backup != "" {
+		m, err := readManifest(done.Of)
+		if err != nil {
+			return done, err
+		}
+		var names []string
+		for _, f := range m.Files {
+			names = append(names, filepath.FromSlash(f.Name))
+		}
+		have, err := sums(e.ctx, done.Of, names, tell.in("SHA-256"))
+		if err == nil {
+			err = m.differs(have)
+		}
+		if err != nil {
+			return done, err
+		}
+		done.Backup = &m.Made
+	} else if raw, err := os.ReadFile(filepath.Join(done.Of, restoredFile)); err == nil {
+		done.Restored = &restored{}
+		if err := json.Unmarshal(raw, done.Restored); err != nil {
+			return done, fmt.Errorf("%s: %w", restoredFile, err)
+		}
+	}
+	h, err := store.Examine(e.ctx, filepath.Join(done.Of, databaseFile), delivery.Project, tell.in("events"))
+	if err != nil {
+		return done, err
+	}
+	done.Schema, done.Bytes, done.Homes, done.Events, done.Newest, done.Wrong = h.Schema, h.Bytes, h.Homes, h.Events, h.Newest, h.Wrong
+	if done.Wrong == nil {
+		done.Wrong = []string{}
+	}
+	return done, nil
+}
+
+// nameHomes puts in the names of the homes that are still there.
+func nameHomes(ctx context.Context, db *store.DB, all map[device.HomeID]*since) error {
+	return db.View(ctx, func(tx *store.Tx) error {
+		homes, err := registry.Homes(tx)
+		for _, h := range homes {
+			if s := all[h.ID]; s != nil {
+				s.Home = h.Name
+			}
+		}
+		return err
+	})
+}
