@@ -430,6 +430,7 @@ func TestErase(t *testing.T) {
 					t.Errorf("the version of what devices are shown was %d and is %d", version, now)
 				}
 				test.check(l)
+				w.pass(time.Second) // so are those of what it has changed
 				w.grown(l.id, before)
 				w.memory()
 				for _, h := range []*hand{l.tv, l.fridge, l.b} {
