@@ -322,7 +322,9 @@ func mutants(t *testing.T, dir string) (overlay string, all []mutant) {
 			t.Fatal(err)
 		}
 		there := filepath.Join(dir, paths[i])
-		if err := os.WriteFile(there, b.Bytes(), 0o600); err != nil {
+		const embedded = "var ownSafety " // its directive was a comment
+		src := bytes.Replace(b.Bytes(), []byte("\n"+embedded), []byte("\n//go:embed safety.json\n"+embedded), 1)
+		if err := os.WriteFile(there, src, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		replace[here] = there
@@ -332,8 +334,8 @@ func mutants(t *testing.T, dir string) (overlay string, all []mutant) {
 		t.Fatal(err)
 	}
 	there := filepath.Join(dir, "mutant_picked.go")
-	src := "package policy\n\nimport (\n\t\"os\"\n\t\"strconv\"\n)\n\nvar mutantPicked, _ = strconv.Atoi(os.Getenv(\"PORCHLIGHT_MUTANT\"))\n"
-	if err := os.WriteFile(there, []byte(src), 0o600); err != nil {
+	picked := "package policy\n\nimport (\n\t\"os\"\n\t\"strconv\"\n)\n\nvar mutantPicked, _ = strconv.Atoi(os.Getenv(\"PORCHLIGHT_MUTANT\"))\n"
+	if err := os.WriteFile(there, []byte(picked), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	replace[here] = there
