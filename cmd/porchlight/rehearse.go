@@ -280,7 +280,7 @@ func (c *rehearseCmd) rehearse(e *env) (*rehearsalReport, error) {
 	if r.zone, err = registry.LoadZone(zone); err != nil {
 		return nil, err
 	}
-	rows, err := readTrace(c.Trace, r.zone)
+	rows, err := readTrace(e.ctx, c.Trace, r.zone)
 	if err != nil {
 		return nil, err
 	}
@@ -589,6 +589,11 @@ func (c *rehearseCmd) readMessages(r *rehearsal) (all []*rehearsed, err error) {
 	read := func(path string, brand func() (device.BrandID, error)) error {
 		if ext := filepath.Ext(path); ext != ".yaml" && ext != ".yml" && ext != ".json" {
 			return nil
+		}
+		if info, err := os.Stat(path); err != nil {
+			return fmt.Errorf("read messages: %w", err)
+		} else if !info.Mode().IsRegular() { // a pipe would be waited for
+			return fmt.Errorf("read messages: %s is no file", path)
 		}
 		raw, name, err := r.e.readFile(path)
 		if err != nil {

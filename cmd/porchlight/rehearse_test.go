@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -194,7 +195,7 @@ func TestTraceMap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows, err := readTrace(flatTrace, time.UTC)
+	rows, err := readTrace(t.Context(), flatTrace, time.UTC)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,6 +259,10 @@ func TestRehearsalErrors(t *testing.T) {
 	line := func(text string) string { // of what an edit changes
 		return fmt.Sprintf("home.yaml:%d: ", 1+strings.Count(string(home)[:strings.Index(string(home), text)], "\n"))
 	}
+	pipe := filepath.Join(t.TempDir(), "pipe.yaml")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	tests := map[string]struct {
 		trace string
 		edit  func(string) string // of the home
@@ -271,6 +276,8 @@ func TestRehearsalErrors(t *testing.T) {
 		"skipped":        {trace: head + row("2021-03-28 02:30:00", "2021-03-28 03:10:00", "Seat"), want: "t.tsv:2: there was no 2021-03-28 02:30:00 in Europe/Madrid, where the clocks were put forward: use the time that they showed"},
 		"unsorted":       {trace: head + good + row("2021-03-01 09:00:00", "2021-03-01 09:00:01", "Bed"), want: "t.tsv:3: it begins before the row above it: sort the rows by start"},
 		"overlap":        {trace: head + good + row("2021-03-01 10:10:00", "2021-03-01 10:20:00", "Seat"), want: "t.tsv:3: Seat begins before it has ended in line 2: make one row of the two"},
+		"before 1970":    {trace: head + row("1969-12-30 09:00:00", "1969-12-30 09:00:01", "Bed"), want: "t.tsv:2: it is 1969-12-30 09:00:00 to 1969-12-30 09:00:01: a recording begins in 1970 or later and ends within ten years"},
+		"for ever":       {trace: head + good + row("2931-03-01 09:00:00", "2931-03-01 09:00:01", "Bed"), want: "t.tsv:3: it is 2931-03-01 09:00:00 to 2931-03-01 09:00:01: a recording begins in 1970"},
 		"empty":          {trace: head, want: "t.tsv: it has no rows"},
 		"no such day":    {trace: head + good, args: []string{"--from", "2021-04-01"}, want: "--from 2021-04-01: the recording goes from 2021-03-01 to 2021-03-01"},
 		"no date":        {trace: head + good, args: []string{"--from", "1 March"}, want: `--from "1 March" is not a date such as 2021-03-01`},
@@ -302,6 +309,7 @@ func TestRehearsalErrors(t *testing.T) {
 		"no header":   {trace: good + row("2021-03-01 11:00:00", "2021-03-01 11:00:01", "Bed"), want: "t.tsv:1: it is a row, and the first line is for the names of the columns: put a line such as "},
 		"consent key": {trace: head + good, edit: func(s string) string { return strings.Replace(s, "\nconsents:", "\nconsent:", 1) }, want: line("consents:\n") + `key "consent" is unknown: did you mean consents?`},
 		"no texts":    {trace: head + good, args: []string{"--messages", filepath.Dir(write("blank/one.yaml", "purpose: marketing\n"))}, want: "one.yaml:1: texts is empty: add at least one {language, body}"},
+		"a pipe":      {trace: head + good, args: []string{"--messages", filepath.Dir(pipe)}, want: "pipe.yaml is no file"},
 		"too late, and another": {trace: head + good + row("2021-03-03 10:00:00", "2021-03-03 10:00:01", "Bed"), args: []string{"--every", "24h",
 			"--messages", filepath.Dir(write("late/two.yaml", "purpose: marketing\ntexts: [{language: en, body: Hello}]\nnot_after: 2021-03-02T12:00:00Z\n")), "--brand", "grocer"},
 			want: "two.yaml:3: not_after is 2021-03-02T12:00:00.000Z, which has passed: use a time in the future"},
@@ -331,6 +339,15 @@ func TestRehearsalErrors(t *testing.T) {
 				t.Errorf("got %v, want %q in it", err, test.want)
 			}
 		})
+	}
+}
+
+// Reading a recording ends when it is asked to.
+func TestTraceIsGivenUp(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if rows, err := readTrace(ctx, flatTrace, time.UTC); !errors.Is(err, context.Canceled) {
+		t.Errorf("read %d rows, %v, want that it was cancelled", len(rows), err)
 	}
 }
 

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bufio"
+	"context"
 	_ "embed"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"reflect"
@@ -116,14 +118,14 @@ func readTraceMap(e *env, path string) (m traceMap, err error) {
 }
 
 // readTrace reads a recording that is in order: what begins earlier stands further up, and a sensor
-// does not begin again before it has ended.
-func readTrace(path string, zone *time.Location) ([]sim.Interval, error) {
+// does not begin again before it has ended. What is not of one decade is no recording of a home.
+func readTrace(ctx context.Context, path string, zone *time.Location) ([]sim.Interval, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	in := bufio.NewReader(f)
+	in := bufio.NewReader(untilDone{ctx, f})
 	if top, _ := in.Peek(len(time.DateTime)); len(top) == len(time.DateTime) { // what cannot be read is told below
 		if _, err := time.Parse(time.DateTime, string(top)); err == nil {
 			return nil, fmt.Errorf("%s:1: it is a row, and the first line is for the names of the columns: put a line such as Start, End, Sensor, Kind, Place above it, with tabs between", path)
@@ -136,6 +138,9 @@ func readTrace(path string, zone *time.Location) ([]sim.Interval, error) {
 	slices.SortFunc(rows, func(a, b sim.Interval) int { return a.Line - b.Line })
 	last := map[[2]string]sim.Interval{}
 	for i, r := range rows {
+		if r.Start.Unix() < 0 || r.End.Sub(rows[0].Start) > longestTrace {
+			return nil, fmt.Errorf("%s:%d: it is %s to %s: a recording begins in 1970 or later and ends within ten years", path, r.Line, r.Start.Format(time.DateTime), r.End.Format(time.DateTime))
+		}
 		if i > 0 && r.Start.Before(rows[i-1].Start) {
 			return nil, fmt.Errorf("%s:%d: it begins before the row above it: sort the rows by start", path, r.Line)
 		}
@@ -146,6 +151,21 @@ func readTrace(path string, zone *time.Location) ([]sim.Interval, error) {
 		last[sensor] = r
 	}
 	return rows, nil
+}
+
+const longestTrace = 10 * 366 * 24 * time.Hour
+
+// untilDone reads until ctx is done.
+type untilDone struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (r untilDone) Read(b []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.Reader.Read(b)
 }
 
 const somebodyComes = "somebody comes" // the simulator's action
