@@ -67,7 +67,12 @@ func (d *Desk) watch(ctx context.Context) error {
 	start, wall := d.mono(), d.o.Now()
 	timer := time.NewTimer(time.Second)
 	defer timer.Stop()
+	looked := start
 	for {
+		if mono := d.mono(); mono.Sub(looked) >= lastLook {
+			looked = mono
+			d.evict(longAway, glanced)
+		}
 		now := d.o.Now()
 		if drift := now - wall - device.Instant(d.mono().Sub(start).Milliseconds()); drift > 500 || drift < -500 {
 			d.log.Warn("clock was set", "by_ms", int64(drift))
@@ -154,6 +159,9 @@ func (d *Desk) message(id device.MessageID) *policy.Message {
 // sends, and files everything else under the moment or the fact that could change it. The
 // caller holds h.mu.
 func (d *Desk) converge(h *home) {
+	if h.gone {
+		return
+	}
 	defer d.converged(h)
 	if err := d.load(h); err != nil {
 		if errors.Is(err, registry.ErrUnknown) {
@@ -648,7 +656,7 @@ func (d *Desk) send(s *screen, leaf wire.Leaf, frame any, qos byte, life time.Du
 
 // away is what follows from the end of a device's connection. The caller holds h.mu.
 func (d *Desk) away(h *home, s *screen) {
-	s.session = nil
+	s.session, h.left = nil, d.mono()
 	s.context.Stale() // it permits nothing any more; what it restrained stays restrained until it says otherwise
 	for _, dl := range h.open {
 		if dl.device == s.ID && dl.have != HaveNone && dl.have != HaveGone {

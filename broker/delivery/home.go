@@ -31,7 +31,10 @@ type home struct {
 	id device.HomeID
 
 	mu        sync.Mutex
+	gone      bool        // it has left memory: ask the Desk for it anew
 	loaded    bool        // the fields below agree with the tables
+	read      time.Time   // when they last were read
+	left      time.Time   // when its last device's connection ended; zero: none has been connected since it came into memory
 	stale     atomic.Bool // messages, choices or screens have changed: pair anew; set without the lock
 	all       bool        // judge every pair anew
 	view      policy.Home
@@ -166,6 +169,11 @@ type pair struct {
 func (d *Desk) in(id device.HomeID, f func(h *home) error) error {
 	h := d.home(id)
 	h.mu.Lock()
+	for h.gone { // while we waited
+		h.mu.Unlock()
+		h = d.home(id)
+		h.mu.Lock()
+	}
 	defer h.mu.Unlock()
 	if err := d.load(h); err != nil {
 		if errors.Is(err, registry.ErrUnknown) {
@@ -452,7 +460,7 @@ func (d *Desk) install(h *home, t tables) {
 		h.offers = append(h.offers, o)
 	}
 	d.mu.Unlock()
-	h.loaded, h.all = true, true
+	h.loaded, h.all, h.read = true, true, d.mono()
 	h.stale.Store(true)
 }
 
