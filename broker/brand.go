@@ -112,10 +112,20 @@ func (s *sender) accept(payload []byte) (answer, error) {
 	}
 	if s.door.o.Limit != nil {
 		if ok, after := s.door.o.Limit(s.brand.ID); !ok {
-			a := answer{Key: r.Key, Status: http.StatusTooManyRequests, Title: "too many messages", Retry: int(math.Ceil(after.Seconds()))}
-			return a, &refused{packets.ErrQuotaExceeded, a.Title}
+			s.door.count.limited.WithLabelValues("rate").Inc()
+			return s.later(answer{Key: r.Key, Status: http.StatusTooManyRequests, Title: "too many messages", Retry: seconds(after)}, s.listens)
 		}
 	}
+	leave, err := s.enter()
+	if err != nil {
+		s.door.count.limited.WithLabelValues("busy").Inc()
+		a := answer{Key: r.Key, Status: http.StatusServiceUnavailable, Title: "the gateway has too much to do; send it again with the same key", Retry: 1}
+		if busy := (*delivery.BusyError)(nil); errors.As(err, &busy) {
+			a.Retry = seconds(busy.After)
+		}
+		return s.later(a, false)
+	}
+	defer leave()
 	b, err := s.door.auth.brand(s.key) // it may have changed, or its key may be void, since it logged in
 	var m delivery.Submission
 	if err == nil {
@@ -152,7 +162,26 @@ func (s *sender) accept(payload []byte) (answer, error) {
 		a := answer{Key: r.Key, Status: http.StatusTooManyRequests, Title: "too many messages in force"}
 		return a, &refused{packets.ErrQuotaExceeded, a.Title}
 	}
-	return answer{Key: r.Key, Status: http.StatusServiceUnavailable, Title: "the gateway cannot take messages just now; send it again with the same key"}, err
+	return answer{Key: r.Key, Status: http.StatusServiceUnavailable, Title: "the gateway cannot take messages just now; send it again with the same key", Retry: 5}, err
+}
+
+func seconds(d time.Duration) int { return int(math.Ceil(d.Seconds())) }
+
+// enter asks whether there is room for a message, as [delivery.Desk.Enter] does.
+func (s *sender) enter() (leave func(), err error) {
+	if d, ok := s.door.desk.(interface{ Enter() (func(), error) }); ok {
+		return d.Enter()
+	}
+	return func() {}, nil
+}
+
+// later is an answer to come again. MQTT 5 can say so in the acknowledgement, as a quota that is exceeded (0x97), since "busy" is a code of
+// connections alone. Elsewhere to acknowledge is to say that it was taken: only who is told otherwise is acknowledged.
+func (s *sender) later(a answer, told bool) (answer, error) {
+	if !s.conn.guard.v5 && !told {
+		return a, errors.New(a.Title)
+	}
+	return a, &refused{packets.ErrQuotaExceeded, a.Title}
 }
 
 // desk is the Desk on behalf of this brand.

@@ -62,13 +62,19 @@ type conn struct {
 	cut      bool
 
 	direct direct // to the socket, where nothing is between
+	feed   *feed  // of TLS; nil without
 }
 
 func (d *Door) newConn(c net.Conn, raw *counted) *conn {
 	k := &conn{Conn: c, raw: raw, door: d}
 	k.guard.from = c
-	if c == net.Conn(raw) {
-		k.direct.open(k)
+	switch c := c.(type) {
+	case *counted:
+		k.direct.open(raw)
+	case *tls.Conn:
+		if f, ok := c.NetConn().(*feed); ok && f.direct.ready() {
+			k.feed = f
+		}
 	}
 	return k
 }

@@ -24,9 +24,9 @@ type direct struct {
 	werr error
 }
 
-// open makes d ready, if c is a TCP socket.
-func (d *direct) open(c *conn) {
-	s, ok := c.raw.Conn.(syscall.Conn)
+// open makes d ready, if raw is a TCP socket.
+func (d *direct) open(raw *counted) {
+	s, ok := raw.Conn.(syscall.Conn)
 	if !ok {
 		return
 	}

@@ -726,10 +726,10 @@ func TestAck(t *testing.T) {
 		plain    error // elsewhere
 		complain bool
 	}{
-		"taken":     {nil, packets.CodeSuccessIgnore, packets.CodeSuccessIgnore, false},
-		"bad frame": {fmt.Errorf("x: %w", wire.ErrFrame), packets.Code{Code: 0x99, Reason: "x: bad frame"}, packets.CodeSuccessIgnore, true},
-		"refused":   {fmt.Errorf("x: %w", notYours), packets.Code{Code: 0x87, Reason: "x: " + notYours.why}, packets.CodeSuccessIgnore, true},
-		"forbidden": {delivery.ErrForbidden, packets.Code{Code: 0x87, Reason: delivery.ErrForbidden.Error()}, packets.CodeSuccessIgnore, true},
+		"taken":     {nil, packets.CodeSuccess, packets.CodeSuccess, false},
+		"bad frame": {fmt.Errorf("x: %w", wire.ErrFrame), packets.Code{Code: 0x99, Reason: "x: bad frame"}, packets.CodeSuccess, true},
+		"refused":   {fmt.Errorf("x: %w", notYours), packets.Code{Code: 0x87, Reason: "x: " + notYours.why}, packets.CodeSuccess, true},
+		"forbidden": {delivery.ErrForbidden, packets.Code{Code: 0x87, Reason: delivery.ErrForbidden.Error()}, packets.CodeSuccess, true},
 		"away":      {delivery.ErrAway, packets.ErrRejectPacket, packets.ErrRejectPacket, false},
 		"disk full": {store.ErrFull, packets.ErrRejectPacket, packets.ErrRejectPacket, false},
 		"unknown":   {errors.New("anything"), packets.ErrRejectPacket, packets.ErrRejectPacket, false},

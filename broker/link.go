@@ -124,6 +124,9 @@ func (l *link) spend(now time.Time, frames, bytes int) (limit string) {
 	return limit
 }
 
+// Waits sends what was gathered, before the Desk lets a frame of this device wait.
+func (l *link) Waits() { l.conn.pause() }
+
 func (l *link) name() string { return string(l.device) }
 
 // Send hands a frame to the connection.

@@ -170,7 +170,7 @@ func (d *Door) serve(g *gate) {
 				d.attach(g.kind, raw, raw, nil)
 				return
 			}
-			secure := tls.Server(raw, d.o.Authority.Server())
+			secure := tls.Server(newFeed(raw), d.o.Authority.Server())
 			if err := secure.Handshake(); err != nil {
 				d.count.refused.WithLabelValues("tls").Inc()
 				if !silent(err) {

@@ -5,6 +5,8 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"porchlight/device/wire"
 )
 
 // counters is what the door counts. No label names a device, a brand or an address.
@@ -35,9 +37,16 @@ func newCounters(d *Door) *counters {
 	one := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "porchlight", Subsystem: "mqtt", Name: name, Help: help})
 	}
-	by := func(label, name, help string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "porchlight", Subsystem: "mqtt", Name: name, Help: help}, []string{label})
+	// What is expected of a label is there from the beginning, so that the first time counts as a change.
+	by := func(label, name, help string, expected ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "porchlight", Subsystem: "mqtt", Name: name, Help: help}, []string{label})
+		for _, value := range expected {
+			c.WithLabelValues(value)
+		}
+		return c
 	}
+	up := []string{string(wire.UpBirth), string(wire.UpCtx), string(wire.UpEvt), string(wire.UpTwin)}
+	down := []string{string(wire.DnMsg), string(wire.DnTwin), string(wire.DnTime)}
 	gauge := func(name, help string, f func() float64) prometheus.GaugeFunc {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "porchlight", Subsystem: "mqtt", Name: name, Help: help}, f)
 	}
@@ -53,15 +62,15 @@ func newCounters(d *Door) *counters {
 			return float64(len(d.places))
 		}),
 		accepted:       by("listener", "accepted_total", "Sockets accepted."),
-		refused:        by("reason", "refused_total", "Connections refused, or ended for what the peer sent."),
+		refused:        by("reason", "refused_total", "Connections refused, or ended for what the peer sent.", "credential", "client-id", "full", "tls"),
 		packets:        by("type", "packets_total", "Packets read."),
-		frames:         by("leaf", "frames_total", "Publishes read."),
-		bad:            by("leaf", "frames_refused_total", "Publishes refused: malformed, foreign, or too early."),
-		unacknowledged: by("leaf", "frames_unacknowledged_total", "Publishes left without acknowledgement because they could not be taken in."),
-		sent:           by("leaf", "frames_sent_total", "Frames sent."),
+		frames:         by("leaf", "frames_total", "Publishes read.", up...),
+		bad:            by("leaf", "frames_refused_total", "Publishes refused: malformed, foreign, or too early.", up...),
+		unacknowledged: by("leaf", "frames_unacknowledged_total", "Publishes left without acknowledgement because they could not be taken in.", up...),
+		sent:           by("leaf", "frames_sent_total", "Frames sent.", down...),
 		takeovers:      one("takeovers_total", "Connections ended because their device connected again."),
 		clones:         one("clone_alarms_total", "Times that an ID was taken over so often that it was made to wait."),
-		limited:        by("limit", "limited_total", "Sockets, log-ins and connections that met a limit."),
+		limited:        by("limit", "limited_total", "Sockets, log-ins and connections that met a limit.", "address", "failures", "takeover", "frames", "bytes", "outstanding"),
 		origins:        gauge("addresses_known", "Addresses with open sockets, or with log-ins that failed not long ago.", func() float64 { return float64(d.origins.size()) }),
 		slow:           one("slow_total", "Connections cut because the peer did not read."),
 		strays:         one("stray_acknowledgements_total", "Acknowledgements of nothing that was waited for."),

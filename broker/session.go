@@ -28,7 +28,7 @@ type session struct {
 	topic   string                // the last one: most peers publish to one
 	context bool                  // which is where context goes
 	owed    int                   // publishes of QoS 1 that were left without acknowledgement
-	one     [1]byte               // what is read first where a buffer would have to wait with us
+	more    bool                  // TLS may hold some more, of what it has been fed
 	expires time.Time             // the read deadline that is set
 	now     time.Time             // when what is being read has come
 }
@@ -53,6 +53,7 @@ func (d *Door) attend(c *conn) {
 	case errors.As(err, &code) && c.guard.v5 && code.Code >= packets.ErrUnspecifiedError.Code:
 		c.Write(disconnect(code, code.Reason, c.most))
 	}
+	c.Close() // the peer need not wait until everybody has heard of it
 }
 
 // panicked notes that a connection's goroutine panicked, and ends the connection.
@@ -81,7 +82,6 @@ func (c *conn) attend() error {
 		part = part[n:]
 	}
 	for {
-		c.pause()
 		room, ended := c.receive()
 		if c.ending.Load() {
 			giveRoom(room)
@@ -112,24 +112,30 @@ func (c *conn) attend() error {
 	}
 }
 
-// receive waits for bytes, and returns them in what takeRoom has lent.
+// receive waits for bytes, and returns them in what takeRoom has lent. No buffer is held meanwhile,
+// but where WebSocket is between.
 func (c *conn) receive() ([]byte, error) {
-	if c.direct.ready() {
+	switch {
+	case c.direct.ready():
+		c.pause()
 		return c.direct.read()
-	}
-	s := &c.session
-	for { // a single byte is waited for, so that no buffer is held meanwhile
-		n, err := c.Conn.Read(s.one[:])
-		if n == 0 && err == nil {
-			continue
+	case c.feed != nil && !c.feed.whole() && !c.session.more:
+		c.pause()
+		if c.feed.idle() {
+			room, err := c.feed.direct.read()
+			if err != nil {
+				giveRoom(room)
+				return nil, err
+			}
+			c.feed.ahead, c.feed.room = room, room
 		}
-		if n == 0 || err != nil {
-			return nil, err
-		}
-		room := append(takeRoom(), s.one[0])
-		n, err = c.Conn.Read(room[1:cap(room)]) // nearly always the rest of what has come
-		return room[:1+n], err
+	case c.feed == nil:
+		c.pause()
 	}
+	room := takeRoom()
+	n, err := c.Conn.Read(room[:cap(room)])
+	c.session.more = n == cap(room) // perhaps TLS holds the rest of a record
+	return room[:n], err
 }
 
 // stay gives the peer its keep-alive and half of it again from now on. The real deadline is moved at

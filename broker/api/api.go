@@ -65,7 +65,8 @@ type Door struct {
 	log       *slog.Logger
 	count     *counters
 	registry  *prometheus.Registry
-	kinds     []string // of each listener: http, https, metrics
+	shed      *prometheus.CounterVec // by reason
+	kinds     []string               // of each listener: http, https, metrics
 	listeners []net.Listener
 	servers   []*http.Server
 }
@@ -83,7 +84,8 @@ const (
 // New opens the listeners, so that a caller knows the ports, and fails if one cannot be opened.
 // Nothing is answered before Run.
 func New(desk *delivery.Desk, db *store.DB, o Options, log *slog.Logger) (*Door, error) {
-	d := &Door{desk: desk, db: db, o: o, log: log, count: newCounters()}
+	d := &Door{desk: desk, db: db, o: o, log: log, count: newCounters(), shed: newShed()}
+	d.o.Metrics = append(slices.Clip(o.Metrics), d.shed)
 	handler, err := d.handler()
 	if err != nil {
 		return nil, fmt.Errorf("open the HTTP door: %w", err)
@@ -121,6 +123,7 @@ func (d *Door) listen(kind, address string, handler http.Handler, secure *tls.Co
 	if err != nil {
 		return fmt.Errorf("listen for %s: %w", kind, err)
 	}
+	l = &bounded{Listener: l, most: mostConnections, shed: d.shed.WithLabelValues("connections")}
 	if !plain {
 		secure = secure.Clone()
 		secure.ClientAuth = tls.NoClientCert // a browser would ask its user for one

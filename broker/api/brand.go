@@ -98,6 +98,9 @@ type (
 // forBrands lets only brands that are in force and within their rate come to next.
 func (d *Door) forBrands(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), patience)
+		defer cancel()
+		r = r.WithContext(ctx)
 		b, err := d.authenticate(r)
 		if err == nil && d.o.Limit != nil {
 			if ok, after := d.o.Limit(b.ID); !ok {
@@ -106,11 +109,14 @@ func (d *Door) forBrands(next http.Handler) http.Handler {
 				p.after, err = after, p
 			}
 		}
+		if err == nil && r.Method == http.MethodPost { // before its body is read
+			err = d.desk.Room()
+		}
 		if err != nil {
-			d.refuse(w, r, err)
+			d.refuse(w, r, late(ctx, err))
 			return
 		}
-		ctx := context.WithValue(r.Context(), brandKey{}, b)
+		ctx = context.WithValue(ctx, brandKey{}, b)
 		host, _, _ := net.SplitHostPort(r.RemoteAddr) // "" where there is none
 		next.ServeHTTP(w, r.WithContext(context.WithValue(ctx, actorKey{}, device.Actor(strings.TrimSpace("brand "+string(b.ID)+" "+host)))))
 	})
@@ -124,6 +130,15 @@ func (d *Door) refuse(w http.ResponseWriter, r *http.Request, err error) {
 // note is [problem], with a line in the log for what is ours to mend.
 func (d *Door) note(err error) *Problem {
 	p := problem(err)
+	var busy *delivery.BusyError
+	switch {
+	case errors.As(err, &busy):
+		d.shed.WithLabelValues(busy.Reason).Inc()
+	case errors.Is(err, errLate):
+		d.shed.WithLabelValues("late").Inc()
+	case p.Status == http.StatusServiceUnavailable:
+		d.shed.WithLabelValues("disk").Inc()
+	}
 	if p.cause != nil {
 		d.log.Error("request not served", "status", p.Status, "fault", p.Instance, "err", p.cause)
 	}
@@ -172,7 +187,15 @@ func (d *Door) brands() (*http.ServeMux, *huma.OpenAPI, error) {
 		if err != nil {
 			return nil, d.note(err)
 		}
-		a, err := d.deskOf(ctx).Accept(ctx, brandOf(ctx), in.Key, s)
+		leave, err := d.desk.Enter()
+		if err != nil {
+			return nil, d.note(err)
+		}
+		a, err := within(func() (delivery.Answer, error) {
+			defer leave()
+			return d.deskOf(ctx).Accept(ctx, brandOf(ctx), in.Key, s)
+		})
+		err = late(ctx, err)
 		if errors.Is(err, registry.ErrUnknown) {
 			err = errUnauthorized // the brand was removed a moment ago
 		}
@@ -224,9 +247,9 @@ func (d *Door) one(ctx context.Context, text string, do func(context.Context, de
 	if err != nil {
 		return nil, d.note(err)
 	}
-	a, err := do(ctx, brandOf(ctx).ID, id)
+	a, err := within(func() (delivery.Answer, error) { return do(ctx, brandOf(ctx).ID, id) })
 	if err != nil {
-		return nil, d.note(err)
+		return nil, d.note(late(ctx, err))
 	}
 	return &messageOutput{message(a)}, nil
 }
@@ -256,7 +279,7 @@ func (d *Door) list(ctx context.Context, in *listInput) (*listOutput, error) {
 	}
 	all, err := d.desk.Messages(ctx, b, after, in.Limit+1)
 	if err != nil {
-		return nil, d.note(err)
+		return nil, d.note(late(ctx, err))
 	}
 	out := &listOutput{}
 	out.Body.Messages = []Message{}

@@ -56,6 +56,8 @@ var kinds = []kind{
 	{"rate", 429, "too many requests", "More requests a second came than one brand may send.", "Wait as many seconds as Retry-After says."},
 	{"quota", 429, "too many messages in force", "As many messages of this brand are in force as it may have at one time.", "Withdraw one, or wait until one has passed its not_after. Trying again sooner does not help, so there is no Retry-After."},
 	{"fault", 500, "the gateway has made a mistake", "Something went wrong that nobody thought of.", "Send it again with the same key; if it stays, give the operator what instance says."},
+	{"busy", 503, "the gateway has too much to do", "More is on its way than its disk, its homes or its memory have room for. Nothing of this request was taken in. Messages can be withdrawn all the same.", "Send it again with the same key after as many seconds as Retry-After says."},
+	{"late", 503, "the answer takes too long", "The disk does not follow, and the answer is not known yet.", "Send it again with the same key after as many seconds as Retry-After says: if it was taken in after all, that gives the first answer."},
 	{"unavailable", 503, "the gateway cannot take messages just now", "Its disk is full, its database is locked, or it is ending.", "Send it again with the same key after as many seconds as Retry-After says."},
 }
 
@@ -82,6 +84,7 @@ func problem(err error) *Problem {
 	var p *Problem
 	var invalid delivery.Invalid
 	var signature *delivery.SignatureError
+	var busy *delivery.BusyError
 	switch {
 	case errors.As(err, &p):
 		return p
@@ -114,6 +117,14 @@ func problem(err error) *Problem {
 		return notFound("you have sent no message with this ID")
 	case errors.Is(err, errTooLarge):
 		return newProblem("too-large", fmt.Sprintf("send at most %d bytes, or %d where they are signed", delivery.MaxSubmission, delivery.MaxSigned))
+	case errors.As(err, &busy):
+		p = newProblem("busy", "nothing was taken in")
+		p.after = busy.After
+		return p
+	case errors.Is(err, errLate):
+		p = newProblem("late", "it may be taken in all the same")
+		p.after, p.cause = 5*time.Second, err
+		return p
 	case unavailable(err):
 		p = newProblem("unavailable", "nothing was taken in")
 		p.after, p.cause = 5*time.Second, err

@@ -40,13 +40,17 @@ type world struct {
 // noon is when everything in these tests happens.
 var noon = device.At(time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC))
 
-// newWorld opens a gateway with the brand fresh, which may have three messages in force.
-func newWorld(t *testing.T, o Options) *world {
+// newWorld opens a gateway with the brand fresh, which may have three messages in force. edit changes how its store is opened.
+func newWorld(t *testing.T, o Options, edit ...func(*store.Options)) *world {
 	t.Helper()
 	w := &world{t: t, now: noon, keys: map[device.BrandID]string{}, log: &bytes.Buffer{}}
 	clock := func() device.Instant { return w.now }
 	var err error
-	w.db, err = store.Open(t.Context(), filepath.Join(t.TempDir(), "p.db"), store.Options{Project: delivery.Project, Clear: delivery.Clear, Now: clock})
+	inStore := store.Options{Project: delivery.Project, Clear: delivery.Clear, Now: clock}
+	for _, f := range edit {
+		f(&inStore)
+	}
+	w.db, err = store.Open(t.Context(), filepath.Join(t.TempDir(), "p.db"), inStore)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -115,6 +115,7 @@ type hall struct {
 	jumps  atomic.Int64   // how often the clock was set
 	expiry device.Instant // no message in force ends before; guarded by mu
 
+	room    room
 	count   counters
 	took    timings
 	tracing *tracing // nil: no message is traced

@@ -24,6 +24,13 @@ type Link interface {
 	Close(Reason)
 }
 
+// Waiter is a Link whose connection may hold back answers while there is more to take in. Before the Desk
+// lets it wait for its home it calls Waits, which sends them; no lock of the Desk's is held.
+type Waiter interface {
+	Link
+	Waits()
+}
+
 // Frame is one frame on its way to a device.
 type Frame struct {
 	Leaf    wire.Leaf

@@ -11,6 +11,7 @@ import (
 type queue struct {
 	mu     sync.Mutex
 	ready  []*home
+	taken  int64 // so many were taken from ready since the start
 	timers agenda[*home]
 	work   chan struct{} // has a token while ready may be non-empty
 	sooner chan struct{} // has a token when the first timer has moved up
@@ -47,6 +48,7 @@ func (q *queue) take(ctx context.Context) (h *home, ok bool) {
 		if len(q.ready) > 0 {
 			h, q.ready = q.ready[0], q.ready[1:]
 			h.queued = false
+			q.taken++
 			if len(q.ready) > 0 {
 				token(q.work)
 			} else {

@@ -18,20 +18,33 @@ import (
 	"porchlight/policy/consent"
 )
 
-// on runs f for the device's current connection. Any other connection of it is away.
+// on runs f for the device's current connection, on behalf of the device. Any other connection of it
+// is away.
 func (d *Desk) on(dev device.ID, link Link, f func(d *Desk, h *home, s *screen) error) error {
+	return d.with(dev, link, func(h *home, s *screen) error { return f(d.As(deviceAt(dev, link.From())), h, s) })
+}
+
+// with is on for what is not written down, and so on behalf of nobody.
+func (d *Desk) with(dev device.ID, link Link, f func(h *home, s *screen) error) error {
 	d.mu.Lock()
 	id, ok := d.links[link]
 	d.mu.Unlock()
 	if !ok {
 		return unknownDevice(dev)
 	}
+	if w, ok := link.(Waiter); ok {
+		if h := d.home(id); h.mu.TryLock() {
+			h.mu.Unlock()
+		} else {
+			w.Waits()
+		}
+	}
 	return d.in(id, func(h *home) error {
 		s := h.screens[dev]
 		if s == nil || s.session == nil || s.session.link != link {
 			return unknownDevice(dev)
 		}
-		return f(d.As(deviceAt(dev, link.From())), h, s)
+		return f(h, s)
 	})
 }
 
@@ -184,7 +197,7 @@ func sameDescription(d device.Device, m device.Model, c device.Capabilities) boo
 // Context takes in what has changed on a device. It is kept in memory only. Only a change that
 // a decision could see wakes anything.
 func (d *Desk) Context(dev device.ID, link Link, c wire.Context) error {
-	return d.on(dev, link, func(d *Desk, h *home, s *screen) error {
+	return d.with(dev, link, func(h *home, s *screen) error {
 		now := d.o.Now()
 		ahead := s.context.NotAfter(now) // the clock may have been set back: what is told now is still newer
 		s.view.Trip = min(s.view.Trip, now)
@@ -245,7 +258,8 @@ func (d *Desk) alarmed(h *home, s *screen) error {
 	if on {
 		h.alarms[s.ID], h.view.Alarm, h.all = true, true, true
 	}
-	if err := d.update(func(tx *store.Tx) error { return registry.SetAlarm(tx, h.id, s.ID, on) }); err != nil {
+	as := d.As(deviceAt(s.ID, s.session.link.From()))
+	if err := as.update(func(tx *store.Tx) error { return registry.SetAlarm(tx, h.id, s.ID, on) }); err != nil {
 		return err
 	}
 	if !on {
@@ -488,7 +502,7 @@ func (d *Desk) Bye(dev device.ID, link Link, b wire.Bye) error {
 
 // Acked takes in that a device has acknowledged the one frame that was on its way.
 func (d *Desk) Acked(dev device.ID, link Link) {
-	_ = d.on(dev, link, func(d *Desk, h *home, s *screen) error { // a connection that has ended has nothing on its way
+	_ = d.with(dev, link, func(h *home, s *screen) error { // a connection that has ended has nothing on its way
 		f := s.session.flight
 		if s.session.flight = nil; f == nil {
 			return nil

@@ -67,13 +67,13 @@ func startGateway(ctx context.Context, s setting, name string) (*gateway, error)
 		return nil, err
 	}
 	g.command = []string{s.gateway, "--data", g.data, "serve", "--config", config}
-	if _, err := g.start(ctx, name, g.command...); err != nil {
-		return nil, err
-	}
 	socket := filepath.Join(g.data, "porchlight.sock")
 	g.operator = &http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}}
+	if err := g.up(ctx, name); err != nil {
+		return nil, err
+	}
 	var added struct{ Key string }
 	if err := g.operate(ctx, "brand/add", map[string]any{"id": benchBrand, "name": "Acme", "purposes": []string{"marketing"}, "quota": 1 << 20}, &added); err != nil {
 		g.stop()
@@ -83,12 +83,28 @@ func startGateway(ctx context.Context, s setting, name string) (*gateway, error)
 	return g, nil
 }
 
+// up starts the process and waits until it answers everywhere.
+func (g *gateway) up(ctx context.Context, name string) error {
+	if _, err := g.start(ctx, name, g.command...); err != nil {
+		return err
+	}
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		err := g.operate(ctx, "status", struct{}{}, nil) // its socket is opened last
+		if err == nil {
+			return nil
+		}
+		if time.Now().After(end) || ctx.Err() != nil {
+			g.stop()
+			return err
+		}
+	}
+}
+
 // again ends the process and starts it on the same data, so that nothing of what was done before is in memory.
 func (g *gateway) again(ctx context.Context) error {
 	g.stop()
 	g.operator.CloseIdleConnections()
-	_, err := g.start(ctx, g.name, g.command...)
-	return err
+	return g.up(ctx, g.name)
 }
 
 // operate does one verb of the operator's commands, over the socket that they use. out may be nil.
@@ -142,7 +158,7 @@ func (g *gateway) push(ctx context.Context, key string, extra map[string]any) (i
 	return accepted.ID, err
 }
 
-// counted is the sum of one of the gateway's own counters, over its labels.
+// counted is one of the gateway's own counters: the sum over its labels, unless the name has them.
 func (g *gateway) counted(ctx context.Context, name string) (sum float64, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+g.metrics+"/metrics", nil)
 	if err != nil {
@@ -255,5 +271,28 @@ func (c *client) be(seq *uint64) error {
 		return err
 	}
 	*seq++
-	return c.say(wire.Topic(device.ID(c.id), wire.UpCtx), appendContext(nil, *seq, 4))
+	if err := c.say(wire.Topic(device.ID(c.id), wire.UpCtx), appendContext(nil, *seq, 4)); err != nil {
+		return err
+	}
+	return c.document()
+}
+
+// document waits until a new device has been sent the home's document, and has acknowledged it: who leaves that
+// unacknowledged does not stay connected.
+func (c *client) document() error {
+	c.SetReadDeadline(time.Now().Add(patience))
+	defer c.SetReadDeadline(time.Time{})
+	for c.got == 0 {
+		kind, body, err := c.next()
+		if err == nil && kind&0xf0 != kindPublish {
+			err = fmt.Errorf("the gateway sent % x % x", kind, body)
+		}
+		if err == nil {
+			_, err = c.received(kind, body)
+		}
+		if err != nil {
+			return fmt.Errorf("%s waits for its document: %w", c.id, err)
+		}
+	}
+	return c.flush()
 }

@@ -8,11 +8,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
 // openGateway runs the gateway on a data folder, on any core, and waits until it says that it is ready: took is
 // from exec to the first good answer of /readyz, which is asked from the first moment that somebody listens there.
+// Nobody learns: the generator's people answer nothing, ever, and a gateway that learns would give them silence.
 func openGateway(ctx context.Context, s setting, data string) (g *gateway, took time.Duration, err error) {
 	at, err := loopbackPorts(3)
 	if err != nil {
@@ -20,7 +22,7 @@ func openGateway(ctx context.Context, s setting, data string) (g *gateway, took 
 	}
 	g = &gateway{broker: broker{plain: at[0]}, http: at[1], metrics: at[2], data: data}
 	config := filepath.Join(data, "bench.yaml")
-	if err := os.WriteFile(config, fmt.Appendf(nil, gatewayConfig+"log: {level: warn}\n", g.plain, `""`, g.http, g.metrics), 0o600); err != nil {
+	if err := os.WriteFile(config, fmt.Appendf(nil, strings.Replace(gatewayConfig, "delivery: {", "delivery: {learner: off, ", 1)+"log: {level: warn}\n", g.plain, `""`, g.http, g.metrics), 0o600); err != nil {
 		return nil, 0, err
 	}
 	began := time.Now()

@@ -25,6 +25,11 @@ type client struct {
 	id  string
 	in  *bufio.Reader
 	out []byte // gathered for the next write
+	got int    // publishes of QoS 1 that came
+}
+
+func newClient(c net.Conn, id string) *client {
+	return &client{Conn: c, id: id, in: bufio.NewReaderSize(c, 512)}
 }
 
 // What a packet begins with.
@@ -65,11 +70,10 @@ func (d dialing) open(n int, who login) (*client, error) {
 		return nil, err
 	}
 	raw.SetDeadline(time.Now().Add(patience))
-	c := &client{Conn: raw, id: who.id}
+	c := newClient(raw, who.id)
 	if d.secure != nil {
-		c.Conn = tls.Client(raw, d.secure)
+		c = newClient(tls.Client(raw, d.secure), who.id)
 	}
-	c.in = bufio.NewReaderSize(c.Conn, 512)
 	c.out = appendConnect(nil, who)
 	if err := c.flush(); err == nil {
 		err = c.expect(kindConnack, 0, 0)
@@ -204,6 +208,7 @@ func (c *client) received(kind byte, body []byte) (payload []byte, err error) {
 		return nil, errPacket
 	}
 	if kind&0x06 != 0 {
+		c.got++
 		c.out = append(c.out, kindPuback, 2, body[at-2], body[at-1])
 	}
 	return body[at:], nil
@@ -331,8 +336,7 @@ func (c *client) pump(window int, topic string, payload func([]byte) []byte, t *
 	}
 }
 
-// drain takes what comes and acknowledges it until the connection is closed, or next says so. got is called
-// with each payload; it may be nil.
+// drain takes what comes and acknowledges it until the connection is closed. l may be nil.
 func (c *client) drain(t *tally, l *backlog) error {
 	for {
 		n := 0
@@ -369,24 +373,25 @@ func crowd(n, atOnce int, f func(i int) (*client, error)) ([]*client, error) {
 	return slices.DeleteFunc(all, func(c *client) bool { return c == nil }), err
 }
 
-// many runs f for 0 to n-1, some at a time, until one fails.
+// many runs f for 0 to n-1, some at a time, until one fails; the first error is returned.
 func many(n, atOnce int, f func(i int) error) error {
-	var next, failed atomic.Int64
+	var next atomic.Int64
+	var failed atomic.Pointer[error]
 	var all sync.WaitGroup
-	errs := make([]error, min(n, atOnce))
-	for w := range errs {
+	for range min(n, atOnce) {
 		all.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n && failed.Load() == 0; i = int(next.Add(1)) - 1 {
+			for i := int(next.Add(1)) - 1; i < n && failed.Load() == nil; i = int(next.Add(1)) - 1 {
 				if err := f(i); err != nil {
-					failed.Add(1)
-					errs[w] = err
-					return
+					failed.CompareAndSwap(nil, &err)
 				}
 			}
 		})
 	}
 	all.Wait()
-	return errors.Join(errs...)
+	if err := failed.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 func closeAll(all []*client) {

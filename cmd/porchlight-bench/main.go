@@ -33,12 +33,20 @@ type figure struct {
 
 // versus is a figure where less is better.
 func versus(name, unit string, ours, peer float64, peerName string) figure {
-	return figure{name, unit, ours, peer, peerName, peer / ours}
+	return figure{name, unit, ours, peer, peerName, quotient(peer, ours)}
 }
 
 // exceeds is a figure where more is better.
 func exceeds(name, unit string, ours, peer float64, peerName string) figure {
-	return figure{name, unit, ours, peer, peerName, ours / peer}
+	return figure{name, unit, ours, peer, peerName, quotient(ours, peer)}
+}
+
+// quotient is 0, which is no ratio, where one of the two is too small to be measured.
+func quotient(a, b float64) float64 {
+	if a <= 0 || b <= 0 {
+		return 0
+	}
+	return a / b
 }
 
 // alone is a figure without a peer.
@@ -72,6 +80,7 @@ func main() {
 	}
 	var s setting
 	out := flag.String("json", "build/bench.json", "where the figures go, too; empty: nowhere")
+	picture := flag.String("svg", "", "where a picture of the ratios goes; empty: beside the JSON, as .svg")
 	only := flag.String("only", "", "parts to run, with commas between; empty: all of "+names())
 	opinions := flag.Int("opinions", 0, "measure nothing: take so many decisions, and hear what every peer thinks of each")
 	flag.StringVar(&s.gateway, "gateway", "../../build/porchlight", "the gateway's binary")
@@ -88,6 +97,12 @@ func main() {
 	show(figures)
 	if err == nil && *out != "" {
 		err = keep(*out, figures)
+		if *picture == "" {
+			*picture = strings.TrimSuffix(*out, ".json") + ".svg"
+		}
+	}
+	if err == nil && *picture != "" {
+		err = draw(*picture, figures)
 	}
 	fail(err)
 }
@@ -137,6 +152,19 @@ func run(ctx context.Context, s setting, only string) (all []figure, err error) 
 	return all, nil
 }
 
+// times is a ratio as it is read: 12, 3.4, 0.56.
+func times(ratio float64) string {
+	switch {
+	case ratio == 0:
+		return "?"
+	case ratio >= 10:
+		return fmt.Sprintf("%.0f", ratio)
+	case ratio >= 1:
+		return fmt.Sprintf("%.1f", ratio)
+	}
+	return fmt.Sprintf("%.2g", ratio)
+}
+
 func show(figures []figure) {
 	fmt.Printf("%s, %d cores, %s\n\n", runtime.GOARCH, runtime.NumCPU(), runtime.Version())
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -146,7 +174,7 @@ func show(figures []figure) {
 			fmt.Fprintf(w, "\t%.4g\t\t%s\t  %s\t\n", f.Ours, f.Unit, f.Name)
 			continue
 		}
-		fmt.Fprintf(w, "%.1f x\t%.4g\t%.4g\t%s\t  %s, against %s\t\n", f.Ratio, f.Ours, f.Peer, f.Unit, f.Name, f.PeerName)
+		fmt.Fprintf(w, "%s x\t%.4g\t%.4g\t%s\t  %s, against %s\t\n", times(f.Ratio), f.Ours, f.Peer, f.Unit, f.Name, f.PeerName)
 	}
 	_ = w.Flush() // standard output
 }
@@ -156,8 +184,13 @@ func keep(path string, figures []figure) error {
 	if err != nil {
 		return err
 	}
+	return put(path, append(raw, '\n'))
+}
+
+// put writes a file, and makes its folder.
+func put(path string, content []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return err
 	}
-	return os.WriteFile(path, append(raw, '\n'), 0o666)
+	return os.WriteFile(path, content, 0o666)
 }

@@ -92,12 +92,7 @@ func peerBroker(ctx context.Context, s setting, name, what string, extra ...stri
 		return nil, err
 	}
 	b := &broker{plain: at[0], secure: at[1]}
-	arg := []string{self, "serve", what, "-folder", folder, "-cert", cert.chain, "-key", cert.key, "-tls", b.secure}
-	if what == "handshake" {
-		b.plain = ""
-	} else {
-		arg = append(arg, "-plain", b.plain)
-	}
+	arg := []string{self, "serve", what, "-folder", folder, "-cert", cert.chain, "-key", cert.key, "-plain", b.plain, "-tls", b.secure}
 	if what == "nats" {
 		b.secure = ""
 	}
@@ -124,8 +119,9 @@ func (b *broker) start(ctx context.Context, name string, arg ...string) (*broker
 // mosquitto is where Debian puts it.
 const mosquitto = "/usr/sbin/mosquitto"
 
-// mosquittoBroker starts mosquitto with nothing kept, everybody let in, and no limit to what is on its way to
-// a subscriber, so that nothing is dropped. It is nil if mosquitto is not installed.
+// mosquittoBroker starts mosquitto with nothing kept, everybody let in, no limit to what is on its way to a
+// subscriber, so that nothing is dropped, and, as servers in Go have it, nothing held back to be sent together. It
+// is nil if mosquitto is not installed.
 func mosquittoBroker(ctx context.Context, s setting) (*broker, error) {
 	if _, err := exec.LookPath(mosquitto); err != nil {
 		return nil, nil
@@ -145,6 +141,7 @@ func mosquittoBroker(ctx context.Context, s setting) (*broker, error) {
 allow_anonymous true
 max_inflight_messages 0
 max_queued_messages 0
+set_tcp_nodelay true
 log_type none
 user root
 listener %s 127.0.0.1

@@ -42,27 +42,42 @@ func start(name string, arg ...string) (*process, error) {
 	return p, nil
 }
 
+// cores are those that this program was started on: the first is for servers, the rest for the generator.
+var cores = func() (all unix.CPUSet) {
+	_ = unix.SchedGetaffinity(os.Getpid(), &all) // empty: nobody is moved anywhere
+	return all
+}()
+
+func split() (first, rest unix.CPUSet, ok bool) {
+	rest = cores
+	for i := 0; cores.Count() > 1; i++ {
+		if cores.IsSet(i) {
+			first.Set(i)
+			rest.Clear(i)
+			return first, rest, true
+		}
+	}
+	return first, rest, false
+}
+
 // startPinned is start, on a core of its own: servers have the first, the generator the rest, so that neither
 // takes time from the other and a server's figures are those of one core. With one core they share it.
 func startPinned(name string, arg ...string) (p *process, err error) {
-	if runtime.NumCPU() < 2 {
+	first, _, ok := split()
+	var before unix.CPUSet
+	if err := unix.SchedGetaffinity(os.Getpid(), &before); err != nil || !ok {
 		return start(name, arg...)
-	}
-	var before, first unix.CPUSet
-	if err := unix.SchedGetaffinity(os.Getpid(), &before); err != nil {
-		return nil, err
 	}
 	// A child has the cores of the thread that starts it.
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		runtime.LockOSThread()
-		first.Set(0)
+		defer runtime.UnlockOSThread()
 		if err = unix.SchedSetaffinity(0, &first); err == nil {
 			p, err = start(name, arg...)
 		}
 		err = errors.Join(err, unix.SchedSetaffinity(0, &before))
-		runtime.UnlockOSThread()
 	}()
 	<-done
 	return p, err
@@ -70,20 +85,14 @@ func startPinned(name string, arg ...string) (p *process, err error) {
 
 // apart keeps this process, the generator, off the core of the servers until back is called.
 func apart() (back func(), err error) {
-	if runtime.NumCPU() < 2 {
+	_, rest, ok := split()
+	if !ok {
 		return func() {}, nil
 	}
-	var all, rest unix.CPUSet
-	for i := range runtime.NumCPU() {
-		all.Set(i)
-		if i > 0 {
-			rest.Set(i)
-		}
-	}
-	cores := runtime.GOMAXPROCS(runtime.NumCPU() - 1)
+	procs := runtime.GOMAXPROCS(rest.Count())
 	return func() {
-		_ = moveThreads(&all) // it was so before
-		runtime.GOMAXPROCS(cores)
+		_ = moveThreads(&cores) // where they were
+		runtime.GOMAXPROCS(procs)
 	}, moveThreads(&rest)
 }
 

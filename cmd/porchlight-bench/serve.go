@@ -19,7 +19,7 @@ import (
 )
 
 // servers are the peers that are Go modules: each runs as a process of its own, which is this program again.
-var servers = map[string]func(arg []string) error{"mochi": serveMochi, "nats": serveNATS, "handshake": serveHandshakes}
+var servers = map[string]func(arg []string) error{"mochi": serveMochi, "nats": serveNATS, "bare": serveBare}
 
 func servePeer(arg []string) error {
 	if len(arg) == 0 || servers[arg[0]] == nil {
@@ -129,10 +129,10 @@ func serveNATS(arg []string) error {
 	return nil
 }
 
-// serveHandshakes does nothing but shake hands: what TLS itself costs, in Go's own implementation. Clients send one
-// byte when they are done and get one back.
-func serveHandshakes(arg []string) error {
-	s, err := readServed("handshake", arg)
+// serveBare is no broker: what TLS and TCP themselves cost, in Go's own implementation. With TLS it shakes hands,
+// takes one byte and gives one back. Without, it answers all that comes with a PUBACK of the packet 1.
+func serveBare(arg []string) error {
+	s, err := readServed("bare", arg)
 	if err != nil {
 		return err
 	}
@@ -141,23 +141,35 @@ func serveHandshakes(arg []string) error {
 		return err
 	}
 	c.SessionTicketsDisabled = true
-	l, err := net.Listen("tcp", s.secure)
+	secure, err := net.Listen("tcp", s.secure)
 	if err != nil {
 		return err
 	}
+	plain, err := net.Listen("tcp", s.plain)
+	if err != nil {
+		return err
+	}
+	echo := func(c net.Conn, answer []byte) {
+		defer c.Close()
+		for in := make([]byte, 512); ; {
+			if _, err := c.Read(in); err != nil {
+				return
+			}
+			if _, err := c.Write(answer); err != nil {
+				return
+			}
+		}
+	}
+	go accept(plain, func(raw net.Conn) { echo(raw, []byte{kindPuback, 2, 0, 1}) })
+	return accept(secure, func(raw net.Conn) { echo(tls.Server(raw, c), []byte{1}) })
+}
+
+func accept(l net.Listener, f func(net.Conn)) error {
 	for {
-		raw, err := l.Accept()
+		c, err := l.Accept()
 		if err != nil {
 			return err
 		}
-		go func() {
-			t := tls.Server(raw, c)
-			defer t.Close()
-			var one [1]byte
-			if _, err := t.Read(one[:]); err == nil {
-				_, _ = t.Write(one[:]) // it may be gone
-				_, _ = t.Read(one[:])  // until it goes
-			}
-		}()
+		go f(c)
 	}
 }

@@ -148,6 +148,7 @@ func follow(path string, total int64, progress func(done, total int64)) (stop fu
 		}
 		return fi.Size()
 	}
+	progress(0, total)
 	go func() {
 		defer close(ended)
 		tick := time.NewTicker(time.Second / 2)

@@ -21,32 +21,40 @@ import (
 func TestBackupBesideAWriter(t *testing.T) {
 	path := file(t)
 	db := open(t, path, Options{})
-	var acked atomic.Int64 // the homes up to this one
+	var acked, last atomic.Int64
 	var enough atomic.Bool
-	var writer sync.WaitGroup
-	defer writer.Wait()
+	var writers sync.WaitGroup
+	defer writers.Wait()
 	defer enough.Store(true)
 	next := make(chan struct{}, 1)
-	writer.Go(func() {
-		for id := int64(1); !enough.Load(); id++ {
-			if err := big(db, device.HomeID(id)); err != nil {
-				t.Error(err)
-				return
+	for range 16 {
+		writers.Go(func() {
+			for !enough.Load() {
+				if err := add(db, device.HomeID(last.Add(1))); err != nil { // each with a key of its own
+					t.Error(err)
+					return
+				}
+				acked.Add(1)
+				select {
+				case next <- struct{}{}:
+				default:
+				}
 			}
-			acked.Store(id)
-			select {
-			case next <- struct{}{}:
-			default:
-			}
-		}
-	})
+		})
+	}
 	dir := t.TempDir()
 	for round := range 20 {
 		<-next
 		want := acked.Load()
 		to := filepath.Join(dir, fmt.Sprintf("b%d.db", round))
 		var told [2]int64
-		s, err := Backup(t.Context(), path, to, func(done, total int64) { told = [2]int64{done, total} })
+		s, err := Backup(t.Context(), path, to, func(done, total int64) {
+			if told = [2]int64{done, total}; done == 0 {
+				if err := add(db, device.HomeID(last.Add(1))); err != nil { // and its key, before anything is copied
+					t.Error(err)
+				}
+			}
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -71,7 +79,7 @@ func TestBackupBesideAWriter(t *testing.T) {
 		if n := len(homes(t, restored)); int64(n) != s.Seq {
 			t.Errorf("%d homes, want %d", n, s.Seq)
 		}
-		if err := big(restored, 1_000_000); err != nil {
+		if err := add(restored, 1_000_000); err != nil {
 			t.Errorf("the backup cannot be gone on with: %v", err)
 		}
 		if err := restored.Close(); err != nil {
@@ -171,8 +179,11 @@ func TestBackupFails(t *testing.T) {
 		"ended":       {ended, nil, context.Canceled},
 		"no database": {nil, func(path, _ string) { os.Remove(path) }, fs.ErrNotExist},
 		"no keys":     {nil, func(path, _ string) { os.Remove(path + ".keys") }, ErrKeys},
-		"there":       {nil, func(_, to string) { os.WriteFile(to, []byte("mine"), 0o600) }, fs.ErrExist},
-		"no folder":   {nil, func(_, to string) { os.Remove(filepath.Dir(to)) }, fs.ErrNotExist},
+		"a key is gone": {nil, func(path, _ string) {
+			must(t, raw(t, path+".keys"), "UPDATE sealing SET secret = zeroblob(32) WHERE id = 2")
+		}, ErrKeys},
+		"there":     {nil, func(_, to string) { os.WriteFile(to, []byte("mine"), 0o600) }, fs.ErrExist},
+		"no folder": {nil, func(_, to string) { os.Remove(filepath.Dir(to)) }, fs.ErrNotExist},
 		"newer schema": {nil, func(path, _ string) {
 			must(t, raw(t, path), "INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)")
 		}, ErrNewer},

@@ -510,6 +510,9 @@ func (db *DB) Healthy() error {
 	return nil
 }
 
+// Waiting returns how many units wait for the writer, and how many can before Update has to wait for a place.
+func (db *DB) Waiting() (units, most int) { return len(db.queue), cap(db.queue) }
+
 // Stats returns the counters.
 func (db *DB) Stats() Stats {
 	s := Stats{

@@ -93,6 +93,13 @@ func readCapabilities(t *table, c *Capabilities) {
 
 // DecodeContext reads a frame of up/ctx from a device whose birth listed attributes.
 func DecodeContext(attributes []string, b []byte) (Context, error) {
+	if f, ok := quickContext(attributes, b); ok {
+		return f, nil
+	}
+	return slowContext(attributes, b)
+}
+
+func slowContext(attributes []string, b []byte) (Context, error) {
 	return decode(UpCtx, b, func(t *table, f *Context) {
 		f.Seq = t.uint(0, "seq", required)
 		f.Observed = t.uint(1, "observed", optional)
