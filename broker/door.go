@@ -21,6 +21,8 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -98,11 +100,13 @@ type Door struct {
 	count  *counters
 	often  often
 
-	gates   []*gate
-	closing chan struct{}  // closed when the door begins to close
-	tasks   sync.WaitGroup // connections and flushers
-	sockets atomic.Int64
-	arrival atomic.Uint64 // numbers log-ins
+	gates    []*gate
+	closing  chan struct{}  // closed when the door begins to close
+	arrivals chan arrival   // for porters that have nothing to do
+	tasks    sync.WaitGroup // connections and flushers
+	sockets  atomic.Int64
+	arrival  atomic.Uint64 // numbers log-ins
+	moves    atomic.Int64  // sockets that have come or gone
 
 	mu         sync.Mutex
 	stopped    bool
@@ -125,6 +129,9 @@ type Door struct {
 type registrar struct {
 	device func(id device.ID, p registry.Proof) (registry.Login, error)
 	brand  func(key string) (registry.Brand, error)
+
+	// changes counts what was written. While it stays the same, so does what device says. Nil: nobody counts.
+	changes func() int64
 }
 
 // New opens the listeners, so that a caller knows the ports, and fails if one cannot be
@@ -140,6 +147,7 @@ func New(desk Desk, db *store.DB, o Options, log *slog.Logger) (*Door, error) {
 			err = db.View(ctx, func(tx *store.Tx) error { b, err = registry.AuthenticateBrand(tx, key); return err })
 			return b, err
 		},
+		changes: func() int64 { return db.Commits() },
 	}, o, log)
 }
 
@@ -155,6 +163,7 @@ func open(desk Desk, who registrar, o Options, log *slog.Logger) (*Door, error) 
 		desk: desk, auth: who, o: o, log: log,
 		notes:      rate.NewLimiter(5, 50),
 		closing:    make(chan struct{}),
+		arrivals:   make(chan arrival),
 		raw:        map[net.Conn]struct{}{},
 		conns:      map[*conn]struct{}{},
 		places:     map[string]*place{},
@@ -171,7 +180,7 @@ func open(desk Desk, who registrar, o Options, log *slog.Logger) (*Door, error) 
 		Capabilities: &mqtt.Capabilities{
 			MaximumClients:               math.MaxInt64, // the ceiling is at the gate
 			MaximumMessageExpiryInterval: 0,             // anything else would be stamped on messages
-			MaximumClientWritesPending:   16,
+			MaximumClientWritesPending:   1,             // it writes nothing but a CONNACK
 			MaximumSessionExpiryInterval: 0,
 			MaximumPacketSize:            maxPacket,
 			ReceiveMaximum:               uint16(min(o.Outstanding, math.MaxUint16)),
@@ -185,7 +194,7 @@ func open(desk Desk, who registrar, o Options, log *slog.Logger) (*Door, error) 
 			SubIDAvailable:               0,
 			Compatibilities:              mqtt.Compatibilities{NoInheritedPropertiesOnAck: true},
 		},
-		ClientNetReadBufferSize: 1 << 10,
+		ClientNetReadBufferSize: 256, // a CONNECT is about that long
 		SysTopicResendInterval:  math.MaxInt32,
 		Logger:                  slog.New(quiet{log.Handler()}),
 	})
@@ -230,10 +239,18 @@ func (d *Door) Run(ctx context.Context) error {
 	}
 	daily := time.NewTicker(24 * time.Hour)
 	defer daily.Stop()
+	now := time.NewTicker(time.Second)
+	defer now.Stop()
+	var storm storm
 	for done := false; !done; {
 		select {
 		case <-daily.C:
 			d.Renew()
+		case <-now.C:
+			if storm.over(d.moves.Load()) {
+				runtime.GC() // which makes grown stacks smaller; and again
+				debug.FreeOSMemory()
+			}
 		case <-ctx.Done():
 			done = true
 		}
@@ -242,6 +259,23 @@ func (d *Door) Run(ctx context.Context) error {
 	gates.Wait()
 	d.tasks.Wait()
 	return nil
+}
+
+// storm tells when many have come or gone: memory that was needed for that is given back then, rather
+// than when the runtime gets round to it.
+type storm struct{ before, last int64 }
+
+// over is asked once a second, with how many have come or gone so far. It is true when that was a
+// storm, and for a second it has been calm.
+func (s *storm) over(moves int64) bool {
+	const many, calm = 500, 10
+	still := moves-s.last < calm
+	s.last = moves
+	if !still || moves-s.before < many {
+		return false
+	}
+	s.before = moves
+	return true
 }
 
 // Close closes the listeners and ends every connection. It does not wait; Run does.

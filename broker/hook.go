@@ -93,7 +93,9 @@ func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	if err == nil {
 		c.guard.open = true
 		h.door.settled(c.raw)
-		c.raw.SetReadDeadline(time.Time{}) // from now on it is the keep-alive's
+		if !c.direct.ready() && c.feed == nil {
+			c.raw.SetReadDeadline(time.Time{}) // from now on it is the keep-alive's, which is not set below WebSocket
+		}
 		return nil
 	}
 	no := errBusy

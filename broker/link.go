@@ -50,6 +50,7 @@ var needed = []wire.Leaf{wire.DnMsg, wire.DnTwin, wire.DnTime}
 
 func (h *hook) admitDevice(c *conn, cl *mqtt.Client, id device.ID, p registry.Proof) error {
 	d := h.door
+	changes := d.auth.changed()
 	dev, err := d.identify(id, p)
 	if err != nil {
 		return err
@@ -81,9 +82,19 @@ func (h *hook) admitDevice(c *conn, cl *mqtt.Client, id device.ID, p registry.Pr
 	d.links[id] = l
 	d.mu.Unlock()
 	// From here on whoever takes the credential away ends this connection. It may have been taken away
-	// between the first look and here.
-	_, err = d.identify(id, p)
+	// between the first look and here, if anything was written meanwhile.
+	if now := d.auth.changed(); now < 0 || now != changes {
+		_, err = d.identify(id, p)
+	}
 	return err
+}
+
+// changed is what changes says, and -1 if nobody counts.
+func (r registrar) changed() int64 {
+	if r.changes == nil {
+		return -1
+	}
+	return r.changes()
 }
 
 // identify finds the device that calls itself id and shows p.

@@ -87,6 +87,7 @@ type counted struct {
 
 func (d *Door) track(c net.Conn, from netip.Addr) *counted {
 	k := &counted{Conn: c, door: d, born: time.Now(), from: from}
+	d.moves.Add(1)
 	d.mu.Lock()
 	d.raw[k] = struct{}{}
 	d.mu.Unlock()
@@ -105,6 +106,7 @@ func (c *counted) CloseWrite() error {
 func (c *counted) Close() error {
 	c.once.Do(func() {
 		c.door.sockets.Add(-1)
+		c.door.moves.Add(1)
 		c.door.left(c)
 		c.door.mu.Lock()
 		delete(c.door.raw, c)
@@ -128,7 +130,8 @@ func (d *Door) listen(k kind, address string) error {
 		}
 		d.log.Warn("UNENCRYPTED MQTT BEYOND LOOPBACK: tokens and messages can be read and forged on that network", "listener", k, "address", address, "setting", "mqtt.plain_beyond_loopback")
 	}
-	l, err := net.Listen("tcp", address)
+	// MQTT has its own way to find out who is gone: TCP's would be four more calls for each connection.
+	l, err := (&net.ListenConfig{KeepAlive: -1}).Listen(context.Background(), "tcp", address)
 	if err != nil {
 		return fmt.Errorf("listen for %s: %w", k, err)
 	}
@@ -161,29 +164,61 @@ func (d *Door) serve(g *gate) {
 			return
 		}
 		d.tasks.Add(1)
-		go func() {
-			defer d.tasks.Done()
-			raw := c.(*counted)
-			by := raw.born.Add(d.o.ConnectTimeout)
-			raw.SetDeadline(by)
-			if g.kind == plain {
-				d.attach(g.kind, raw, raw, nil)
-				return
-			}
-			secure := tls.Server(newFeed(raw), d.o.Authority.Server())
-			if err := secure.Handshake(); err != nil {
-				d.count.refused.WithLabelValues("tls").Inc()
-				if !silent(err) {
-					d.failed(raw)
-				}
-				raw.Close()
-				return
-			}
-			raw.SetWriteDeadline(time.Time{})
-			shown := secure.ConnectionState()
-			d.attach(g.kind, secure, raw, &shown)
-		}()
+		select {
+		case d.arrivals <- arrival{g.kind, c.(*counted)}:
+		default:
+			go d.porter(arrival{g.kind, c.(*counted)})
+		}
 	}
+}
+
+// arrival is a connection that somebody has to look after until it is in, or gone.
+type arrival struct {
+	kind kind
+	raw  *counted
+}
+
+// porter looks after one arrival after the other, and leaves when none has come for a second. A log-in
+// takes a large stack, which is not made anew for each.
+func (d *Door) porter(a arrival) {
+	bored := time.NewTimer(time.Second)
+	defer bored.Stop()
+	for {
+		d.receive(a)
+		bored.Reset(time.Second)
+		select {
+		case a = <-d.arrivals:
+		case <-bored.C:
+			return
+		case <-d.closing:
+			return
+		}
+	}
+}
+
+// receive lets an arrival in, if it may. One task of d's is its own.
+func (d *Door) receive(a arrival) {
+	defer d.tasks.Done()
+	raw := a.raw
+	by := raw.born.Add(d.o.ConnectTimeout)
+	if a.kind == plain {
+		raw.SetReadDeadline(by) // what is written does not wait
+		d.attach(a.kind, raw, raw, nil)
+		return
+	}
+	raw.SetDeadline(by)
+	secure := tls.Server(newFeed(raw), d.o.Authority.Server())
+	if err := secure.Handshake(); err != nil {
+		d.count.refused.WithLabelValues("tls").Inc()
+		if !silent(err) {
+			d.failed(raw)
+		}
+		raw.Close()
+		return
+	}
+	raw.SetWriteDeadline(time.Time{})
+	shown := secure.ConnectionState()
+	d.attach(a.kind, secure, raw, &shown)
 }
 
 type rawKey struct{}
@@ -263,6 +298,9 @@ func (d *Door) attach(k kind, c net.Conn, raw *counted, shown *tls.ConnectionSta
 	t := &throat{conn: conn}
 	err := d.server.EstablishConnection(string(k), t)
 	if in = t.through; in {
+		conn.client, conn.guard.from = nil, nil
+		conn.session.now = time.Now()
+		conn.stay()
 		d.tasks.Add(1)
 		go d.attend(conn) // with a small stack: this one has grown
 		return

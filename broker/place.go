@@ -38,12 +38,11 @@ func (d *Door) newPlace(c *conn, cl *mqtt.Client) place {
 // waited for, so that what the Desk hears of a device is in order.
 func (p *place) claim() error {
 	d := p.door
-	timeout := time.NewTimer(d.o.ConnectTimeout)
-	defer timeout.Stop()
 	if waits(&d.rushes, p.id) {
 		return d.tooSoon("rush", "it sent too much: wait longer before connecting again")
 	}
 	var before *place
+	var timeout <-chan time.Time // of all the waiting
 	for {
 		d.mu.Lock()
 		now := d.places[p.id]
@@ -69,9 +68,12 @@ func (p *place) claim() error {
 			now.Close(delivery.TakenOver)
 		}
 		before = now
+		if timeout == nil {
+			timeout = time.After(d.o.ConnectTimeout)
+		}
 		select {
 		case <-now.ended:
-		case <-timeout.C:
+		case <-timeout:
 			return errBusy
 		case <-d.closing:
 			return errBusy

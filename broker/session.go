@@ -42,8 +42,6 @@ func (d *Door) attend(c *conn) {
 			d.panicked(c, p)
 		}
 	}()
-	c.client, c.guard.from = nil, nil
-	c.Conn.SetWriteDeadline(time.Time{})
 	err := c.attend()
 	var v *violation
 	var code packets.Code
@@ -70,8 +68,6 @@ var errDone = errors.New("the peer has ended the connection")
 // the library's, is for the peer to know.
 func (c *conn) attend() error {
 	s := &c.session
-	s.now = time.Now()
-	c.stay()
 	part := c.guard.part // the beginning of a packet; here, what came behind the CONNECT
 	c.guard.part = nil
 	if len(part) > 0 {

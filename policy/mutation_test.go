@@ -412,8 +412,9 @@ func TestMutants(t *testing.T) {
 				mu.Lock()
 				if tried++; lives {
 					alive = append(alive, m)
+					fmt.Fprintf(os.Stderr, "lives: %s   %s\n", m, reasons[m.key()])
 				}
-				if tried%50 == 0 {
+				if tried%20 == 0 {
 					fmt.Fprintf(os.Stderr, "%d of %d tried, %d live\n", tried, len(chosen), len(alive))
 				}
 				mu.Unlock()

@@ -110,7 +110,7 @@ func TestRoomInTheQueueOfHomes(t *testing.T) {
 	}
 	pass(mostLag)
 	take(400)
-	d.busy(t, "") // those that waited when it was looked at last, half that time ago, are not done yet, but they may be soon
+	d.busy(t, "") // they may wait just so long
 	pass(mostLag / 2)
 	d.busy(t, "homes")
 	pass(lookAgain / 2)
@@ -122,7 +122,7 @@ func TestRoomInTheQueueOfHomes(t *testing.T) {
 
 var ballast []byte
 
-// Near to what GOMEMLIMIT allows nothing more comes in, and once memory is free again, it does: without that anybody runs the collector.
+// Near to what GOMEMLIMIT allows nothing more comes in, and once memory is free again, it does, without anybody else running the collector.
 func TestRoomInMemory(t *testing.T) {
 	d, pass := roomy(t)
 	d.busy(t, "")

@@ -99,7 +99,7 @@ func raise(ctx context.Context, s setting, data string, homes int) (had int, err
 		const month = 40 * 24 * time.Hour
 		scale := 1
 		if s.small {
-			scale = 10
+			scale = 100
 		}
 		t.clock.Add(-month.Milliseconds())
 		if err := t.brands(ctx); err != nil {

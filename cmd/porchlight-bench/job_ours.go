@@ -5,10 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
+	"porchlight/broker/delivery"
 	"porchlight/device"
+	"porchlight/device/registry"
+	"porchlight/device/store"
+	"porchlight/device/twin"
 	"porchlight/device/wire"
+	"porchlight/policy"
+	"porchlight/policy/consent"
 )
+
+// jobBrands is how many brands send messages, and to how many homes, at most: each of them to one.
+const jobBrands = 1000
 
 // gatewaySide is the job as the gateway does it.
 func gatewaySide(ctx context.Context, s setting, homes int) (*side, error) {
@@ -16,31 +26,17 @@ func gatewaySide(ctx context.Context, s setting, homes int) (*side, error) {
 	if err != nil {
 		return nil, err
 	}
+	one := &side{name: "the gateway", keys: make([]string, min(homes, jobBrands))}
+	s.say("%s: %d homes move in", one.name, homes)
+	who, err := moveIntoGateway(ctx, data, homes, one.keys)
+	if err != nil {
+		return nil, err
+	}
 	g, _, err := openGateway(ctx, s, data)
 	if err != nil {
 		return nil, err
 	}
-	one := &side{name: "the gateway", servers: []*process{g.process}, http: g.http, close: g.stop, keys: make([]string, homes)}
-	who := make([]login, homes)
-	s.say("%s: %d homes move in", one.name, homes)
-	err = many(homes, 64, func(i int) error {
-		var brand struct{ Key string }
-		id := fmt.Sprint("brand-", i)
-		if err := g.operate(ctx, "brand/add", map[string]any{"id": id, "name": "Grocer", "purposes": []string{"marketing"}, "quota": 1 << 20}, &brand); err != nil {
-			return err
-		}
-		one.keys[i] = brand.Key
-		home := fmt.Sprint("job-", i)
-		var added struct {
-			Devices []struct{ ID, Token string }
-		}
-		if err := g.operate(ctx, "home/add", map[string]any{"name": home, "zone": "Europe/Zurich", "caps": []int{},
-			"devices": []any{map[string]any{"id": jobDevice(i), "class": "fridge", "controller": true, "name": "Fridge"}}}, &added); err != nil {
-			return err
-		}
-		who[i] = login{added.Devices[0].ID, added.Devices[0].ID, added.Devices[0].Token}
-		return g.operate(ctx, "consent/choose", map[string]any{"home": home, "brand": id, "purpose": "marketing", "choice": "given"}, nil)
-	})
+	one.servers, one.http, one.close = []*process{g.process}, g.http, g.stop
 	for i := range homes {
 		id := device.ID(jobDevice(i))
 		one.screens = append(one.screens, &screen{
@@ -66,10 +62,7 @@ func gatewaySide(ctx context.Context, s setting, homes int) (*side, error) {
 			},
 		})
 	}
-	if err == nil {
-		err = one.connect(g.plain, who)
-	}
-	if err != nil {
+	if err := one.connect(g.plain, who); err != nil {
 		g.stop()
 		return nil, err
 	}
@@ -84,6 +77,60 @@ func gatewaySide(ctx context.Context, s setting, homes int) (*side, error) {
 		return st.State.Shown - st.State.Open, err
 	}
 	return one, nil
+}
+
+// moveIntoGateway writes brands, homes, screens and choices into a new database, through the calls that the gateway
+// makes itself, and puts the brands' keys into keys. Home n has said yes to brand n; homes beyond the brands to a
+// brand that sends nothing. No home has a cap.
+func moveIntoGateway(ctx context.Context, data string, homes int, keys []string) (who []login, err error) {
+	db, err := store.Open(ctx, filepath.Join(data, "porchlight.db"), store.Options{Project: delivery.Project, Clear: delivery.Clear})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	who = make([]login, homes)
+	brand := func(i int) registry.Brand {
+		return registry.Brand{ID: device.BrandID(fmt.Sprint("brand-", min(i, len(keys)))), Name: "Grocer", Purposes: []string{"marketing"}, Quota: 1 << 20}
+	}
+	one := func(tx *store.Tx, i int) error {
+		if i <= len(keys) {
+			key := registry.NewKey()
+			if i < len(keys) {
+				keys[i] = key
+			}
+			if err := registry.AddBrand(tx, brand(i), key); err != nil {
+				return err
+			}
+		}
+		home, err := registry.AddHome(tx, fmt.Sprint("job-", i), "Europe/Zurich")
+		if err != nil {
+			return err
+		}
+		if _, err := twin.Set(tx, home.ID, twin.Caps, []byte("[]"), ""); err != nil {
+			return err
+		}
+		token := registry.NewToken()
+		who[i] = login{jobDevice(i), jobDevice(i), token}
+		if err := registry.AddDevice(tx, device.Device{ID: device.ID(jobDevice(i)), Home: home.ID, Class: device.Fridge, Name: "Fridge", Controller: true}, token); err != nil {
+			return err
+		}
+		_, err = consent.Record(tx, consent.Entry{Home: home.ID, Brand: brand(i).ID, Purpose: policy.Marketing, Choice: policy.Given, Method: "operator"})
+		return err
+	}
+	const batch = 100
+	for from := 0; from < homes; from += batch {
+		if err := db.Update(func(tx *store.Tx) error {
+			for i := from; i < min(from+batch, homes); i++ {
+				if err := one(tx, i); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			return nil, err
+		}
+	}
+	return who, nil
 }
 
 func jobDevice(n int) string { return fmt.Sprintf("job-%05d", n) }

@@ -17,7 +17,8 @@ import (
 	"time"
 )
 
-// side is one way to do the whole job. Every home has one screen, and has said yes to a brand of its own.
+// side is one way to do the whole job. Every home has one screen; the first ones have said yes to a brand of their
+// own each.
 type side struct {
 	name    string
 	servers []*process
@@ -28,7 +29,7 @@ type side struct {
 	shown   func(context.Context) (int, error)
 	close   func()
 
-	free chan int // homes whose screen is free
+	free chan int // homes with a brand whose screen is free
 	errs chan error
 }
 
@@ -128,7 +129,9 @@ func (one *side) connect(address string, who []login) error {
 		return fmt.Errorf("%s: connect screens: %w", one.name, err)
 	}
 	for i, sc := range one.screens {
-		one.free <- i
+		if i < len(one.keys) {
+			one.free <- i
+		}
 		go func() {
 			if err := sc.listen(); err != nil && !errors.Is(err, net.ErrClosed) {
 				one.errs <- fmt.Errorf("screen %d: %w", i, err)
@@ -236,7 +239,7 @@ func (one *side) work(ctx context.Context, rate float64, lasts time.Duration) (r
 	}
 	all.Wait()
 	one.pushed += pushed
-	for range one.screens {
+	for range one.keys {
 		select {
 		case n := <-one.free:
 			taken = append(taken, n)
@@ -248,7 +251,7 @@ func (one *side) work(ctx context.Context, rate float64, lasts time.Duration) (r
 		case err := <-one.errs:
 			return r, err
 		case <-ctx.Done():
-			return r, fmt.Errorf("of %d messages %d have no receipt on disk: %s", pushed, len(one.screens)-len(taken), one.complaints())
+			return r, fmt.Errorf("of %d messages %d have no receipt on disk: %s", pushed, len(one.keys)-len(taken), one.complaints())
 		}
 	}
 	end = time.Now()

@@ -295,6 +295,7 @@ func (c *checker) limits(d *diary) {
 		left  moment
 		at    time.Time
 		zone  *time.Location
+		late  bool
 		blur  bool
 	}
 	if len(d.Limits) == 0 {
@@ -308,10 +309,11 @@ func (c *checker) limits(d *diary) {
 				break
 			}
 			if r.Message == s.Message && r.Device == s.Device {
-				x.left = r.At
+				x.left, x.late = r.At, r.Late
 			}
 		}
 		x.at, x.zone, x.blur = c.at(x.left)
+		x.blur = x.blur || x.late
 		all = append(all, x)
 	}
 	for _, l := range d.Limits {
@@ -508,7 +510,7 @@ func evidence(r *record, v violation) (lines []string) {
 			}
 		}
 		for _, x := range d.Shows {
-			if x.Message == v.Message {
+			if v.Promise == "P7" && near(x.From-time.Hour, x.To+time.Hour) || x.Message == v.Message {
 				add(x.From, "on the screen of %s (%s)", x.Device, x.Class)
 				add(x.To, "off the screen of %s: %s", x.Device, x.Why)
 			}

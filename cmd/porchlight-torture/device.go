@@ -493,7 +493,7 @@ func (s *screen) show(now moment, h *held) {
 	case n < 2: // closed: perhaps the brand is paused for it
 		h.dismiss = true
 		fallthrough
-	case n < 80: // else nobody looks
+	case n < 10 || n < 80 && !s.home.patient: // else nobody looks
 		h.leave = now + time.Duration(s.rng.Int64N(int64(s.world.dwell)))
 	}
 }

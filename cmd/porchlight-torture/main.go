@@ -287,10 +287,13 @@ func torture(ctx context.Context, o options, say io.Writer) (_ *report, err erro
 			break
 		}
 	}
+	phase := func(what string) { fmt.Fprintf(say, "%6.0f s  %s\n", time.Since(began).Seconds(), what) }
+	phase("no more faults, and nothing new")
 	mercy()
 	weather.Wait()
 	rest()
 	load.Wait()
+	phase("everybody comes to rest")
 	r := &report{seed: o.seed, dir: o.dir}
 	if !w.gateway.running() {
 		if err := errors.Join(w.gateway.start(), w.gateway.ready(context.WithoutCancel(ctx))); err != nil {
@@ -301,6 +304,7 @@ func torture(ctx context.Context, o options, say io.Writer) (_ *report, err erro
 		w.fail(err)
 	}
 	all := w.record()
+	phase("the gateway is asked")
 	if err := w.ask(living, all); err != nil {
 		w.fail(err)
 	}
@@ -312,6 +316,7 @@ func torture(ctx context.Context, o options, say io.Writer) (_ *report, err erro
 	if err := w.read(context.Background(), all); err != nil {
 		w.fail(err)
 	}
+	phase("its tables are compared with its journal")
 	all.Book.Damage = w.gateway.check(context.Background())
 	r.found, r.seen = check(all)
 	of := map[string]int{}

@@ -123,6 +123,7 @@ type house struct {
 	*diary
 	world   *world
 	screens []*screen // the first is a TV, which may widen
+	patient bool      // they leave on the screens what is there
 	rng     *rand.Rand
 }
 
@@ -163,8 +164,8 @@ func (w *world) populate(ctx context.Context, n size) error {
 	for i := range n.homes {
 		d := &diary{Name: fmt.Sprintf("home-%d", i), Odd: i > 0 && i <= max(2, n.homes/25), Classes: map[device.ID]device.Class{}}
 		caps := []map[string]any{}
-		if i%4 == 3 {
-			d.Limits = limits[(i/4)%len(limits)]
+		if i%3 == 2 {
+			d.Limits = limits[(i/3)%len(limits)]
 		}
 		for _, l := range d.Limits {
 			caps = append(caps, map[string]any{"brand": l.Brand, "each": l.Each, "max": l.Max, "minutes": l.Minutes})
@@ -185,7 +186,7 @@ func (w *world) populate(ctx context.Context, n size) error {
 		if err := w.gateway.ask(ctx, "home/add", spec, &added); err != nil {
 			return err
 		}
-		h := &house{diary: d, world: w, rng: rand.New(rand.NewPCG(rng.Uint64(), 3))}
+		h := &house{diary: d, world: w, patient: i%4 == 0, rng: rand.New(rand.NewPCG(rng.Uint64(), 3))}
 		if n.sims && i == 0 {
 			if err := w.simulate(h, added.Devices[0].ID, added.Devices[0].Token); err != nil {
 				return err
@@ -364,6 +365,9 @@ func (h *house) people(ctx context.Context) {
 	for h.pause(ctx, h.world.pace) {
 		b := h.world.brands[h.rng.IntN(len(h.world.brands)-1)].Brand
 		any := h.screens[h.rng.IntN(len(h.screens))]
+		if seen := h.onScreen(); seen != "" && h.rng.IntN(5) > 0 {
+			b = seen // people speak of what they see
+		}
 		switch n := h.rng.IntN(100); {
 		case n < 40: // a no, and later a yes
 			yes, no := gate{"consent", b}, any
@@ -394,6 +398,18 @@ func (h *house) people(ctx context.Context) {
 			h.forget(ctx, h.screens[0])
 		}
 	}
+}
+
+// onScreen is a brand of which something is on a screen of the home just now; "": none.
+func (h *house) onScreen() (b device.BrandID) {
+	for _, s := range h.screens {
+		s.mu.Lock()
+		if s.on != nil {
+			b = device.BrandID(s.on.Text[:strings.LastIndexByte(s.on.Text, '-')])
+		}
+		s.mu.Unlock()
+	}
+	return b
 }
 
 // alarm has a device tell that its alarm is on, or over: until then no screen of the home shows anything.
@@ -439,11 +455,10 @@ func proposal(t wire.Twin, g gate, open bool) (p wire.Proposal) {
 	return p
 }
 
-// choose says something on a device, again and again until it is acknowledged, or the document says so.
+// choose says something on a device, again and again until it is acknowledged.
 func (h *house) choose(ctx context.Context, g gate, open bool, s *screen) {
 	c := &choice{gate: g, Open: open, Device: s.id, Sent: h.world.since()}
 	h.diary.write(func() { h.Choices = append(h.Choices, c) })
-	acked := func() { h.diary.write(func() { c.Acked = h.world.since() }) }
 	if !s.await(ctx, func() bool { return s.beaconed }) {
 		return
 	}
@@ -457,17 +472,10 @@ func (h *house) choose(ctx context.Context, g gate, open bool, s *screen) {
 		case !ok:
 			return
 		case code < 0x80:
-			acked()
+			h.diary.write(func() { c.Acked = h.world.since() })
 			return
 		case code == 0x83: // somebody else has chosen, or we have and did not hear of it
 			if !s.await(ctx, func() bool { return s.twin.Version > base }) {
-				return
-			}
-			s.mu.Lock()
-			done := says(s.twin, g) == open
-			s.mu.Unlock()
-			if done {
-				acked()
 				return
 			}
 			h.world.count("choices made again on a newer document")
@@ -583,8 +591,8 @@ func (b *brand) insist(ctx context.Context, method, path, key string, body []byt
 
 // message is the one with the words of p.
 func (b *brand) message(p *push) []byte {
-	life := 30*time.Second + time.Duration(b.rng.Int64N(int64(90*time.Second)))
-	m := map[string]any{"purpose": purpose, "not_after": b.world.now().Add(life).UTC().Truncate(time.Second), "display_seconds": 1 + b.rng.IntN(2)*b.rng.IntN(12),
+	life := 20*time.Second + time.Duration(b.rng.Int64N(int64(40*time.Second)))
+	m := map[string]any{"purpose": purpose, "not_after": b.world.now().Add(life).UTC().Truncate(time.Second), "display_seconds": 1 + b.rng.IntN(2)*b.rng.IntN(30),
 		"texts":   []any{map[string]any{"language": "en", "body": p.Key}},
 		"buttons": []any{map[string]any{"id": 1, "label": map[string]any{"en": "Yes"}}}}
 	if c := b.rng.IntN(5); c < len(attributes) {
@@ -646,7 +654,7 @@ func (b *brand) wait(ctx context.Context, p *push) {
 	b.world.mu.Lock()
 	n := b.world.onView[p.Key]
 	b.world.mu.Unlock()
-	for until := time.Now().Add(3 * b.world.pace); time.Now().Before(until) && n.Load() < int64(len(b.world.houses)/2); {
+	for until := time.Now().Add(b.world.pace); time.Now().Before(until) && n.Load() < int64(len(b.world.houses)/2); {
 		select {
 		case <-ctx.Done():
 			return
@@ -671,7 +679,7 @@ func (b *brand) sends(ctx context.Context) {
 		if b.rng.IntN(10) == 0 {
 			again()
 		}
-		if b.rng.IntN(8) == 0 {
+		if b.rng.IntN(5) == 0 {
 			select {
 			case <-ctx.Done():
 			case <-time.After(time.Duration(b.rng.Int64N(int64(b.world.pace)))):
@@ -829,9 +837,7 @@ func (w *world) calm(ctx context.Context) error {
 	defer cancel()
 	for _, h := range w.houses {
 		for _, s := range h.screens {
-			if !s.await(ctx, func() bool {
-				return s.conn != nil && s.beaconed && len(s.outbox) == 0 && s.on == nil && s.waiting == nil
-			}) {
+			if !s.await(ctx, func() bool { return s.conn != nil && s.beaconed && len(s.outbox) == 0 }) {
 				s.mu.Lock()
 				defer s.mu.Unlock()
 				return fmt.Errorf("device %s does not come to rest: connected %t, beacon %t, owes %d", s.id, s.conn != nil, s.beaconed, len(s.outbox))

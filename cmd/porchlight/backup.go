@@ -61,7 +61,7 @@ type restoreCmd struct {
 // Help is what --help says beside the flags.
 func (restoreCmd) Help() string {
 	return "The data folder becomes what it was when the backup was made. What was said or done since is not in it: a no that was said since, " +
-		"a device that was removed, a key that was made void. Ask the homes again, or withdraw for them, before you start the gateway. " +
+		"a device that was removed, a key that was made void. Ask the homes, or withdraw for them, as soon as the gateway runs. " +
 		"What was erased since comes back, too, unless --move-aside finds it in the data that it moves: then it is erased again."
 }
 
@@ -585,7 +585,11 @@ func (c *restoreCmd) Run(e *env) error {
 	if done.Unread != "" {
 		fmt.Fprintf(e.out, "What was said, done and erased since that backup cannot be told from the data that was there: %s.\n", done.Unread)
 	}
-	fmt.Fprintln(e.out, "What was said or done after that backup is not in it, a no or an erasure neither: see to that before you start the gateway.")
+	what := "neither a no nor an erasure"
+	if done.Aside != "" && done.Unread == "" {
+		what = "not even a no"
+	}
+	fmt.Fprintf(e.out, "Nothing that was said or done after that backup is in it, %s: say it again as soon as the gateway runs (porchlight consent withdraw, porchlight erase).\n", what)
 	return nil
 }
 

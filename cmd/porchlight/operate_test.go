@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -370,7 +371,7 @@ func TestAlertsAndDashboardAreWhole(t *testing.T) {
 			Targets []struct{ Expr string }
 		}
 	}
-	if err := yaml.Unmarshal(raw, &board); err != nil {
+	if err := json.Unmarshal(raw, &board); err != nil {
 		t.Fatal(err)
 	}
 	ids := map[int]string{}

@@ -222,6 +222,10 @@ func call(f func(*Tx) error, tx *Tx) (err error) {
 	return f(tx)
 }
 
+// Commits counts the transactions that have written something. While it stays the same, so does what can be
+// read: it is counted before Update returns.
+func (db *DB) Commits() int64 { return db.commits.Load() }
+
 func (db *DB) sick(err error) { db.fault.Store(&err) }
 
 // fail answers all pending units with err.

@@ -1,0 +1,297 @@
+package api
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"porchlight/broker/delivery"
+	"porchlight/device"
+	"porchlight/device/store"
+	"porchlight/policy"
+)
+
+// hold keeps the writer of the store busy until end is called.
+func (w *world) hold() (end func()) {
+	w.t.Helper()
+	began, stop, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = w.db.Update(func(*store.Tx) error { close(began); <-stop; return nil })
+	}()
+	<-began
+	return func() { close(stop); <-ended }
+}
+
+// waiting waits until n units wait for the writer.
+func (w *world) waiting(n int) {
+	for have := 0; have < n; have, _ = w.db.Waiting() {
+		runtime.Gosched()
+	}
+}
+
+func small(o *store.Options) { o.Queue = 8 }
+
+// shed is what the metric has for a reason.
+func (w *world) shedFor(reason string) (n int) {
+	w.t.Helper()
+	page := w.do(request{method: "GET", path: "/metrics", inside: true}).body
+	_, after, ok := strings.Cut(page, "\nporchlight_http_shed_total{reason=\""+reason+"\"} ")
+	if !ok {
+		return 0
+	}
+	line, _, _ := strings.Cut(after, "\n")
+	n, err := strconv.Atoi(line)
+	if err != nil {
+		w.t.Errorf("shed: %q", line)
+	}
+	return n
+}
+
+// refusedAs fails unless a is a 503 of that kind that says when to come again.
+func (a answer) refusedAs(t *testing.T, slug string) {
+	t.Helper()
+	if a.status != 503 || a.problem.slug() != slug || a.header.Get("Retry-After") == "" {
+		t.Errorf("got %v with Retry-After %q, want 503 %s", a, a.header.Get("Retry-After"), slug)
+	}
+}
+
+// While as many messages are on their way to the disk as may be, the next are told to come again, and what was let in is
+// acknowledged once it is on disk; to take back, and to say no, is never refused.
+func TestTooManyMessagesAtOnce(t *testing.T) {
+	w := newWorld(t, Options{}, small)
+	w.brand("many", 100)
+	first := w.sendAs("many", "first")
+	if first.status != 202 {
+		t.Fatalf("got %v", first)
+	}
+	if _, _, err := w.desk.AddHome(t.Context(), delivery.HomeSpec{Name: "oak", Zone: "Europe/Zurich"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.desk.Choose(t.Context(), "oak", "", "many", policy.Marketing, policy.Given); err != nil {
+		t.Fatal(err)
+	}
+	end := w.hold()
+	answers := make(chan answer, 5)
+	for i := range 4 {
+		go func() { answers <- w.sendAs("many", fmt.Sprint("k", i)) }()
+	}
+	w.waiting(4)
+	for range 3 {
+		w.sendAs("many", "more").refusedAs(t, "busy")
+	}
+	go func() {
+		answers <- w.do(request{method: "DELETE", path: "/v1/messages/" + first.message.ID, key: w.keys["many"]})
+	}()
+	no := make(chan error, 1)
+	go func() {
+		no <- w.desk.Choose(context.Background(), "oak", "", "many", policy.Marketing, policy.Withdrawn)
+	}()
+	w.waiting(6)
+	if got := w.do(request{method: "GET", path: "/v1/messages/" + first.message.ID, key: w.keys["many"]}); got.status != 200 {
+		t.Errorf("GET: got %v", got)
+	}
+	end()
+	if err := <-no; err != nil {
+		t.Errorf("the home's no: %v", err)
+	}
+	accepted, withdrawn := 0, 0
+	for range 5 {
+		switch a := <-answers; {
+		case a.status == 202:
+			accepted++
+		case a.status == 200 && a.message.State == "withdrawn":
+			withdrawn++
+		default:
+			t.Errorf("got %v", a)
+		}
+	}
+	if accepted != 4 || withdrawn != 1 {
+		t.Errorf("%d accepted, %d withdrawn, want 4 and 1", accepted, withdrawn)
+	}
+	if a := w.sendAs("many", "more"); a.status != 202 {
+		t.Errorf("afterwards: got %v", a)
+	}
+	if n := w.shedFor("brands"); n != 3 {
+		t.Errorf("%d were counted as shed, want 3", n)
+	}
+}
+
+// While the homes have more for the disk than it takes, brands wait outside.
+func TestStoreIsFullOfWhatHomesSay(t *testing.T) {
+	w := newWorld(t, Options{}, small)
+	end := w.hold()
+	said := make(chan error, 6)
+	for range 6 {
+		go func() { said <- w.db.Update(func(*store.Tx) error { return nil }) }()
+	}
+	w.waiting(6)
+	w.sendAs("fresh", "k").refusedAs(t, "busy")
+	end()
+	for range 6 {
+		if err := <-said; err != nil {
+			t.Error(err)
+		}
+	}
+	if a := w.sendAs("fresh", "k"); a.status != 202 {
+		t.Errorf("afterwards: got %v", a)
+	}
+	if n := w.shedFor("store"); n != 1 {
+		t.Errorf("%d were counted as shed, want 1", n)
+	}
+}
+
+var ballast []byte
+
+// Near to what GOMEMLIMIT allows no message is taken in; to look and to take back goes on.
+func TestMemoryIsNearItsLimit(t *testing.T) {
+	w := newWorld(t, Options{})
+	first := w.send("first")
+	ballast = make([]byte, 256<<20)
+	for i := 0; i < len(ballast); i += 4096 {
+		ballast[i] = 1
+	}
+	runtime.GC()
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(270 << 20))
+	var a answer
+	for began := time.Now(); time.Since(began) < 30*time.Second; {
+		if a = w.sendAs("fresh", "second"); a.status == 503 { // it is looked at ten times a second
+			break
+		}
+	}
+	a.refusedAs(t, "busy")
+	for _, method := range []string{"GET", "DELETE"} {
+		if a := w.do(request{method: method, path: "/v1/messages/" + first.message.ID, key: w.keys["fresh"]}); a.status != 200 {
+			t.Errorf("%s: got %v", method, a)
+		}
+	}
+	if n := w.shedFor("memory"); n == 0 {
+		t.Error("nothing was counted as shed")
+	}
+	ballast = nil
+	debug.SetMemoryLimit(math.MaxInt64)
+	runtime.GC()
+	for began := time.Now(); a.status == 503 && time.Since(began) < 30*time.Second; {
+		a = w.sendAs("fresh", "third")
+	}
+	if a.status != 202 {
+		t.Errorf("afterwards: got %v", a)
+	}
+}
+
+// What the disk does not take for long is answered all the same: it may be on disk later, and the same key tells.
+func TestAnswerIsLate(t *testing.T) {
+	defer func(was time.Duration) { patience = was }(patience)
+	patience = 50 * time.Millisecond
+	w := newWorld(t, Options{})
+	patience = 50 * time.Millisecond
+	end := w.hold()
+	a := w.sendAs("fresh", "k")
+	a.refusedAs(t, "late")
+	if a.problem.Detail != "it may be taken in all the same" {
+		t.Errorf("detail %q", a.problem.Detail)
+	}
+	end()
+	patience = 30 * time.Second
+	if a = w.sendAs("fresh", "k"); a.status != 202 || a.header.Get("Idempotent-Replayed") != "true" {
+		t.Errorf("afterwards: got %v, Idempotent-Replayed %q", a, a.header.Get("Idempotent-Replayed"))
+	}
+	if n := w.shedFor("late"); n != 1 {
+		t.Errorf("%d were counted as late, want 1", n)
+	}
+}
+
+// A panic on the way to the disk is a fault of that request alone.
+func TestWithinPanics(t *testing.T) {
+	defer func() {
+		if p := recover(); p != "boom" {
+			t.Errorf("recovered %v, want boom", p)
+		}
+	}()
+	_, _ = within(func() (int, error) { panic("boom") })
+	t.Error("it went on")
+}
+
+func TestWithinOutlives(t *testing.T) {
+	_, err := within(func() (delivery.Answer, error) { runtime.Goexit(); return delivery.Answer{}, nil })
+	if err == nil {
+		t.Error("a goroutine that ended is an answer")
+	}
+	if got := late(context.Background(), io.EOF); got != io.EOF {
+		t.Errorf("late = %v", got)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), -1)
+	defer cancel()
+	if got := late(ctx, io.EOF); !errors.Is(got, errLate) {
+		t.Errorf("late = %v", got)
+	}
+}
+
+// A listener has so many connections, and one more when another has ended. Whoever opens one and says nothing is cut off.
+func TestConnectionsAreBounded(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shed := newShed()
+	l := &bounded{Listener: inner, most: 2, shed: shed.WithLabelValues("connections")}
+	s := server(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	ended := make(chan error)
+	go func() { ended <- s.Serve(l) }()
+	defer func() {
+		s.Close()
+		<-ended
+	}()
+	dial := func() (net.Conn, *bufio.Reader) {
+		c, err := net.Dial("tcp", inner.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c, bufio.NewReader(c)
+	}
+	served := func(c net.Conn, r *bufio.Reader) bool {
+		fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		resp, err := http.ReadResponse(r, nil)
+		return err == nil && resp.StatusCode == http.StatusNoContent
+	}
+	one, r1 := dial()
+	two, r2 := dial()
+	if !served(one, r1) || !served(two, r2) {
+		t.Fatal("two were not served")
+	}
+	if served(dial()) {
+		t.Error("a third was served")
+	}
+	one.Close()
+	for began := time.Now(); ; {
+		if served(dial()) {
+			break
+		}
+		if time.Since(began) > 30*time.Second {
+			t.Fatal("nobody is served though one has left")
+		}
+	}
+	if !served(two, r2) {
+		t.Error("who was there is not served any more")
+	}
+	if s.ReadHeaderTimeout <= 0 || s.ReadTimeout <= 0 || s.WriteTimeout <= 0 || s.IdleTimeout <= 0 {
+		t.Error("somebody who is slow is waited for")
+	}
+}
+
+func (w *world) sendAs(brand device.BrandID, idempotency string) answer {
+	w.t.Helper()
+	return w.do(request{method: "POST", path: "/v1/messages", key: w.keys[brand], idempotency: idempotency, body: text(good())})
+}
