@@ -1,8 +1,9 @@
 # The loop: make check while you work, make test before it lands, make demo to see it live.
 
 GO ?= go
+VERSION ?= 0.1
 
-.PHONY: build check check-long mutate test setup demo bench fuzz clean
+.PHONY: build check check-long mutate test setup demo bench fuzz deb vuln clean
 
 build: ## build/porchlight
 	$(GO) build -o build/porchlight ./cmd/porchlight
@@ -56,6 +57,15 @@ fuzz: ## each fuzzer for half a minute
 	$(GO) test -run '^$$' -fuzz FuzzLetThrough -fuzztime 30s ./broker
 	$(GO) test -run '^$$' -fuzz FuzzDenied -fuzztime 30s ./policy/consent/signals
 	$(GO) test -run '^$$' -fuzz FuzzDiscoveryHears -fuzztime 30s ./broker
+
+deb: ## build/porchlight_VERSION_ARCH.deb, with make deb VERSION=1.0
+	$(GO) build -trimpath -ldflags "-s -w" -o build/porchlight-release ./cmd/porchlight
+	configs/debian/build.sh build/porchlight-release $(VERSION) build
+
+vuln: ## is something that the program calls known to be vulnerable? Needs Go's module proxy and vuln.go.dev
+	@out=$$($(GO) run golang.org/x/vuln/cmd/govulncheck@latest ./cmd/porchlight 2>&1) && { echo "$$out"; exit 0; }; \
+	case "$$out" in *"exit status 3"*) echo "$$out" >&2; exit 1;; esac; \
+	echo "$$out" | tail -n 2 >&2; echo "not run: govulncheck or its database cannot be reached" >&2
 
 clean:
 	rm -rf build

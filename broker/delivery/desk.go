@@ -131,10 +131,10 @@ type offer struct {
 }
 
 type counters struct {
-	accepted, withdrawn, claimed, presented, settled, released, judged, recalled, commitFailed atomic.Int64
-	verdicts                                                                                   [policy.Show + 1]atomic.Int64
-	reasons                                                                                    [32]atomic.Int64 // by rule
-	under                                                                                      underWay
+	accepted, withdrawn, claimed, presented, settled, released, judged, recalled, commitFailed, evicted atomic.Int64
+	verdicts                                                                                            [policy.Show + 1]atomic.Int64
+	reasons                                                                                             [32]atomic.Int64 // by rule
+	under                                                                                               underWay
 }
 
 // NewDesk returns a Desk over db, with the messages in force read from it.

@@ -39,6 +39,7 @@ func (d *Desk) evict(away, glanced time.Duration) (n int) {
 			delete(d.homes, h.id)
 			d.mu.Unlock()
 			d.recount(h)
+			d.count.evicted.Add(1)
 			n++
 		}
 		h.mu.Unlock()

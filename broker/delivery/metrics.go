@@ -115,6 +115,7 @@ func (d *Desk) Metrics() prometheus.Collector {
 	counter(&c.released, "deliveries_released_total", "Deliveries that are over and were never shown.", nil)
 	counter(&d.jumps, "clock_jumps_total", "Times that the machine's clock was set while the gateway ran.", nil)
 	counter(&c.commitFailed, "commits_failed_total", "Times that a home's decisions could not be written; they were not carried out.", nil)
+	counter(&c.evicted, "homes_evicted_total", "Homes that left memory because nothing of them was connected for a day, or they were only looked at.", nil)
 	gauge("homes_in_memory", "Homes that are being looked after.", locked(func() int { return len(d.homes) }))
 	gauge("devices_connected", "Devices that are logged in.", locked(func() int { return len(d.links) }))
 	gauge("messages_in_force", "Messages that may still be shown.", locked(func() int { return len(d.force) }))
