@@ -670,7 +670,9 @@ func (h *home) without(id device.MessageID) policy.Home {
 // drop takes a delivery that was settled at an instant out of memory; what counts stays an exposure.
 func (h *home) drop(dl *delivery, f settledFact, at device.Instant) {
 	h.open = slices.DeleteFunc(h.open, func(o *delivery) bool { return o == dl })
-	h.tasted = 0 // what somebody did with it may be learnt from
+	if taught[f.Outcome] != policy.NoReaction {
+		h.tasted = 0 // it may be learnt from
+	}
 	for i := range h.view.Shown {
 		if e := &h.view.Shown[i]; e.Message == dl.id && e.Device == dl.device && e.Open && e.At == dl.claimed {
 			e.Open, e.Ended, e.Reaction, e.Act = false, at, f.Outcome.reaction(dl.presented), f.Act

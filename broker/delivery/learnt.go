@@ -54,6 +54,9 @@ func habits(tx *store.Tx, home device.HomeID, v *policy.Home, devices []device.D
 	return did, err
 }
 
+// taught is what somebody did with a message, by its outcome, where that may be learnt from.
+var taught = map[Outcome]policy.Reaction{Outcome(wire.Dismissed): policy.Dismissed, Outcome(wire.TimedOut): policy.Ignored, Outcome(wire.Responded): policy.Acted}
+
 // reactions are what the people of a home did with what they were shown: by person and brand, and each
 // once by what it was about, where and when. What they closed or let go by counts for all who were there,
 // what they acted on only for one who was alone and has said yes to messages made for them. What
@@ -63,7 +66,6 @@ func reactions(tx *store.Tx, home device.HomeID, v *policy.Home, devices []devic
 	for _, dev := range devices {
 		owners[dev.ID], classes[dev.ID] = dev.Owner, dev.Class
 	}
-	kinds := map[Outcome]policy.Reaction{Outcome(wire.Dismissed): policy.Dismissed, Outcome(wire.TimedOut): policy.Ignored, Outcome(wire.Responded): policy.Acted}
 	_, err = store.List(tx, func(scan func(...any) error) (none struct{}, err error) {
 		var dev device.ID
 		var h policy.Habit
@@ -81,7 +83,7 @@ func reactions(tx *store.Tx, home device.HomeID, v *policy.Home, devices []devic
 		if owner := owners[dev]; owner != device.Household {
 			there = []device.PersonID{owner}
 		}
-		h.Kind = kinds[outcome]
+		h.Kind = taught[outcome]
 		if h.Kind == policy.Acted {
 			if len(there) != 1 || others || v.Consents[policy.ConsentKey{Subject: there[0], Brand: h.Brand, Purpose: policy.Personalised}].Choice != policy.Given {
 				return
