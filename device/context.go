@@ -3,6 +3,7 @@ package device
 import (
 	"fmt"
 	"math"
+	"math/bits"
 	"slices"
 	"strings"
 	"time"
@@ -381,10 +382,12 @@ func (c *Context) Fresh(class Class, a Attribute, now Instant) (v Value, until I
 // NotAfter dates readings that are later than now back to now, so that a clock that was set back
 // does not make old readings win over new ones. It reports whether there was any.
 func (c *Context) NotAfter(now Instant) (any bool) {
-	for a := range c.readings {
-		r := &c.readings[a]
-		any = any || r.At > now || r.Since > now
-		r.At, r.Since = min(r.At, now), min(r.Since, now)
+	for told := c.told; told != 0; told &= told - 1 {
+		r := &c.readings[bits.TrailingZeros64(uint64(told))]
+		if r.At > now || r.Since > now {
+			any = true
+			r.At, r.Since = min(r.At, now), min(r.Since, now)
+		}
 	}
 	return any
 }

@@ -20,7 +20,8 @@ type Change struct {
 // countdown does not push out when the door was opened. The zero History is empty. It is never in
 // the journal, and no brand learns any of it.
 type History struct {
-	changes []Change // the oldest first
+	changes []Change            // the oldest first
+	many    *[attributes]uint16 // how many of each there are; nil while there is room for more
 }
 
 // Add records c, and forgets at now what is too old. What an attribute is already, by the latest that
@@ -45,10 +46,19 @@ func (h *History) Add(c Change, now Instant) {
 	}
 	if len(h.changes) >= HistoryLength {
 		out := h.commonest()
-		h.changes = append(h.changes[:out], h.changes[out+1:]...)
+		h.many[h.changes[out].Attribute]--
+		copy(h.changes[1:], h.changes[:out]) // mostly few are older than it
+		h.changes[0] = Change{}
+		h.changes = h.changes[1:]
 		if out < i {
 			i--
 		}
+	}
+	if h.many != nil {
+		h.many[c.Attribute]++
+	}
+	if n := len(h.changes); n == cap(h.changes) && n >= HistoryLength/2 {
+		h.changes = append(make([]Change, 0, HistoryLength+HistoryLength/8), h.changes...)
 	}
 	h.changes = append(h.changes, Change{})
 	copy(h.changes[i+1:], h.changes[i:])
@@ -57,12 +67,16 @@ func (h *History) Add(c Change, now Instant) {
 
 // commonest is the place of the oldest change of the attribute that has most.
 func (h *History) commonest() int {
-	var n [attributes]int
+	if h.many == nil {
+		h.many = new([attributes]uint16)
+		for i := range h.changes {
+			h.many[h.changes[i].Attribute]++
+		}
+	}
 	most := NoAttribute
-	for i := range h.changes {
-		a := h.changes[i].Attribute
-		if n[a]++; n[a] > n[most] {
-			most = a
+	for a, n := range h.many {
+		if n > h.many[most] {
+			most = Attribute(a)
 		}
 	}
 	for i := range h.changes {
@@ -80,7 +94,7 @@ func (h *History) Forget(now Instant) {
 		old++
 	}
 	if old > 0 {
-		h.changes = append(h.changes[:0:0], h.changes[old:]...) // what is gone leaves memory, too
+		h.changes, h.many = append(h.changes[:0:0], h.changes[old:]...), nil // what is gone leaves memory, too
 	}
 	for i := len(h.changes) - 1; i >= 0 && h.changes[i].At > now; i-- {
 		h.changes[i].At = now
@@ -95,7 +109,7 @@ func (h *History) Erase(after, before Instant) {
 			kept = append(kept, c)
 		}
 	}
-	h.changes = kept
+	h.changes, h.many = kept, nil
 }
 
 // All lists the changes of the last [HistoryAge] at now, the oldest first.

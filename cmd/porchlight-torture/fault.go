@@ -46,12 +46,13 @@ var faults = []struct {
 	{"clone", "a second device with the same ID and token", true, clone{}},
 	{"poison", "frames and packets that are none, of devices and of strangers", true, poison{}},
 	{"stall", "packets are late by more than the allowance, and then connections end; only if it is named", true, stall{}},
+	{"amnesia", "the databases of a while ago are put back: breaks P8 on purpose; only if it is named", false, amnesia{}},
 }
 
 // names of all faults that a run has if nothing is said.
 func names() (all []string) {
 	for _, f := range faults {
-		if f.name != "stall" {
+		if f.name != "stall" && f.name != "amnesia" {
 			all = append(all, f.name)
 		}
 	}
@@ -228,6 +229,33 @@ func (upgrade) strike(ctx context.Context, w *world, rng *rand.Rand) error {
 		return err
 	}
 	g.data = to
+	return revive(ctx, w, rng)
+}
+
+type amnesia struct{}
+
+func (amnesia) strike(ctx context.Context, w *world, rng *rand.Rand) error {
+	g := w.gateway
+	before := filepath.Join(g.dir, "before")
+	if err := os.MkdirAll(before, 0o700); err != nil {
+		return err
+	}
+	if err := g.end(syscall.SIGTERM); err != nil {
+		return err
+	}
+	if err := g.same(g.data, before); err != nil {
+		return err
+	}
+	if err := revive(ctx, w, rng); err != nil {
+		return err
+	}
+	sleep(ctx, 2*time.Second)
+	if err := g.end(syscall.SIGKILL); err != nil {
+		return err
+	}
+	if err := g.same(before, g.data); err != nil {
+		return err
+	}
 	return revive(ctx, w, rng)
 }
 

@@ -238,6 +238,13 @@ func (g *gateway) running() bool {
 	}
 }
 
+// started is how often the gateway was started.
+func (g *gateway) started() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.starts
+}
+
 // ready waits until the gateway answers and works.
 func (g *gateway) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)

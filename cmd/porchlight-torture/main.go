@@ -113,16 +113,22 @@ func tortureCommand(ctx context.Context, args []string, out, errs io.Writer) err
 			return fmt.Errorf("fault %q is unknown: see -faults help", name)
 		}
 	}
-	if o.short {
-		o.size, o.ops, o.length, o.rate = size{12, 5, true}, 1<<62, 20*time.Second, 800
-	}
 	o.size.sims = true
+	if o.short {
+		o = short(o)
+	}
 	r, err := torture(ctx, o, errs)
 	if err != nil {
 		return err
 	}
 	r.print(out)
 	return r.verdict()
+}
+
+// short makes o a run of 20 seconds, with each fault at least once.
+func short(o options) options {
+	o.short, o.size, o.ops, o.length, o.rate = true, size{homes: 12, brands: 5, sims: true}, 1<<62, 20*time.Second, 800
+	return o
 }
 
 // report is what came of a run.

@@ -7,9 +7,11 @@ import (
 	"crypto/x509"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -141,6 +143,7 @@ type brand struct {
 type size struct {
 	homes, brands int
 	sims          bool
+	calm          bool // every home wants a message a minute, and nobody is odd
 }
 
 // people's clock.
@@ -152,7 +155,7 @@ func (w *world) populate(ctx context.Context, n size) error {
 	classes := []device.Class{device.TV, device.Fridge, device.Display}
 	for i := range n.brands {
 		b := &brand{ledger: &ledger{Brand: device.BrandID(fmt.Sprintf("brand-%d", i))}, world: w, rng: rand.New(rand.NewPCG(rng.Uint64(), 2)), poison: i == n.brands-1}
-		b.client = &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 4}}
+		b.client = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 4}}
 		var added struct{ Key string }
 		if err := w.gateway.ask(ctx, "brand/add", map[string]any{"id": b.Brand, "name": "Brand " + fmt.Sprint(i), "purposes": []string{purpose}, "quota": 10000000}, &added); err != nil {
 			return err
@@ -166,6 +169,9 @@ func (w *world) populate(ctx context.Context, n size) error {
 		caps := []map[string]any{}
 		if i%3 == 2 {
 			d.Limits = limits[(i/3)%len(limits)]
+		}
+		if n.calm {
+			d.Odd, d.Limits = false, []limit{{Max: 1, Minutes: 1}}
 		}
 		for _, l := range d.Limits {
 			caps = append(caps, map[string]any{"brand": l.Brand, "each": l.Each, "max": l.Max, "minutes": l.Minutes})
@@ -550,8 +556,13 @@ func (b *brand) request(ctx context.Context, method, path, key string, body []by
 	if key != "" {
 		req.Header.Set("Idempotency-Key", key)
 	}
+	began := b.world.gateway.started()
 	resp, err := b.client.Do(req)
 	if err != nil {
+		var late net.Error
+		if errors.As(err, &late) && late.Timeout() && ctx.Err() == nil && began == b.world.gateway.started() {
+			b.world.fail(fmt.Errorf("%s %s: no answer within %s, and the gateway runs: %.200q", method, path, b.client.Timeout, body))
+		}
 		return 0, nil, nil
 	}
 	defer resp.Body.Close()
