@@ -42,7 +42,7 @@ func (d *Desk) AddBrand(_ context.Context, b registry.Brand) (key string, err er
 // know takes in what is written of a brand. The caller holds d.changing.
 func (d *Desk) know(b registry.Brand) {
 	d.mu.Lock()
-	d.brands[b.ID] = b
+	d.brands[b.ID], d.served = b, nil
 	d.mu.Unlock()
 }
 
@@ -193,6 +193,7 @@ func (d *Desk) RemoveBrand(_ context.Context, id device.BrandID) error {
 	}
 	d.mu.Lock()
 	delete(d.brands, id)
+	d.served = nil
 	d.mu.Unlock()
 	d.showBrands()
 	return nil

@@ -25,6 +25,7 @@ import (
 	"porchlight/device/authority"
 	"porchlight/device/registry"
 	"porchlight/device/store"
+	"porchlight/device/wire"
 	"porchlight/policy"
 )
 
@@ -98,6 +99,7 @@ type hall struct {
 	offers    map[offer][]*policy.Message          // the same, in the order of acceptance
 	listeners map[offer]map[*home]bool             // homes in memory where somebody has said yes to that
 	brands    map[device.BrandID]registry.Brand
+	served    []wire.BrandChoice // what all brands ask for, in order, unanswered; nil: it is to be made of brands
 	inForce   map[device.BrandID]int
 	notices   int64                               // that this process took in
 	noticed   map[device.BrandID]int64            // which of the notices that this process took in was the brand's last

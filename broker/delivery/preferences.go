@@ -31,33 +31,51 @@ func (s *screen) sees(owner device.PersonID) bool {
 	}
 }
 
+// choicesOf is what a device is told of brands: what subject has chosen, and then, as far as there is room, what
+// they have not been asked or not answered; each in the order of brands and purposes.
+func (d *Desk) choicesOf(h *home, subject device.PersonID) []wire.BrandChoice {
+	order := func(a, b wire.BrandChoice) int {
+		return cmp.Or(cmp.Compare(a.Brand, b.Brand), cmp.Compare(a.Purpose, b.Purpose))
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.served == nil {
+		d.served = []wire.BrandChoice{}
+		for id, b := range d.brands {
+			for _, purpose := range b.Purposes {
+				if _, err := policy.ParsePurpose(purpose); err == nil {
+					d.served = append(d.served, wire.BrandChoice{Brand: id, Name: b.Name, Purpose: purpose, Choice: policy.Silent.String()})
+				}
+			}
+		}
+		slices.SortFunc(d.served, order)
+	}
+	var all []wire.BrandChoice
+	for key, stance := range h.view.Consents {
+		if b := d.brands[key.Brand]; key.Subject == subject && stance.Choice != policy.Silent && slices.Contains(b.Purposes, key.Purpose.String()) {
+			all = append(all, wire.BrandChoice{Brand: key.Brand, Name: b.Name, Purpose: key.Purpose.String(), Choice: stance.Choice.String()})
+		}
+	}
+	slices.SortFunc(all, order)
+	chosen := all
+	for _, silent := range d.served {
+		if len(all) >= maxDocBrands {
+			break
+		}
+		if _, is := slices.BinarySearchFunc(chosen, silent, order); !is {
+			all = append(all, silent)
+		}
+	}
+	return all[:min(len(all), maxDocBrands)]
+}
+
 // document is what a device is shown of the home's choices and preferences.
 func (d *Desk) document(h *home, s *screen) wire.Twin {
 	doc := wire.Document{Zone: h.zone, Frozen: h.view.Frozen, Languages: h.view.Languages}
 	d.mu.Lock()
 	s.session.notices = d.notices
-	for id, b := range d.brands {
-		for _, purpose := range b.Purposes {
-			p, err := policy.ParsePurpose(purpose)
-			if err != nil {
-				continue
-			}
-			stance := h.view.Consents[policy.ConsentKey{Subject: s.Owner, Brand: id, Purpose: p}]
-			doc.Brands = append(doc.Brands, wire.BrandChoice{Brand: id, Name: b.Name, Purpose: purpose, Choice: stance.Choice.String()})
-		}
-	}
 	d.mu.Unlock()
-	// What was chosen comes before what was not, so that a long list loses the silent ones.
-	slices.SortFunc(doc.Brands, func(a, b wire.BrandChoice) int {
-		silent := func(c wire.BrandChoice) int {
-			if c.Choice == policy.Silent.String() {
-				return 1
-			}
-			return 0
-		}
-		return cmp.Or(cmp.Compare(silent(a), silent(b)), cmp.Compare(a.Brand, b.Brand), cmp.Compare(a.Purpose, b.Purpose))
-	})
-	doc.Brands = doc.Brands[:min(len(doc.Brands), maxDocBrands)]
+	doc.Brands = d.choicesOf(h, s.Owner)
 	for _, q := range h.view.Quiet {
 		if s.sees(q.Owner) {
 			doc.Quiet = append(doc.Quiet, wire.QuietTime{Days: q.Days, Start: uint16(q.Start), End: uint16(q.End), Zone: q.Zone, Owner: uint32(q.Owner), Dim: q.Dim})

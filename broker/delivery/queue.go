@@ -102,12 +102,19 @@ func (q *queue) fire(now time.Time) time.Duration {
 func (h *home) sooner(o *home) bool { return h.due.Before(o.due) }
 func (h *home) slot() *int          { return &h.heap }
 
-// agenda is a heap of what has a time, the soonest first. What is in it knows its place, counted from 1.
-type agenda[E interface {
-	comparable
-	sooner(E) bool
+// dated is what has a time, and knows its place in an agenda, counted from 1; 0: it is in none.
+type dated[E any] interface {
+	sooner(than E) bool
 	slot() *int
-}] []E
+}
+
+var (
+	_ dated[*home] = (*home)(nil)
+	_ dated[*pair] = (*pair)(nil)
+)
+
+// agenda is a heap of what has a time, the soonest first.
+type agenda[E dated[E]] []E
 
 func (a agenda[E]) Len() int           { return len(a) }
 func (a agenda[E]) Less(i, j int) bool { return a[i].sooner(a[j]) }

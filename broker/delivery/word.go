@@ -251,7 +251,7 @@ func (d *Desk) Withdrawal(ctx context.Context, homeName, person string, b device
 func (d *Desk) stopLeft() error {
 	return d.db.View(context.Background(), func(tx *store.Tx) error {
 		homes, err := store.List(tx, func(scan func(...any) error) (id device.HomeID, err error) { err = scan(&id); return },
-			`SELECT home FROM withdrawal WHERE stopped = 0 UNION SELECT home FROM consent_ask WHERE state = 'requested'`)
+			`SELECT home FROM withdrawal WHERE stopped = 0 UNION SELECT home FROM consent_ask INDEXED BY consent_ask_open WHERE state = 'requested'`)
 		for _, id := range homes {
 			d.queue.put(d.home(id))
 		}

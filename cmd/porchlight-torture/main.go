@@ -77,7 +77,7 @@ func common(name string, o *options) *flag.FlagSet {
 	f.Uint64Var(&o.seed, "seed", 0, "what everything random comes from; 0: another at each run")
 	f.IntVar(&o.size.homes, "homes", 200, "homes, of three devices each")
 	f.IntVar(&o.size.brands, "brands", 8, "brands; the last one sends nonsense")
-	f.Int64Var(&o.rate, "rate", 1500, "contexts a second, of all devices together")
+	f.Int64Var(&o.rate, "rate", 2000, "contexts a second, of all devices together")
 	f.DurationVar(&o.lease, "lease", 4*time.Second, "the gateway's lease")
 	f.DurationVar(&o.allowed, "allowance", 2*time.Second, "the gateway's allowance for a device's clock")
 	return f

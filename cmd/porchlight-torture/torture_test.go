@@ -21,6 +21,8 @@ import (
 
 var shortSeed = flag.Uint64("torture-seed", 0, "what TestShort draws from; 0: another at each run")
 
+var givenGateway = flag.String("torture-gateway", "", "a gateway's binary, built with -tags torture; empty: it is built")
+
 // A test starts itself again, to write a database on the disk that loses things.
 func TestMain(m *testing.M) {
 	if path := os.Getenv("PORCHLIGHT_TORTURE_WRITES"); path != "" {
@@ -101,7 +103,7 @@ func TestDisk(t *testing.T) {
 // gatewayBinary builds the gateway once.
 func gatewayBinary(t *testing.T) string {
 	t.Helper()
-	binary, err := built(t.Context(), options{dir: t.TempDir()})
+	binary, err := built(t.Context(), options{gateway: *givenGateway, dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

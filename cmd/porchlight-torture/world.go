@@ -723,7 +723,7 @@ func (b *brand) speaks(ctx context.Context) {
 	var p *push
 	var request []byte
 	for n := 0; ctx.Err() == nil; {
-		c, r, err := logIn(ctx, b.world.network.addr(), "b-"+string(b.Brand), "b-"+string(b.Brand), b.key, wire.BrandTopic(b.Brand, wire.DnAnswer))
+		c, r, err := logIn(ctx, b.world.network.addr(), "b-"+string(b.Brand), string(b.Brand), b.key, wire.BrandTopic(b.Brand, wire.DnAnswer))
 		if err != nil {
 			select {
 			case <-ctx.Done():

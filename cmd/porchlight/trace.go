@@ -167,7 +167,7 @@ func encodeAttributes(b []byte, number protowire.Number, all []attribute.KeyValu
 		if kv.Value.Type() == attribute.INT64 {
 			value = protowire.AppendVarint(protowire.AppendTag(nil, 3, protowire.VarintType), uint64(kv.Value.AsInt64()))
 		} else {
-			value = field(nil, 1, []byte(kv.Value.Emit()))
+			value = field(nil, 1, []byte(kv.Value.String()))
 		}
 		b = field(b, number, field(field(nil, 1, []byte(kv.Key)), 2, value))
 	}

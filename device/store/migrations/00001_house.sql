@@ -187,6 +187,7 @@ CREATE TABLE consent_ask (
   pos     INTEGER NOT NULL,             -- of the request
   PRIMARY KEY (home, id)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX consent_ask_open ON consent_ask (home) WHERE state = 'requested';
 
 CREATE TABLE preference (
   home INTEGER NOT NULL REFERENCES home (id),
