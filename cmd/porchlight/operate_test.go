@@ -149,6 +149,13 @@ func TestMetricsAndTracesOfAMessage(t *testing.T) {
 	if got := push("asked", key, "00-"+trace+"-"+caller+"-01"); got != http.StatusAccepted {
 		t.Fatalf("push: got %d, want 202", got)
 	}
+	for judged := false; !judged; { // while it is off
+		_, page := get(t, "http://"+g.Listeners["metrics"]+"/metrics")
+		judged = !strings.Contains(page, "\nporchlight_decision_reasons_total{rule=\"safety\"} 0\n")
+		if patience.Err() != nil {
+			t.Fatal("the message is never judged")
+		}
+	}
 	if err := tv.Do("turn on"); err != nil {
 		t.Fatal(err)
 	}
