@@ -55,7 +55,6 @@ type screen struct {
 	acks     map[uint16]func(code byte)
 	pending  int // contexts that are not acknowledged
 	hushed   *hush
-	nonsense bool // it sends frames that are none
 
 	changed chan struct{} // closed and made anew when something has changed
 }

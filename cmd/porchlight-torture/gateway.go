@@ -55,7 +55,6 @@ type gateway struct {
 	wanted  bool // it is to run: an end is not ours
 	starts  int
 	crashes []string
-	network *network
 }
 
 // mapped makes a file of zeros and maps it.

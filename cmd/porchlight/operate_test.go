@@ -170,6 +170,9 @@ func TestMetricsAndTracesOfAMessage(t *testing.T) {
 	porchlight(t, data, "consent", "withdraw", "--home", "zebrahome", "--brand", "fresh", "--purpose", "marketing", "--wait")
 
 	_, page := get(t, "http://"+g.Listeners["metrics"]+"/metrics")
+	for !strings.Contains(page, "\nporchlight_frames_in_flight 0") && patience.Err() == nil { // its document is on the way
+		_, page = get(t, "http://"+g.Listeners["metrics"]+"/metrics")
+	}
 	unplug()
 	if err := <-gone; err != nil && !errors.Is(err, context.Canceled) {
 		t.Error(err)
