@@ -57,6 +57,7 @@ func agree(t *testing.T, stream []byte) (n int) {
 	t.Helper()
 	passed, _ := through(bytes.NewReader(stream))
 	version := byte(0)
+	var own guard
 	for ; len(passed) > 0; n++ {
 		head, body, ok, err := frame(passed, maxPacket)
 		if !ok || err != nil {
@@ -96,12 +97,31 @@ func agree(t *testing.T, stream []byte) (n int) {
 			t.Fatalf("MQTT %d: %x passed, and the library says %v", version, passed[:head+body], err)
 		}
 		seen := spell(pk)
+		var in incoming
+		if size, err := own.next(passed, &in); err != nil || size != head+body || !in.same(pk) {
+			t.Fatalf("MQTT %d: %x passed: the library sees %s, we see %+v, %v", version, passed[:head+body], seen, in, err)
+		}
+		if pk.FixedHeader.Type == packets.Connect {
+			own.connected, own.open = true, true
+		}
 		if other, err := spellAgain(version, passed[:head+body]); err != nil || seen != other {
 			t.Fatalf("MQTT %d: %x passed: the library sees %s, another sees %s, %v", version, passed[:head+body], seen, other, err)
 		}
 		passed = passed[head+body:]
 	}
 	return n
+}
+
+// same reports whether what we act upon ourselves is as the library sees it.
+func (p *incoming) same(pk packets.Packet) bool {
+	switch p.kind() {
+	case packets.Publish:
+		return string(p.topic) == pk.TopicName && string(p.payload) == string(pk.Payload) && p.id == pk.PacketID && p.alias == pk.Properties.TopicAlias &&
+			p.qos() == pk.FixedHeader.Qos && p.retain() == pk.FixedHeader.Retain && p.surplus == (len(pk.Properties.SubscriptionIdentifier) > 0)
+	case packets.Puback:
+		return p.id == pk.PacketID && p.code == pk.ReasonCode
+	}
+	return p.kind() == pk.FixedHeader.Type
 }
 
 // spell puts what the library decoded into words.

@@ -158,6 +158,12 @@ func TestCheckerIsFair(t *testing.T) {
 			d.Choices = append(d.Choices, &choice{gate: gate{"consent", "baker"}, Sent: 5 * sec})
 			d.Screens["tv01"][gate{"consent", "baker"}] = false
 		},
+		"shown after another yes": func(r *record, d *diary) {
+			d.Choices = append(d.Choices, &choice{gate: gate{"consent", "grocer"}, Open: true, Sent: 25 * sec, Acked: 26 * sec})
+			d.Shows[1].From, d.Shows[1].To, d.Releases[1].At = 27*sec, 40*sec, 27*sec
+			d.Screens["tv01"][gate{"consent", "grocer"}] = true
+			r.Book.History["oak"]["grocer"] = []string{"given", "withdrawn", "given"}
+		},
 		"it was on its way":       func(r *record, d *diary) { d.Releases = append(d.Releases, release{"tv01", id(1), 5, 23 * sec, false}) },
 		"the network did not see": func(r *record, d *diary) { d.Releases = append(d.Releases, release{"tv01", id(1), 5, 30 * sec, true}) },
 		"a new day": func(r *record, d *diary) {
