@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -318,7 +320,7 @@ func (c *checker) limits(d *diary) {
 	}
 	for _, l := range d.Limits {
 		for i, x := range all {
-			if x.blur || l.Brand != "" && l.Brand != x.brand {
+			if l.Brand != "" && l.Brand != x.brand {
 				continue
 			}
 			c.seen["P7 shows held against a cap"]++

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -173,6 +175,14 @@ func TestCheckerIsFair(t *testing.T) {
 		"another zone has another day": func(r *record, d *diary) {
 			r.Start = time.Date(2026, 11, 22, 23, 59, 0, 0, time.UTC)
 			d.Limits = []limit{{Max: 2}}
+		},
+		"shown while the clock was being set": func(r *record, d *diary) {
+			d.Limits = []limit{{Max: 2}}
+			r.Clock = append(r.Clock, setting{118 * sec, 0, time.UTC})
+		},
+		"one of three was": func(r *record, d *diary) {
+			d.Limits = []limit{{Max: 2}}
+			r.Clock = append(r.Clock, setting{9 * sec, 0, time.UTC})
 		},
 		"nonsense may be a yes": func(r *record, d *diary) { d.Odd, d.Choices = true, nil },
 	}

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command porchlight-torture runs the real gateway under faults, with many devices and brands, and then proves from
 // what these have written down by themselves that it has kept its promises.
 //
