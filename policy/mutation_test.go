@@ -377,7 +377,7 @@ func TestMutants(t *testing.T) {
 		for _, suite := range suites {
 			// What never ends has used up its seconds of the processor some time, however busy the machine is.
 			ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
-			cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", `ulimit -t 120; exec "$@"`, "sh", binary, "-test.failfast", "-test.timeout=1h"}, suite...)...)
+			cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", `ulimit -t 120; exec "$@"`, "sh", binary, "-rapid.nofailfile", "-test.failfast", "-test.timeout=1h"}, suite...)...)
 			cmd.Env = append(os.Environ(), fmt.Sprint("PORCHLIGHT_MUTANT=", id), "PORCHLIGHT_MUTATE=", "GOMAXPROCS=1", "PORCHLIGHT_LONG=")
 			out, err := cmd.CombinedOutput()
 			cancel()

@@ -77,7 +77,7 @@ func refSafety(q Request) Verdict {
 		return showIf(word(device.GameState) == "none")
 	case device.Car:
 		trip := q.Now - 24*3600_000 + 1
-		if s.Trip != 0 {
+		if s.Trip > 0 && s.Trip <= q.Now {
 			trip = s.Trip
 		}
 		for _, e := range q.Home.Shown {

@@ -118,15 +118,15 @@ const longestTrip = 24 * time.Hour
 // trips holds while as many messages as may be were shown on this trip; n is how many.
 func (row *safetyRow) trips(q *Request) (f finding, n int) {
 	since := q.Screen.Trip
-	if since == 0 {
+	if !q.onTrip() { // not known, or a clock was set back since
 		since = q.Now.Add(-longestTrip) + 1
 	}
 	shown, f := before(q), pass
 	for i := len(shown) - 1; i >= 0; i-- {
 		if e := &shown[i]; e.Device == q.Screen.ID && e.At >= since && e.Message != q.Message.ID {
 			if n++; n == row.trip {
-				if f = wait; q.Screen.Trip == 0 {
-					f = holdTo(min(e.At, endOfTime).Add(longestTrip))
+				if f = wait; !q.onTrip() {
+					f = holdTo(sooner(min(e.At, endOfTime).Add(longestTrip), max(q.Screen.Trip, 0)))
 				}
 			}
 		}
