@@ -73,7 +73,7 @@ func (d *Door) newConn(c net.Conn, raw *counted) *conn {
 		k.direct.open(raw)
 	case *tls.Conn:
 		if f, ok := c.NetConn().(*feed); ok && f.direct.ready() {
-			k.feed = f
+			k.feed, f.waits = f, k.pause
 		}
 	}
 	return k
@@ -267,8 +267,8 @@ func (c *conn) flush() {
 	}
 	c.flushing = false
 	end := c.closed && !c.cut
-	if !c.closed && c.direct.ready() {
-		c.Conn.SetWriteDeadline(time.Time{}) // what is written at once has none
+	if !c.closed {
+		c.Conn.SetWriteDeadline(time.Time{}) // what is written at once has none, nor what TLS answers by itself; WebSocket's would end a later write
 	}
 	c.mu.Unlock()
 	if end {

@@ -1,7 +1,7 @@
 // Package broker is the MQTT door: it lets devices and brands in, translates what they publish
-// into facts for the Desk, and carries frames to devices. The library (mochi) is used as a
-// codec and a read loop; who is connected, what is in flight and every byte that reaches it
-// are this package's own.
+// into facts for the Desk, and carries frames to devices. The library (mochi) lets peers in and is
+// a codec for what comes rarely; who is connected, what is in flight, what comes often and every byte
+// that reaches the library are this package's own.
 //
 // A device has one connection that listens and speaks, its link. Beside it there may be side
 // connections, which only speak: what comes over one is taken in as if the link had brought it.

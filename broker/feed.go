@@ -8,6 +8,7 @@ import "encoding/binary"
 type feed struct {
 	*counted
 	direct direct // to read ahead
+	waits  func() // comes before it waits for the socket; nil: nothing does
 
 	ahead []byte // read, and not fed yet
 	room  []byte // that it is in, lent by takeRoom
@@ -48,6 +49,9 @@ func (f *feed) Read(p []byte) (n int, err error) {
 			f.ahead, f.room = nil, nil
 		}
 	} else {
+		if f.waits != nil {
+			f.waits()
+		}
 		n, err = f.counted.Read(p)
 	}
 	if f.left > 0 {

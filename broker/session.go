@@ -134,11 +134,11 @@ func (c *conn) receive() ([]byte, error) {
 	return room[:n], err
 }
 
-// stay gives the peer its keep-alive and half of it again from now on. The real deadline is moved at
-// most once a second.
+// stay gives the peer its keep-alive and half of it again from now on: what we took our time for is not
+// held against it. The real deadline is moved at most once a second.
 func (c *conn) stay() {
 	s := &c.session
-	until := s.now.Add(time.Duration(c.keepAlive) * 1500 * time.Millisecond)
+	until := time.Now().Add(time.Duration(c.keepAlive) * 1500 * time.Millisecond)
 	if until.Sub(s.expires) < time.Second {
 		return
 	}

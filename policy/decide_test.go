@@ -429,7 +429,7 @@ func TestDecide(t *testing.T) {
 		"one a trip, it begins in a minute": {device.Car, func(q *Request) {
 			q.trip(noon.Add(time.Minute), hours(1))
 			q.Home.Caps = []Cap{{Max: 1, Trip: true}}
-		}, Hold, "frequency", noon.Add(time.Minute)},
+		}, Hold, "safety,frequency", noon.Add(time.Minute)},
 		"one a trip, on another car": {device.Car, func(q *Request) {
 			q.trip(noon.Add(-time.Hour), time.Minute)
 			q.Home.Shown[0].Device = "fridge-1"

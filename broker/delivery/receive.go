@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -189,6 +190,9 @@ func capabilities(c wire.Capabilities) device.Capabilities {
 }
 
 func sameDescription(d device.Device, m device.Model, c device.Capabilities) bool {
+	if d.Model == m && reflect.DeepEqual(d.Can, c) {
+		return true
+	}
 	a, errA := json.Marshal([]any{d.Model, d.Can})
 	b, errB := json.Marshal([]any{m, c})
 	return errA == nil && errB == nil && string(a) == string(b)

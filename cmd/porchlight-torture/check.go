@@ -215,7 +215,7 @@ func (c *checker) onScreen(d *diary) {
 			continue
 		}
 		c.seen["P5 what was taken back leaves the screens in time"]++
-		if by := m.Back + c.Lease + c.Allowance; s.To > by {
+		if by := m.Back + c.Lease + c.Allowance + c.Late; s.To > by {
 			c.add(violation{"P5", fmt.Sprintf("on the screen until %s after its brand was told that it is withdrawn (%s)", s.To-m.Back, s.Why), d.Name, s.Device, m.brand, s.Message, s.To})
 		}
 	}
@@ -249,8 +249,8 @@ func (c *checker) stopped(d *diary) {
 				}
 				c.seen["P5 screens that a no found with something on them"]++
 				v := violation{Promise: "P5", Home: d.Name, Device: s.Device, Brand: g.Brand, Message: s.Message, At: s.To}
-				switch by := no.Acked + c.Lease + c.Allowance; {
-				case no.Stopped != 0 && no.Stopped < next && s.To > no.Stopped:
+				switch by := no.Acked + c.Lease + c.Allowance + c.Late; {
+				case no.Stopped != 0 && no.Stopped < next && s.To > no.Stopped+c.Late:
 					v.What = fmt.Sprintf("on the screen for %s after stopped was told, which was %s after the no (%s)", s.To-no.Stopped, no.Stopped-no.Acked, s.Why)
 				case by < next && s.To > by:
 					v.What = fmt.Sprintf("on the screen for %s after the no was acknowledged, longer than a lease and the allowance (%s)", s.To-no.Acked, s.Why)

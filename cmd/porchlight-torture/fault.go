@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -155,7 +156,7 @@ func (clock) strike(ctx context.Context, w *world, rng *rand.Rand) error {
 	now := w.clock[len(w.clock)-1]
 	now.At, now.Offset = w.since(), to
 	w.clock = append(w.clock, now)
-	*w.gateway.clock = to.Milliseconds()
+	atomic.StoreInt64(w.gateway.clock, to.Milliseconds())
 	return nil
 }
 
@@ -230,7 +231,9 @@ func (upgrade) strike(ctx context.Context, w *world, rng *rand.Rand) error {
 	if err := os.Rename(g.data, to); err != nil {
 		return err
 	}
+	g.mu.Lock()
 	g.data = to
+	g.mu.Unlock()
 	return revive(ctx, w, rng)
 }
 

@@ -239,6 +239,13 @@ func (g *gateway) running() bool {
 	}
 }
 
+// folder is the data folder, which an upgrade moves.
+func (g *gateway) folder() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.data
+}
+
 // started is how often the gateway was started.
 func (g *gateway) started() int {
 	g.mu.Lock()
@@ -322,7 +329,7 @@ func (g *gateway) ask(ctx context.Context, verb string, in, out any) error {
 	}
 	client := http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
-		return d.DialContext(ctx, "unix", filepath.Join(g.data, "porchlight.sock"))
+		return d.DialContext(ctx, "unix", filepath.Join(g.folder(), "porchlight.sock"))
 	}}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://porchlight/"+verb, bytes.NewReader(body))
 	if err != nil {

@@ -19,6 +19,7 @@ type record struct {
 	Start     time.Time     // of the run
 	Lease     time.Duration // of the gateway's configuration, as Allowance is
 	Allowance time.Duration
+	Late      time.Duration // by how much those who wrote it down were late themselves, at the worst: the machine is busy
 	Slack     time.Duration // by how much something that left the gateway may be seen later than it left
 	Homes     []*diary
 	Brands    []*ledger

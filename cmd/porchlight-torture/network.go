@@ -321,7 +321,8 @@ func (w *wireConn) pump(from, to net.Conn, rng *rand.Rand, up bool) {
 	defer w.end()
 	queue := make(chan due, 512)
 	var wg sync.WaitGroup
-	wg.Go(func() { w.write(queue, to, rand.New(rand.NewPCG(rng.Uint64(), 3)), up) })
+	own := rand.New(rand.NewPCG(rng.Uint64(), 3))
+	wg.Go(func() { w.write(queue, to, own, up) })
 	defer wg.Wait()
 	defer close(queue)
 	r := bufio.NewReaderSize(from, 4096)

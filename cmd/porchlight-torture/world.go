@@ -50,7 +50,8 @@ type world struct {
 	rate    atomic.Int64  // contexts a second, of all devices together
 	pace    time.Duration // a person, or a brand, does nothing for so long at most
 
-	ops atomic.Int64
+	ops  atomic.Int64
+	late atomic.Int64 // ns by which we ourselves were late, at the worst
 
 	mu      sync.Mutex
 	kinds   map[string]int64 // operations, by kind
@@ -157,7 +158,7 @@ func (w *world) populate(ctx context.Context, n size) error {
 	classes := []device.Class{device.TV, device.Fridge, device.Display}
 	for i := range n.brands {
 		b := &brand{ledger: &ledger{Brand: device.BrandID(fmt.Sprintf("brand-%d", i))}, world: w, rng: rand.New(rand.NewPCG(rng.Uint64(), 2)), poison: i == n.brands-1}
-		b.client = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 4}}
+		b.client = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 4}}
 		var added struct{ Key string }
 		if err := w.gateway.ask(ctx, "brand/add", map[string]any{"id": b.Brand, "name": "Brand " + fmt.Sprint(i), "purposes": []string{purpose}, "quota": 10000000}, &added); err != nil {
 			return err
@@ -293,13 +294,17 @@ func (w *world) tick(ctx, open context.Context) {
 	const every = 10 * time.Millisecond
 	t := time.NewTicker(every)
 	defer t.Stop()
-	next, owing, last := 0, 0.0, time.Now()
+	next, owing, last, tick := 0, 0.0, time.Now(), time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
 		}
+		if late := time.Since(tick) - every; late > time.Duration(w.late.Load()) {
+			w.late.Store(int64(late))
+		}
+		tick = time.Now()
 		for _, s := range all {
 			s.mu.Lock()
 			busy := s.on != nil || s.waiting != nil
@@ -558,8 +563,11 @@ func (b *brand) request(ctx context.Context, method, path, key string, body []by
 	if key != "" {
 		req.Header.Set("Idempotency-Key", key)
 	}
-	began := b.world.gateway.started()
+	began, sent := b.world.gateway.started(), time.Now()
 	resp, err := b.client.Do(req)
+	if time.Since(sent) > 5*time.Second {
+		b.world.count("requests that took longer than 5 s")
+	}
 	if err != nil {
 		var late net.Error
 		if errors.As(err, &late) && late.Timeout() && ctx.Err() == nil && began == b.world.gateway.started() {
@@ -981,16 +989,21 @@ func (w *world) read(ctx context.Context, r *record) error {
 	return rows.Err()
 }
 
-// record gathers what was written down.
-func (w *world) record() *record {
-	r := &record{Seed: w.seed, Start: w.began, Lease: w.gateway.lease, Allowance: w.gateway.allowed, Slack: slack, Clock: w.clock, Struck: w.struck}
-	now := w.since()
-	for _, h := range w.houses {
-		for _, s := range h.diary.Shows {
+// over ends what is still on the screens when nobody lives any more.
+func (r *record) over(now moment) {
+	for _, d := range r.Homes {
+		for _, s := range d.Shows {
 			if s.To == 0 {
-				s.To, s.Why = now, "never"
+				s.To, s.Why = now, "the end of the run"
 			}
 		}
+	}
+}
+
+// record gathers what was written down.
+func (w *world) record() *record {
+	r := &record{Seed: w.seed, Start: w.began, Lease: w.gateway.lease, Allowance: w.gateway.allowed, Late: time.Duration(w.late.Load()), Slack: slack + time.Duration(w.late.Load()), Clock: w.clock, Struck: w.struck}
+	for _, h := range w.houses {
 		r.Homes = append(r.Homes, h.diary)
 	}
 	for _, b := range w.brands {

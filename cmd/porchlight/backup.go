@@ -20,6 +20,7 @@ import (
 
 	"porchlight/broker/delivery"
 	"porchlight/device"
+	"porchlight/device/authority"
 	"porchlight/device/registry"
 	"porchlight/device/store"
 )
@@ -207,6 +208,9 @@ func (c *backupCmd) run(e *env) (done backedUp, err error) {
 			return done, err
 		}
 	}
+	if err := authority.Verify(work); err != nil {
+		return done, err
+	}
 	if done.Files, err = sums(e.ctx, work, append([]string{databaseFile, databaseFile + ".keys"}, names...), tell.in("SHA-256")); err != nil {
 		return done, err
 	}
@@ -239,15 +243,15 @@ func (c *backupCmd) run(e *env) (done backedUp, err error) {
 	if err := syncFolder(dir); err != nil {
 		return done, err
 	}
-	if done.Removed, err = c.prune(dir, done.manifest); err != nil {
+	if done.Removed, err = c.prune(dir, done.Backup, done.manifest); err != nil {
 		return done, fmt.Errorf("%s is made, but older ones cannot be removed: %w", done.Backup, err)
 	}
 	done.Seconds = time.Since(began).Seconds()
 	return done, nil
 }
 
-// prune removes the oldest backups of the gateway that young is one of.
-func (c *backupCmd) prune(dir string, young manifest) (removed []string, err error) {
+// prune removes the oldest backups of the gateway that young, at made, is one of; never that one, whatever the clock was when the others were made.
+func (c *backupCmd) prune(dir, path string, young manifest) (removed []string, err error) {
 	if c.Keep == 0 || young.Began == 0 {
 		return nil, nil
 	}
@@ -262,13 +266,13 @@ func (c *backupCmd) prune(dir string, young manifest) (removed []string, err err
 		if strings.HasPrefix(entry.Name(), ".") || !entry.IsDir() {
 			continue
 		}
-		if m, err := readManifest(name); err == nil && m.Began == young.Began {
+		if m, err := readManifest(name); err == nil && m.Began == young.Began && name != path {
 			made[name] = m.Made
 			all = append(all, name)
 		}
 	}
 	slices.SortFunc(all, func(a, b string) int { return cmp.Or(made[b].Compare(made[a]), cmp.Compare(b, a)) })
-	for _, name := range all[min(c.Keep, len(all)):] {
+	for _, name := range all[min(c.Keep-1, len(all)):] {
 		gone, err := os.MkdirTemp(dir, unfinished)
 		if err == nil {
 			err = os.Rename(name, filepath.Join(gone, "old")) // half of it is no backup
@@ -332,7 +336,7 @@ func listData(data string) (names []string, err error) {
 		}
 		for _, entry := range entries {
 			name := filepath.Join(folder, entry.Name())
-			if deep == 0 && (strings.HasPrefix(name, databaseFile) || strings.HasPrefix(name, asidePrefix)) || strings.HasPrefix(entry.Name(), ".") {
+			if deep == 0 && (strings.HasPrefix(name, databaseFile) || strings.HasPrefix(name, asidePrefix) || name == "lost+found") || strings.HasPrefix(entry.Name(), ".") {
 				continue
 			}
 			fi, err := os.Stat(filepath.Join(data, name)) // a link is what it points to
@@ -648,13 +652,30 @@ func (c *restoreCmd) run(e *env) (done restored, err error) {
 		return done, err
 	}
 
+	last := func(name string) int { return slices.Index([]string{databaseFile + ".keys", databaseFile}, name) }
+	placed := false // whether something of the backup is in its place
+
 	// From here on it goes on to its end: between two renames nothing is interrupted.
 	if len(there) > 0 {
 		done.Aside = filepath.Join(done.Data, asidePrefix+done.At.Format("20060102T150405.000Z"))
+		// The database first: where it is missing, no gateway begins anew.
+		slices.SortStableFunc(there, func(a, b string) int { return cmp.Compare(last(b), last(a)) })
+		defer func() {
+			if err != nil && !placed {
+				err = errors.Join(err, moveBack(done.Aside, done.Data, there))
+			}
+		}()
 		if err := moveAll(done.Data, done.Aside, there); err != nil {
 			return done, err
 		}
-		if done.Since, err = goneOn(context.WithoutCancel(e.ctx), filepath.Join(done.Aside, databaseFile), filepath.Join(work, databaseFile), s.Seq); err != nil {
+	}
+	if old := lastAside(done.Data); old != "" {
+		if keys := filepath.Join(done.Aside, databaseFile+".keys"); done.Aside != "" && old != done.Aside { // an earlier one was cut short between the two
+			if _, e := os.Stat(filepath.Join(old, databaseFile+".keys")); errors.Is(e, fs.ErrNotExist) {
+				_ = os.Rename(keys, filepath.Join(old, databaseFile+".keys"))
+			}
+		}
+		if done.Since, err = goneOn(context.WithoutCancel(e.ctx), filepath.Join(old, databaseFile), filepath.Join(work, databaseFile), s.Seq); err != nil {
 			done.Unread = oneLine(err)
 		}
 	}
@@ -672,17 +693,20 @@ func (c *restoreCmd) run(e *env) (done restored, err error) {
 	if err := syncFolders(work); err != nil {
 		return done, err
 	}
-	// The keys come last: a database without them is not opened.
+	if err := giveTo(done.Data, work, done.Aside); err != nil {
+		return done, err
+	}
+	// The database comes last: while it is missing, no gateway begins anew.
 	names, err := occupants(work)
 	if err != nil {
 		return done, err
 	}
-	last := func(name string) int { return slices.Index([]string{databaseFile, databaseFile + ".keys"}, name) }
 	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(last(a), last(b)) })
 	for _, name := range names {
 		if err := os.Rename(filepath.Join(work, name), filepath.Join(done.Data, name)); err != nil {
 			return done, err
 		}
+		placed = true
 	}
 	return done, syncFolder(done.Data)
 }
@@ -738,6 +762,60 @@ func moveAll(from, to string, names []string) error {
 		}
 	}
 	return errors.Join(syncFolder(to), syncFolder(from))
+}
+
+// moveBack undoes moveAll, as far as it came.
+func moveBack(from, to string, names []string) (err error) {
+	for _, name := range slices.Backward(names) { // the database last
+		if e := os.Rename(filepath.Join(from, name), filepath.Join(to, name)); e != nil && !errors.Is(e, fs.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
+	}
+	_ = os.Remove(filepath.Join(from, databaseFile+lockSuffix)) // of goneOn
+	if e := os.Remove(from); e != nil && !errors.Is(e, fs.ErrNotExist) {
+		err = errors.Join(err, e) // what is left there stays
+	}
+	return errors.Join(err, syncFolder(to))
+}
+
+// lastAside is the newest folder with a database that restore has moved aside, now or before it was cut short; "": none.
+func lastAside(data string) string {
+	all, _ := filepath.Glob(filepath.Join(data, asidePrefix+"*", databaseFile)) // in order
+	if len(all) == 0 {
+		return ""
+	}
+	return filepath.Dir(all[len(all)-1])
+}
+
+// cutShort is an error if a restore into the data folder did not come to its end.
+func cutShort(data string) error {
+	if _, err := os.Stat(filepath.Join(data, databaseFile)); err == nil || lastAside(data) == "" {
+		return nil
+	}
+	return fmt.Errorf("a restore into %s was cut short: run porchlight restore --move-aside again, or move back what is in %s", data, lastAside(data))
+}
+
+// giveTo gives folders and what is in them to the owner of the data folder, where root works for another user.
+func giveTo(data string, folders ...string) error {
+	fi, err := os.Stat(data)
+	if err != nil || os.Geteuid() != 0 {
+		return err
+	}
+	owner := fi.Sys().(*syscall.Stat_t)
+	for _, folder := range folders {
+		if folder == "" {
+			continue
+		}
+		if err := filepath.WalkDir(folder, func(path string, _ fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			return os.Lchown(path, int(owner.Uid), int(owner.Gid))
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // goneOn tells what has happened after the event seq in the database at old, of which young is a backup, and
@@ -900,6 +978,9 @@ func (c *checkCmd) run(e *env) (done checked, err error) {
 	h, err := store.Examine(e.ctx, filepath.Join(done.Of, databaseFile), delivery.Project, tell.in("events"))
 	if err != nil {
 		return done, err
+	}
+	if err := authority.Verify(done.Of); err != nil {
+		h.Wrong = append(h.Wrong, err.Error())
 	}
 	done.Schema, done.Bytes, done.Homes, done.Events, done.Newest, done.Wrong = h.Schema, h.Bytes, h.Homes, h.Events, h.Newest, h.Wrong
 	if done.Wrong == nil {

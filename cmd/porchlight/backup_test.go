@@ -352,7 +352,7 @@ func TestPrune(t *testing.T) {
 		t.Fatal(err)
 	}
 	for keep, want := range map[int][]string{0: nil, 3: nil, 5: nil, 2: {"old"}} {
-		removed, err := (&backupCmd{Keep: keep}).prune(dir, manifest{Began: 7})
+		removed, err := (&backupCmd{Keep: keep}).prune(dir, filepath.Join(dir, "new"), manifest{Began: 7})
 		var names []string
 		for _, r := range removed {
 			names = append(names, filepath.Base(r))
@@ -364,7 +364,7 @@ func TestPrune(t *testing.T) {
 			put("old", 7, 1)
 		}
 	}
-	if removed, err := (&backupCmd{Keep: 1}).prune(dir, manifest{Began: 7}); len(removed) != 2 || err != nil {
+	if removed, err := (&backupCmd{Keep: 1}).prune(dir, filepath.Join(dir, "new"), manifest{Began: 7}); len(removed) != 2 || err != nil {
 		t.Errorf("removed %q, %v, want two", removed, err)
 	}
 	if left := backupsIn(t, dir); len(left) != 4 {

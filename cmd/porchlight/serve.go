@@ -67,6 +67,9 @@ func serve(ctx context.Context, cfg Config, clock func() device.Instant, log *sl
 	if err != nil {
 		return err
 	}
+	if err := cutShort(data); err != nil {
+		return err
+	}
 	db, err := store.Open(ctx, filepath.Join(data, databaseFile), store.Options{Project: delivery.Project, Clear: delivery.Clear, Now: clock})
 	if err != nil {
 		return err

@@ -43,9 +43,11 @@ func openTraces(c TracesConfig, log *slog.Logger) *traces {
 	}}
 	k.sent = prometheus.NewCounter(prometheus.CounterOpts{Name: "porchlight_trace_spans_sent_total", Help: "Spans that the collector has taken."})
 	k.lost = prometheus.NewCounter(prometheus.CounterOpts{Name: "porchlight_trace_spans_lost_total", Help: "Spans that the collector could not be given."})
+	k.ended = tally{prometheus.NewCounter(prometheus.CounterOpts{Name: "porchlight_trace_spans_total", Help: "Spans that were to be sent. Up to 2048 wait; what is neither sent, lost nor waiting had no room to wait."})}
 	return &traces{to: k, provider: sdk.NewTracerProvider(
 		sdk.WithResource(resource.NewSchemaless(attribute.String("service.name", "porchlight"), attribute.String("service.version", version()))),
 		sdk.WithSampler(sdk.ParentBased(sdk.TraceIDRatioBased(c.Sample))),
+		sdk.WithSpanProcessor(k.ended),
 		sdk.WithBatcher(k, sdk.WithBatchTimeout(time.Second)),
 	)}
 }
@@ -63,7 +65,7 @@ func (t *traces) metrics() []prometheus.Collector {
 	if t == nil {
 		return nil
 	}
-	return []prometheus.Collector{t.to.sent, t.to.lost}
+	return []prometheus.Collector{t.to.ended, t.to.sent, t.to.lost}
 }
 
 // Close sends what is left, for at most three seconds.
@@ -83,7 +85,20 @@ type collector struct {
 	client     http.Client
 	log        *slog.Logger
 	sent, lost prometheus.Counter
+	ended      tally
 }
+
+// tally counts spans that have ended. It implements sdk.SpanProcessor.
+type tally struct{ prometheus.Counter }
+
+func (tally) OnStart(context.Context, sdk.ReadWriteSpan) {}
+func (t tally) OnEnd(s sdk.ReadOnlySpan) {
+	if s.SpanContext().IsSampled() {
+		t.Inc()
+	}
+}
+func (tally) Shutdown(context.Context) error   { return nil }
+func (tally) ForceFlush(context.Context) error { return nil }
 
 // ExportSpans sends spans once. What the collector does not take is lost, and counted.
 func (k *collector) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {

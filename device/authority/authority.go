@@ -85,6 +85,18 @@ func Open(dir string, names []string, now func() time.Time) (*Authority, error) 
 	return a, nil
 }
 
+// Verify reports what is wrong with the authority in the folder dir, which Open would open; it changes nothing.
+func Verify(dir string) error {
+	l, err := load(filepath.Join(dir, "ca"))
+	if err == nil && l.newest.cert == nil {
+		err = fmt.Errorf("there is none in %s", dir)
+	}
+	if err != nil {
+		return fmt.Errorf("local certificate authority: %w", err)
+	}
+	return nil
+}
+
 func (a *Authority) open(now time.Time) error {
 	if err := os.MkdirAll(a.dir, 0o755); err != nil {
 		return err
