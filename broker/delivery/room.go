@@ -96,6 +96,7 @@ func (d *hall) sight() *BusyError {
 		r.full = &BusyError{"memory", 5 * time.Second}
 		// What is in use is known from the last collection: where nothing more is taken in, the next is far.
 		if cycles == r.cycles && now.Sub(r.asked) > time.Second {
+			r.asked = now
 			go runtime.GC()
 		}
 		if cycles != r.cycles {

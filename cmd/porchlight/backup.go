@@ -98,7 +98,7 @@ type backupFile struct {
 
 func (f backupFile) mode() (fs.FileMode, error) {
 	bits, err := strconv.ParseUint(f.Mode, 8, 9)
-	return fs.FileMode(bits), err
+	return fs.FileMode(bits) &^ 0o077, err // its owner's alone, whatever a backup says
 }
 
 func (m manifest) size() (n int64) {

@@ -86,6 +86,11 @@ func (c *homeAddCmd) Run(e *env) error {
 		_, undo := ask[api.None](e, "home/remove", api.Named{Name: h.Name})
 		return errors.Join(err, undo)
 	}
+	if c.Credentials == "" { // in the data folder, whose owner makes backups of it
+		if err := giveTo(e.data, filepath.Dir(path)); err != nil {
+			return fmt.Errorf("write credentials: %w", err)
+		}
+	}
 	fmt.Fprintln(e.out, path)
 	return nil
 }

@@ -19,6 +19,9 @@ type profileCmd struct {
 
 // Run takes a profile of the gateway that runs.
 func (c *profileCmd) Run(e *env) error {
+	if _, err := os.Stat(filepath.Dir(c.Out)); err != nil { // sooner than after all those seconds
+		return fmt.Errorf("write the profile: %w", err)
+	}
 	answer, err := call(e, "profile", api.ProfileAsked{Kind: c.Kind, Seconds: c.Seconds}, 10*time.Minute)
 	if err != nil {
 		return err
