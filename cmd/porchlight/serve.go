@@ -43,6 +43,7 @@ func (c *serveCmd) Run(e *env) error {
 		return err
 	}
 	cfg.Data = e.data
+	tuneCollector()
 	return serve(e.ctx, cfg, peoplesTime, cfg.Log.logger(e.errs), func(g Gateway) { g.announce(e.out) })
 }
 
