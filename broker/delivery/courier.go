@@ -554,16 +554,15 @@ func (d *Desk) launch(h *home, s *screen, now device.Instant, mono time.Time) {
 		}
 	}
 	if se.twin != h.wishes {
-		doc := d.document(h, s)
-		if _, err := wire.Encode(doc); err != nil {
-			d.log.Error("document cannot be encoded", "home", h.id, "device", s.ID, "err", err)
-			se.twin = h.wishes // the device goes without, rather than without a connection
-		} else if d.send(s, wire.DnTwin, doc, 1, 0) {
-			se.flight = &flight{since: mono, twin: h.wishes}
-			return
-		} else {
+		doc, err := d.document(h, s)
+		if err == nil {
+			if d.hand(s, wire.DnTwin, doc, 1, 0) {
+				se.flight = &flight{since: mono, twin: h.wishes}
+			}
 			return
 		}
+		d.log.Error("document cannot be encoded", "home", h.id, "device", s.ID, "err", err)
+		se.twin = h.wishes // the device goes without, rather than without a connection
 	}
 	for _, dl := range h.open {
 		if dl.device != s.ID || dl.have != HaveNone || next(dl.want, dl.have) != Present {
@@ -643,15 +642,24 @@ const packetOverhead = 128
 // send hands a frame over. It is false if the device is away, and then it is treated so.
 func (d *Desk) send(s *screen, leaf wire.Leaf, frame any, qos byte, life time.Duration) bool {
 	payload, err := wire.Encode(frame)
-	if err == nil {
-		err = s.session.link.Send(Frame{leaf, payload, qos, life})
-	}
 	if err != nil {
-		d.log.Info("frame not sent", "device", s.ID, "leaf", string(leaf), "err", err)
-		s.session.link.Close(Unable)
-		return false
+		return d.unable(s, leaf, err)
+	}
+	return d.hand(s, leaf, payload, qos, life)
+}
+
+// hand is send for a frame that is encoded.
+func (d *Desk) hand(s *screen, leaf wire.Leaf, payload []byte, qos byte, life time.Duration) bool {
+	if err := s.session.link.Send(Frame{leaf, payload, qos, life}); err != nil {
+		return d.unable(s, leaf, err)
 	}
 	return true
+}
+
+func (d *Desk) unable(s *screen, leaf wire.Leaf, err error) bool {
+	d.log.Info("frame not sent", "device", s.ID, "leaf", string(leaf), "err", err)
+	s.session.link.Close(Unable)
+	return false
 }
 
 // away is what follows from the end of a device's connection. The caller holds h.mu.

@@ -69,8 +69,8 @@ func (d *Desk) choicesOf(h *home, subject device.PersonID) []wire.BrandChoice {
 	return all[:min(len(all), maxDocBrands)]
 }
 
-// document is what a device is shown of the home's choices and preferences.
-func (d *Desk) document(h *home, s *screen) wire.Twin {
+// document is what a device is shown of the home's choices and preferences, encoded.
+func (d *Desk) document(h *home, s *screen) ([]byte, error) {
 	doc := wire.Document{Zone: h.zone, Frozen: h.view.Frozen, Languages: h.view.Languages}
 	d.mu.Lock()
 	s.session.notices = d.notices
@@ -119,8 +119,9 @@ func (d *Desk) document(h *home, s *screen) wire.Twin {
 	// What a person can set must fit; what is only told gives way.
 	t := wire.Twin{Version: uint64(h.wishes), Doc: doc}
 	for {
-		if raw, err := wire.Encode(t); err == nil && len(raw) <= wire.MaxTwin {
-			return t
+		raw, err := wire.Encode(t)
+		if err == nil && len(raw) <= wire.MaxTwin {
+			return raw, nil
 		}
 		switch {
 		case len(t.Doc.Brands) > 8:
@@ -134,7 +135,7 @@ func (d *Desk) document(h *home, s *screen) wire.Twin {
 		case len(t.Doc.Brands) > 0:
 			t.Doc.Brands = t.Doc.Brands[:len(t.Doc.Brands)-1]
 		default:
-			return t
+			return raw, err
 		}
 	}
 }
