@@ -318,7 +318,9 @@ func (d *Desk) settleAll(h *home) error {
 			case HaveMissing:
 				outcome = Lapsed // nobody can say yet whether it was shown, so it counts
 			case HaveNone: // the judge changed its mind between claim and hand-over
-				outcome, counts = Unsent, false
+				if outcome, counts = Unsent, false; dl.anew {
+					outcome, counts = Lapsed, true // what was handed over before may have been shown
+				}
 				d.tookOff(h, dl)
 			}
 			over = append(over, settledFact{Message: dl.id, Device: dl.device, Outcome: outcome, Counts: counts})
@@ -469,7 +471,7 @@ func (d *Desk) claimAll(h *home) error {
 		if dl.have == HaveNone {
 			h.open = append(h.open, dl)
 		}
-		dl.claimed, dl.have, dl.kept = at[i], HaveNone, mono
+		dl.claimed, dl.anew, dl.have, dl.kept = at[i], dl.anew || dl.have == HaveMissing, HaveNone, mono
 		dl.since = mono
 		dl.span = d.tracing.judged(h, dl, mono)
 	}

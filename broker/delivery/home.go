@@ -146,6 +146,7 @@ type delivery struct {
 	duties    policy.Duties // that it was claimed with: the device knows of no others
 	pick      *policy.Pick  // why it was chosen; nil: it was not, or that is not remembered
 	kept      time.Time     // when the device was last told that it may keep it
+	anew      bool          // claimed anew after it was handed over, and nobody said what became of it
 	end       *settledFact  // what the device has said of its end, if that may be an old word; nil: nothing
 	thread    policy.Thread
 	since     time.Time      // when it was claimed, or read after a restart
@@ -428,7 +429,7 @@ func (d *Desk) install(h *home, t tables) {
 	for _, dl := range h.open {
 		for _, old := range was {
 			if old.id == dl.id && old.device == dl.device {
-				dl.have, dl.kept, dl.want, dl.decision, dl.end = old.have, old.kept, old.want, old.decision, old.end
+				dl.have, dl.anew, dl.kept, dl.want, dl.decision, dl.end = old.have, old.anew, old.kept, old.want, old.decision, old.end
 				dl.since, dl.look, dl.to, dl.span = old.since, old.look, old.to, old.span
 				for _, s := range h.screens {
 					if s.session != nil && s.session.flight != nil && s.session.flight.delivery == old {

@@ -306,6 +306,9 @@ func (d *Desk) Event(dev device.ID, link Link, e wire.Event) error {
 				over.Outcome, over.Reason, over.Counts = dl.end.Outcome, dl.end.Reason, over.Counts || dl.end.Counts
 				e.Kind, e.Reason = wire.EventKind(dl.end.Outcome), dl.end.Reason
 			}
+			if dl.anew && dl.have == HaveMissing { // of which hand-over it speaks nobody knows: it may have been shown since
+				counts, over.Counts = true, true
+			}
 		}
 		if e.Wish != nil {
 			err := d.record(h, func(tx *store.Tx) error {
@@ -382,7 +385,8 @@ func (d *Desk) presented(h *home, dl *delivery, e wire.Event) error {
 }
 
 // lateWord takes in the end of a delivery that was given up before the device could tell, with
-// the wish that may come with it. Any other end was taken in before.
+// the wish that may come with it, and what somebody did after the device had said that it would not show it,
+// before it was handed over again. Any other end was taken in before.
 func (d *Desk) lateWord(h *home, s *screen, e wire.Event) error {
 	var outcome Outcome
 	var brand device.BrandID
@@ -394,7 +398,7 @@ func (d *Desk) lateWord(h *home, s *screen, e wire.Event) error {
 		}
 		return err
 	})
-	if err != nil || outcome < Lapsed {
+	if err != nil || outcome < Lapsed && !(unseen(wire.EventKind(outcome)) && !unseen(e.Kind)) {
 		return err
 	}
 	return d.record(h, func(tx *store.Tx) error {
@@ -407,6 +411,11 @@ func (d *Desk) lateWord(h *home, s *screen, e wire.Event) error {
 		}
 		return d.wish(tx, h, s, e, true)
 	})
+}
+
+// unseen reports whether k says that nobody did anything with a message.
+func unseen(k wire.EventKind) bool {
+	return k == wire.Declined || k == wire.Expired || k == wire.Cancelled || k == wire.Failed
 }
 
 // declined gives a device that would not show a message some rest before it is asked again.

@@ -146,12 +146,15 @@ func ParseSubmission(raw []byte) (Submission, error) {
 // readsOneWay refuses what two readers of JSON could take for two messages: a name that occurs twice
 // in one object, and one of our names in other letters, which Go's decoder would take for it.
 func readsOneWay(raw []byte) error {
+	if !json.Valid(raw) {
+		return nil // the decoder will say it better
+	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	var walk func(free bool) error // free: the names are not ours
 	walk = func(free bool) error {
 		token, err := dec.Token()
 		if err != nil {
-			return nil // the decoder will say it better
+			return err
 		}
 		switch token {
 		case json.Delim('{'):
@@ -160,7 +163,7 @@ func readsOneWay(raw []byte) error {
 				key, err := dec.Token()
 				name, ok := key.(string)
 				if err != nil || !ok {
-					return nil
+					return fmt.Errorf("names a field otherwise than by a string: %w", err)
 				}
 				if seen[name] {
 					return fmt.Errorf("names %.40q twice in one object", name)
