@@ -3,7 +3,7 @@
 GO ?= go
 VERSION ?= 0.1
 
-.PHONY: build check check-long mutate test setup demo bench fuzz deb vuln clean
+.PHONY: build check check-long mutate test setup demo bench torture soak fuzz deb vuln clean
 
 build: ## build/porchlight
 	$(GO) build -o build/porchlight ./cmd/porchlight
@@ -48,6 +48,13 @@ demo: build ## a home, a brand and six scenes on the terminal
 bench: build ## the figures of the README, printed again; those beside peers go to build/bench.json, too
 	cd cmd/porchlight-bench && $(GO) run . -json ../../build/bench.json
 	$(GO) test -run '^$$' -bench . -benchtime 2s ./policy ./device/wire ./device/store ./broker ./broker/delivery ./cmd/porchlight
+
+torture: ## a million operations of devices and brands while the gateway is killed, cut off, filled up and lied to; some ten minutes
+	$(GO) run ./cmd/porchlight-torture
+
+soak: ## an hour at half of what it can do: is everything flat? The picture is build/soak.svg
+	mkdir -p build
+	$(GO) run ./cmd/porchlight-torture soak -for 1h -rate half -svg build/soak.svg
 
 fuzz: ## each fuzzer for half a minute
 	$(GO) test -run '^$$' -fuzz FuzzDecode -fuzztime 30s ./device/wire

@@ -900,6 +900,8 @@ func (h *house) agree(ctx context.Context) error {
 
 // ask hears from the gateway, which runs, what it knows.
 func (w *world) ask(ctx context.Context, r *record) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
 	r.Book = book{States: map[device.MessageID]string{}, Listed: map[device.BrandID][]device.MessageID{}, Ends: map[place]end{}, History: map[string]map[device.BrandID][]string{}}
 	for _, b := range w.brands {
 		// What was never answered is asked again, and some of the rest.
@@ -907,7 +909,12 @@ func (w *world) ask(ctx context.Context, r *record) error {
 			if p.body == nil || p.Refused != 0 || p.ID != (device.MessageID{}) && i%10 != 0 {
 				continue
 			}
-			status, header, raw := b.insist(ctx, http.MethodPost, "/v1/messages", p.Key, p.body)
+			one, cancel := context.WithTimeout(ctx, time.Minute)
+			status, header, raw := b.insist(one, http.MethodPost, "/v1/messages", p.Key, p.body)
+			cancel()
+			if status == 0 {
+				return fmt.Errorf("%s: no answer for a minute, and nothing is wrong with the gateway any more: %.200q", p.Key, p.body)
+			}
 			b.heard(p, status, header.Get("Idempotent-Replayed") == "true", raw)
 		}
 		for after := ""; ; {

@@ -204,21 +204,29 @@ func TestBackupIsCutShort(t *testing.T) {
 			var out bytes.Buffer
 			cmd := exec.Command("porchlight", "--data", b.data, "backup", "--to", to)
 			cmd.Stdout, cmd.Stderr = &out, &out
+			before, _ := filepath.Glob(filepath.Join(to, unfinished+"*")) // of one that was killed
+			own := func() []string {
+				left, _ := filepath.Glob(filepath.Join(to, unfinished+"*"))
+				return slices.DeleteFunc(left, func(path string) bool { return slices.Contains(before, path) })
+			}
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
 			ended := make(chan error, 1)
-			go func() { ended <- cmd.Wait() }()
+			over := make(chan struct{})
+			go func() { ended <- cmd.Wait(); close(over) }()
 			// Wait for its folder, and then some time that nobody knows.
-			for began := time.Now(); time.Since(began) < time.Second; time.Sleep(200 * time.Microsecond) {
-				if left, _ := filepath.Glob(filepath.Join(to, unfinished+"*")); len(left) > 0 {
-					break
+			for waiting := true; waiting && len(own()) == 0; {
+				select {
+				case <-over: // it was faster
+					waiting = false
+				case <-time.After(200 * time.Microsecond):
 				}
 			}
 			time.Sleep(time.Duration(rng.Int64N(int64(100 * time.Millisecond))))
 			_ = cmd.Process.Signal(how)
 			err := <-ended
-			left, _ := filepath.Glob(filepath.Join(to, unfinished+"*"))
+			left := own()
 			switch {
 			case err == nil: // it was faster
 			case how == syscall.SIGKILL:
