@@ -40,7 +40,7 @@ var arrows = map[string][]string{
 // floors: every arrow points down, and never to a neighbour, so that no door knows another.
 var floors = map[string]int{
 	"cmd/porchlight": 5, "cmd/porchlight-torture": 5,
-	"broker":         4, "broker/api": 4, "firmware-sim": 4,
+	"broker": 4, "broker/api": 4, "firmware-sim": 4,
 	"broker/delivery": 3, "firmware-sim/sim": 3,
 	"policy/consent": 2, "policy/consent/signals": 2, "policy/words": 2,
 	"device/registry": 1, "policy": 1, "device/twin": 1, "device/wire": 1,
