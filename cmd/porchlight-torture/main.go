@@ -317,6 +317,7 @@ func torture(ctx context.Context, o options, say io.Writer) (_ *report, err erro
 	phase("the gateway is asked")
 	if err := w.ask(living, all); err != nil {
 		w.fail(err)
+		all.Book = book{} // a part of it would accuse the gateway of the rest
 	}
 	if err := w.gateway.end(syscall.SIGTERM); err != nil {
 		w.fail(err)

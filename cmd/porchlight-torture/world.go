@@ -902,7 +902,7 @@ func (h *house) agree(ctx context.Context) error {
 func (w *world) ask(ctx context.Context, r *record) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
-	r.Book = book{States: map[device.MessageID]string{}, Listed: map[device.BrandID][]device.MessageID{}, Ends: map[place]end{}, History: map[string]map[device.BrandID][]string{}}
+	r.Book = book{States: map[device.MessageID]string{}, Listed: map[device.BrandID][]device.MessageID{}, History: map[string]map[device.BrandID][]string{}}
 	for _, b := range w.brands {
 		// What was never answered is asked again, and some of the rest.
 		for i, p := range b.Pushes {
@@ -978,6 +978,7 @@ func (w *world) read(ctx context.Context, r *record) error {
 		return err
 	}
 	defer db.Close()
+	r.Book.Ends = map[place]end{}
 	rows, err := db.QueryContext(ctx, `SELECT message, device, presented > 0, outcome FROM delivery`)
 	if err != nil {
 		return err
