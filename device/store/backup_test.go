@@ -22,14 +22,14 @@ func TestBackupBesideAWriter(t *testing.T) {
 	path := file(t)
 	db := open(t, path, Options{})
 	var acked, last atomic.Int64
-	var enough atomic.Bool
+	more := make(chan struct{}, 400) // what may be written in a round: else a fast machine's file would grow faster than it is copied
 	var writers sync.WaitGroup
 	defer writers.Wait()
-	defer enough.Store(true)
+	defer close(more)
 	next := make(chan struct{}, 1)
 	for range 16 {
 		writers.Go(func() {
-			for !enough.Load() {
+			for range more {
 				if err := add(db, device.HomeID(last.Add(1))); err != nil { // each with a key of its own
 					t.Error(err)
 					return
@@ -44,6 +44,13 @@ func TestBackupBesideAWriter(t *testing.T) {
 	}
 	dir := t.TempDir()
 	for round := range 20 {
+		for full := false; !full; {
+			select {
+			case more <- struct{}{}:
+			default:
+				full = true
+			}
+		}
 		<-next
 		want := acked.Load()
 		to := filepath.Join(dir, fmt.Sprintf("b%d.db", round))
