@@ -303,20 +303,38 @@ func (c *conn) version() byte {
 	return 4
 }
 
-// subscribe answers a SUBSCRIBE: each filter is granted or refused by the peer.
-func (c *conn) subscribe(pk *incoming) error {
-	p, err := c.decode(pk)
-	if err != nil {
-		return err
+// filters takes a SUBSCRIBE or an UNSUBSCRIBE apart, and refuses one that has none. A subscription identifier
+// can stand in the first only: the guard sees to that.
+func (c *conn) filters(pk *incoming) (p packets.Packet, err error) {
+	if p, err = c.decode(pk); err != nil {
+		return p, err
 	}
 	if len(p.Properties.SubscriptionIdentifier) > 0 {
-		return &violation{packets.ErrSubscriptionIdentifiersNotSupported, "subscription identifiers are not supported"}
+		return p, &violation{packets.ErrSubscriptionIdentifiersNotSupported, "subscription identifiers are not supported"}
 	}
 	if err := c.spend(pk); err != nil {
-		return err
+		return p, err
 	}
 	if len(p.Filters) == 0 {
-		return protocol("SUBSCRIBE without a filter")
+		return p, protocol(strings.ToUpper(packets.PacketNames[pk.kind()]) + " without a filter")
+	}
+	return p, nil
+}
+
+// answered sends the answer to one of them, and tells the peer which filters it is about.
+func (c *conn) answered(answer *packets.Packet, subscribe bool, filters []string) error {
+	if err := c.send(answer); err != nil {
+		return err
+	}
+	c.peer.processed(subscribe, filters)
+	return nil
+}
+
+// subscribe answers a SUBSCRIBE: each filter is granted or refused by the peer.
+func (c *conn) subscribe(pk *incoming) error {
+	p, err := c.filters(pk)
+	if err != nil {
+		return err
 	}
 	s := &c.session
 	answer := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Suback}, PacketID: p.PacketID}
@@ -340,24 +358,14 @@ func (c *conn) subscribe(pk *incoming) error {
 			s.filters = append(s.filters, f.Filter)
 		}
 	}
-	if err := c.send(&answer); err != nil {
-		return err
-	}
-	c.peer.processed(true, granted)
-	return nil
+	return c.answered(&answer, true, granted)
 }
 
 // unsubscribe answers an UNSUBSCRIBE. Whether others have such a filter it does not tell.
 func (c *conn) unsubscribe(pk *incoming) error {
-	p, err := c.decode(pk)
+	p, err := c.filters(pk)
 	if err != nil {
 		return err
-	}
-	if err := c.spend(pk); err != nil {
-		return err
-	}
-	if len(p.Filters) == 0 {
-		return protocol("UNSUBSCRIBE without a filter")
 	}
 	s := &c.session
 	answer := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Unsuback}, PacketID: p.PacketID}
@@ -372,11 +380,7 @@ func (c *conn) unsubscribe(pk *incoming) error {
 		gone = append(gone, f.Filter)
 		s.filters = slices.Delete(s.filters, i, i+1)
 	}
-	if err := c.send(&answer); err != nil {
-		return err
-	}
-	c.peer.processed(false, gone)
-	return nil
+	return c.answered(&answer, false, gone)
 }
 
 // disconnected takes in a DISCONNECT.

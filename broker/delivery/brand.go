@@ -57,13 +57,7 @@ func checkPurposes(b registry.Brand) error {
 
 // showBrands sends every device the list of brands anew.
 func (d *Desk) showBrands() {
-	d.mu.Lock()
-	homes := make([]*home, 0, len(d.homes))
-	for _, h := range d.homes {
-		homes = append(homes, h)
-	}
-	d.mu.Unlock()
-	for _, h := range homes {
+	for _, h := range d.inMemory() {
 		h.mu.Lock()
 		for _, s := range h.screens {
 			if s.session != nil {
@@ -111,10 +105,7 @@ func (d *Desk) ChangeBrand(_ context.Context, id device.BrandID, edit func(*regi
 // reread has the choices of every home in memory read again, and done what follows: when it returns, nothing
 // is released any more that they forbid.
 func (d *Desk) reread() error {
-	d.mu.Lock()
-	homes := slices.Collect(maps.Values(d.homes))
-	d.mu.Unlock()
-	for _, h := range homes {
+	for _, h := range d.inMemory() {
 		h.mu.Lock()
 		h.loaded = false
 		h.mu.Unlock()

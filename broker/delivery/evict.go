@@ -19,14 +19,8 @@ const lastLook = time.Minute
 // evict lets homes leave memory that nothing was connected to for so long, or that were only looked at so long ago,
 // and returns how many.
 func (d *Desk) evict(away, glanced time.Duration) (n int) {
-	d.mu.Lock()
-	all := make([]*home, 0, len(d.homes))
-	for _, h := range d.homes {
-		all = append(all, h)
-	}
-	d.mu.Unlock()
 	mono := d.mono()
-	for _, h := range all {
+	for _, h := range d.inMemory() {
 		if !h.mu.TryLock() {
 			continue // something happens there
 		}

@@ -17,11 +17,7 @@ import (
 	"porchlight/policy"
 )
 
-func (w *world) inMemory() int {
-	w.desk.mu.Lock()
-	defer w.desk.mu.Unlock()
-	return len(w.desk.homes)
-}
+func (w *world) inMemory() int { return len(w.desk.inMemory()) }
 
 // A home leaves memory when it is not needed there, not before, and is there again when something happens.
 func TestHomesLeaveMemory(t *testing.T) {

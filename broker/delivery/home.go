@@ -200,6 +200,13 @@ func (d *Desk) home(id device.HomeID) *home {
 	return h
 }
 
+// inMemory are the homes that are in memory now.
+func (d *Desk) inMemory() []*home {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Collect(maps.Values(d.homes))
+}
+
 // tables is what the tables say of one home.
 type tables struct {
 	zone      string

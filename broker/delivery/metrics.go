@@ -43,7 +43,7 @@ type census struct{ pending, open, flights, stopping int32 }
 // converged is what is left to do once a home has been looked round. The caller holds h.mu.
 func (d *Desk) converged(h *home) {
 	waits := func(dl *delivery) bool { return next(dl.want, dl.have) == Present && dl.have == HaveNone } // for its screen to have a moment
-	if !slices.ContainsFunc(h.open, waits) {
+	if !h.news.IsZero() && !slices.ContainsFunc(h.open, waits) {
 		h.news = time.Time{}
 	}
 	d.recount(h)

@@ -513,13 +513,7 @@ func (h *hand) mustShow(want ...device.MessageID) {
 // memory checks that what the hall has in memory is what its tables say.
 func (w *world) memory() {
 	w.t.Helper()
-	w.desk.mu.Lock()
-	homes := make([]*home, 0)
-	for _, h := range w.desk.homes {
-		homes = append(homes, h)
-	}
-	w.desk.mu.Unlock()
-	for _, h := range homes {
+	for _, h := range w.desk.inMemory() {
 		h.mu.Lock()
 		var t tables
 		o := w.desk.o
