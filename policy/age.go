@@ -72,10 +72,7 @@ func age(q *Request) finding {
 		}
 		return q.unless(c)
 	}
-	f := pass
-	if p.Until != 0 {
-		f = showTo(p.Until)
-	}
+	f := showTo(p.Until)
 	private := m.Audience == Personal || m.Purpose == Personalised
 	floored := q.scratch.traits.floored
 	switch {

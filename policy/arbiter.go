@@ -82,6 +82,11 @@ const (
 // TallyUp adds up trials as of an instant. What came since counts in full.
 func TallyUp(trials []Trial, at device.Instant) map[Occasion]Tally {
 	all := map[Occasion]Tally{}
+	tallyUp(all, trials, at)
+	return all
+}
+
+func tallyUp(all map[Occasion]Tally, trials []Trial, at device.Instant) {
 	for _, t := range trials {
 		w := faded(at, t.At, fades)
 		sum := all[t.Occasion]
@@ -97,7 +102,6 @@ func TallyUp(trials []Trial, at device.Instant) map[Occasion]Tally {
 		}
 		all[t.Occasion] = sum
 	}
-	return all
 }
 
 // faded is what is left at an instant of what happened then.
@@ -110,6 +114,15 @@ type Taste struct {
 	Habits  []Habit // for the levers
 	Tallies map[Occasion]Tally
 	Off     bool // every occasion is as good as one that nobody knows, and silence never wins
+}
+
+// Add has t know what came after all that it knows: it is as if it had been made of everything, as of the same instant.
+func (t *Taste) Add(habits []Habit, trials []Trial, at device.Instant) {
+	t.Habits = append(t.Habits, habits...)
+	if t.Tallies == nil {
+		t.Tallies = map[Occasion]Tally{}
+	}
+	tallyUp(t.Tallies, trials, at)
 }
 
 // Candidate is a message that may be shown on a screen: Decide has shown it.
@@ -286,10 +299,7 @@ func (a *Arbiter) Weigh(o Candidate) Pick {
 
 // better reports whether a message suits o's screen better than other's.
 func better(o *Candidate, p *Place, other *Candidate, q *Place) bool {
-	if p.Total != q.Total {
-		return p.Total > q.Total
-	}
-	return cmp.Or(cmp.Compare(o.Screen.Class, other.Screen.Class), cmp.Compare(o.Screen.ID, other.Screen.ID)) < 0
+	return cmp.Or(cmp.Compare(q.Total, p.Total), cmp.Compare(o.Screen.Class, other.Screen.Class), cmp.Compare(o.Screen.ID, other.Screen.ID)) < 0
 }
 
 // before reports whether o, worth s, comes before other, worth t. What is worth the same goes by the
@@ -299,8 +309,10 @@ func (a *Arbiter) before(o *Candidate, s *Score, other *Candidate, t *Score) boo
 	switch {
 	case s.Asked != t.Asked:
 		return s.Asked
-	case s.Total != t.Total:
-		return s.Total > t.Total
+	case s.Total > t.Total:
+		return true
+	case s.Total < t.Total:
+		return false
 	}
 	return cmp.Or(cmp.Compare(m.NotAfter, n.NotAfter), cmp.Compare(a.past(m.Brand).last, a.past(n.Brand).last), cmp.Compare(m.Seq, n.Seq),
 		cmp.Compare(a.seed(o), a.seed(other)), cmp.Compare(m.ID.String(), n.ID.String())) < 0
@@ -311,11 +323,8 @@ func (a *Arbiter) score(o *Candidate) Score {
 	m, at := o.Message, Hour(a.Now)
 	past := a.past(m.Brand)
 	s := Score{Asked: m.Purpose == Service, Off: a.Taste.Off, Value: m.Value, Moment: moment(m), Fresh: 1 / (1 + past.shown), Lever: a.lever(o)}
-	if !(s.Value >= leastValue && s.Value <= 1) { // or no number
-		s.Value = min(max(leastValue, s.Value), 1)
-		if s.Value != s.Value {
-			s.Value = 0.5
-		}
+	if s.Value = min(max(leastValue, s.Value), 1); s.Value != s.Value { // no number
+		s.Value = 0.5
 	}
 	s.Urgent = 1 + math.Exp2(-float64(max(0, m.NotAfter-at))/float64(pressing.Milliseconds()))
 	acted, not := priorActed, priorNot
@@ -430,7 +439,7 @@ func (a *Arbiter) lever(o *Candidate) float64 {
 		of(device.Household)
 	}
 	for i := range a.Home.People {
-		if i < 64 && o.There.Known&(1<<i) != 0 {
+		if o.There.Known&(1<<i) != 0 {
 			of(a.Home.People[i].ID)
 		}
 	}
@@ -488,9 +497,9 @@ func (a *Arbiter) because(o *Candidate, s *Score, other *Candidate, t *Score) Co
 		}
 		return CameFirst
 	}
-	chance := Answered
-	if s.expected() < t.expected() { // it was drawn
-		chance = TriedOut
+	chance := TriedOut // by the luck of a draw
+	if s.expected() > t.expected()*(1+1e-9) {
+		chance = Answered
 	}
 	code, most := CameFirst, 1.0
 	for _, part := range [...]struct {

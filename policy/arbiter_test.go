@@ -564,7 +564,7 @@ func TestPromiseChoiceIsOne(t *testing.T) {
 			}
 		}
 	})
-	if some < 50 {
+	if some < fewer(50) {
 		t.Errorf("only %d of the samples had anything to choose from", some)
 	}
 }

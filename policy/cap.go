@@ -336,7 +336,7 @@ func (e *Exposure) before(who device.PersonID) bool {
 // because then a date may come twice.
 func (t *tally) finding(q *Request, c *Cap, dates *calendar) finding {
 	if t.have < t.max {
-		if t.dated != undated && dates.to < int64(endOfTime)/1000 {
+		if dates.to < int64(endOfTime)/1000 { // it counts by dates: the others are not asked before they are full
 			return showTo(device.Instant(dates.to * 1000))
 		}
 		return pass

@@ -12,7 +12,7 @@ import (
 // Windows, days, weeks and trips are counted as the reference does, in weeks in which zones do something odd: at
 // random, and with all that was shown, and every instant that is judged, near an edge of some window.
 func TestCapsCountAsTheReference(t *testing.T) {
-	samples := 60_000
+	samples := fewer(60_000)
 	if testing.Short() {
 		samples = 6_000
 	}

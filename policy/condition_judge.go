@@ -89,9 +89,7 @@ func (l *leaf) cut(v variable, op Op, points []float64) {
 		case LE, GT:
 			turns = append(turns, over*unit)
 		default:
-			if up < over { // a whole number
-				turns = append(turns, up*unit, over*unit)
-			}
+			turns = append(turns, up*unit, over*unit) // the same twice where it is no whole number
 		}
 	}
 	l.first = op == LT || op == LE || op == NE
@@ -327,9 +325,7 @@ func (n *inquiry) leaf(l *leaf) span {
 		if until == 0 || !known {
 			return unknownTo(orNever(p.soon))
 		}
-		s := spanOf(l.holds(value, ""), min(until, orNever(p.Until)))
-		s.yes, s.no = min(s.yes, orNever(p.soon)), min(s.no, orNever(p.soon))
-		return s
+		return spanOf(l.holds(value, ""), min(until, orNever(p.Until)))
 	}
 	r, on := n.reading(&l.v)
 	if on == nil {
@@ -557,7 +553,7 @@ func (q *Request) leave() device.Instant {
 	}
 	anybody, seen := q.anybody(), q.there.Known|q.there.Past
 	for i := range h.People {
-		there := i < 64 && seen&(1<<i) != 0
+		there := seen&(1<<i) != 0
 		if i == own || !there && !anybody {
 			continue
 		}

@@ -542,7 +542,7 @@ func (v variable) wants() string {
 	case i.Kind == device.Bool:
 		return "true or false"
 	case i.Unit != "":
-		return "a text such as '" + v.example() + "'"
+		return "a text such as " + v.example()
 	default:
 		return "a 'text' of at most 64 bytes"
 	}
@@ -558,9 +558,9 @@ func (v variable) example() string {
 	case i.Kind == device.Bool:
 		return "true"
 	case v.domain == ofClock:
-		return "07:30"
+		return "'07:30'"
 	case v.domain == ofDate:
-		return "2026-12-24"
+		return "'2026-12-24'"
 	default:
 		return "'one', 'another'"
 	}

@@ -43,7 +43,7 @@ func (n *inquiry) fault(c *Expression, i int, want Truth) {
 				n.fault(c, j, want)
 			}
 		}
-	case c.nodes[a].op != fixed && (c.nodes[b].op == fixed || !n.lacks(c, a, want).outlasts(n.lacks(c, b, want))):
+	case c.nodes[a].op != fixed && !n.lacks(c, a, want).outlasts(n.lacks(c, b, want)):
 		n.fault(c, a, want)
 	default:
 		n.fault(c, b, want)

@@ -86,10 +86,7 @@ func decide(q *Request, spoilt *rulebook) (d Decision) {
 		d.Content = q.content(d.Form)
 		d.Duties, _ = q.duties()
 	case Hold:
-		d.Until = all.until
-		if d.Until == 0 || d.Until > q.Message.NotAfter {
-			d.Until = q.Message.NotAfter
-		}
+		d.Until = sooner(all.until, q.Message.NotAfter)
 	default:
 		d.Watch = 0
 	}
@@ -151,10 +148,9 @@ func (f finding) outlasts(g finding) bool {
 // ends, or the last of two holds.
 func (f finding) and(g finding) finding {
 	switch {
-	case f.verdict != g.verdict:
-		if g.verdict < f.verdict {
-			return g
-		}
+	case g.verdict < f.verdict:
+		return g
+	case f.verdict < g.verdict:
 		return f
 	case f.outlasts(g) == (f.verdict == Show):
 		return g
@@ -167,10 +163,9 @@ func (f finding) and(g finding) finding {
 // the first of two holds.
 func (f finding) or(g finding) finding {
 	switch {
-	case f.verdict != g.verdict:
-		if g.verdict > f.verdict {
-			return g
-		}
+	case g.verdict > f.verdict:
+		return g
+	case f.verdict > g.verdict:
 		return f
 	case f.outlasts(g) == (f.verdict == Show):
 		return f

@@ -101,3 +101,12 @@ func TestComparisonThatIsNoConcern(t *testing.T) {
 		}
 	}
 }
+
+// aCondition is read, and need not make sense.
+func aCondition(text string) *Expression {
+	c, err := readCondition(text)
+	if err != nil {
+		panic(err)
+	}
+	return c
+}

@@ -49,7 +49,7 @@ func Grounds(q Request, d Decision) []Cause {
 	} else {
 		yes(device.Household)
 		for i := range q.Home.People {
-			if i < 64 && q.there.Known&(1<<i) != 0 {
+			if q.there.Known&(1<<i) != 0 {
 				yes(q.Home.People[i].ID)
 			}
 		}

@@ -40,7 +40,7 @@ func consent(q *Request) finding {
 	anybody, seen := q.anybody(), q.there.Known|q.there.Past
 	for i := range h.People {
 		one := &h.People[i]
-		there := i < 64 && seen&(1<<i) != 0
+		there := seen&(1<<i) != 0
 		if one.ID == owner || !there && !anybody {
 			continue
 		}
@@ -357,10 +357,10 @@ func (w *wall) quietTo(z *Quiet, unix int64) int64 {
 		if end <= start {
 			end += day
 		}
-		if end > day && second < end-day && z.begins(today-1) {
-			latest = unix + end - day - second
+		if z.begins(today - 1) {
+			latest = max(latest, unix+end-day-second)
 		}
-		if start <= second && second < end && z.begins(today) {
+		if start <= second && z.begins(today) {
 			latest = max(latest, unix+end-second)
 		}
 		return latest

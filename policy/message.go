@@ -118,7 +118,7 @@ func speaks(m *Message, languages []string) int {
 // begins with want ("de-CH" for "de").
 func likeness(want, have string) int {
 	switch {
-	case want == "" || have == "":
+	case want == "":
 		return 0
 	case strings.EqualFold(want, have):
 		return 1 << 20
@@ -200,16 +200,11 @@ func (p *Predicate) allowed(n *inquiry, s *Screen) finding {
 	if !delicate(p.Attribute) {
 		return p.on(s, n.q.Now)
 	}
-	switch leave := n.permitted(s); leave {
-	case 0:
+	leave := n.permitted(s)
+	if leave == 0 {
 		return holdTo(n.q.there.soon)
-	default:
-		f := p.on(s, n.q.Now)
-		if f.verdict == Show {
-			f = f.and(showTo(orNone(leave)))
-		}
-		return f
 	}
+	return p.on(s, n.q.Now).and(showTo(orNone(leave)))
 }
 
 // on asks one screen.

@@ -50,9 +50,6 @@ func (q *Request) here(s *Screen) bool {
 
 // moment asks one device about one moment.
 func (q *Request) moment(m Moment, s *Screen) finding {
-	if s.Context == nil {
-		return pass
-	}
 	here := q.here(s)
 	on := wait
 	switch m {

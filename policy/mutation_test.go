@@ -2,7 +2,7 @@ package policy
 
 import (
 	"bytes"
-	"context"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"go/ast"
@@ -104,15 +104,21 @@ func either(id int, kind string, was, made ast.Expr) ast.Expr {
 	fn := &ast.FuncLit{
 		Type: &ast.FuncType{Params: &ast.FieldList{}, Results: &ast.FieldList{List: []*ast.Field{{Type: ast.NewIdent(kind)}}}},
 		Body: &ast.BlockStmt{List: []ast.Stmt{
-			&ast.IfStmt{Cond: picked(id, token.EQL), Body: body(made)},
+			&ast.IfStmt{Cond: picked(id), Body: body(made)},
 			&ast.ReturnStmt{Results: []ast.Expr{was}},
 		}},
 	}
 	return &ast.CallExpr{Fun: fn}
 }
 
-func picked(id int, op token.Token) ast.Expr {
-	return &ast.BinaryExpr{X: ast.NewIdent("mutantPicked"), Op: op, Y: &ast.BasicLit{Kind: token.INT, Value: strconv.Itoa(id)}}
+// picked asks whether a mutant is picked.
+func picked(id int) ast.Expr {
+	return &ast.CallExpr{Fun: ast.NewIdent("mutantIs"), Args: []ast.Expr{&ast.BasicLit{Kind: token.INT, Value: strconv.Itoa(id)}}}
+}
+
+// unless is s, but where a mutant is picked.
+func unless(id int, s ast.Stmt) ast.Stmt {
+	return &ast.IfStmt{Cond: &ast.UnaryExpr{Op: token.NOT, X: picked(id)}, Body: &ast.BlockStmt{List: []ast.Stmt{s}}}
 }
 
 // expr rewrites one expression whose parts have been rewritten; was is how it was spelled before.
@@ -218,7 +224,7 @@ func (w *mutator) rewrite(n ast.Node) {
 						return s
 					}
 				}
-				return &ast.IfStmt{Cond: picked(w.add(s, was, "left out"), token.NEQ), Body: &ast.BlockStmt{List: []ast.Stmt{s}}}
+				return unless(w.add(s, was, "left out"), s)
 			}
 		case *ast.ReturnStmt:
 			exprs(s.Results)
@@ -254,7 +260,7 @@ func (w *mutator) rewrite(n ast.Node) {
 				stmts(c.Body)
 			}
 		case *ast.IncDecStmt:
-			return &ast.IfStmt{Cond: picked(w.add(s, w.text(s), "left out"), token.NEQ), Body: &ast.BlockStmt{List: []ast.Stmt{s}}}
+			return unless(w.add(s, w.text(s), "left out"), s)
 		case *ast.LabeledStmt:
 			s.Stmt = stmt(s.Stmt)
 		}
@@ -334,8 +340,7 @@ func mutants(t *testing.T, dir string) (overlay string, all []mutant) {
 		t.Fatal(err)
 	}
 	there := filepath.Join(dir, "mutant_picked.go")
-	picked := "package policy\n\nimport (\n\t\"os\"\n\t\"strconv\"\n)\n\nvar mutantPicked, _ = strconv.Atoi(os.Getenv(\"PORCHLIGHT_MUTANT\"))\n"
-	if err := os.WriteFile(there, []byte(picked), 0o600); err != nil {
+	if err := os.WriteFile(there, fmt.Appendf(nil, pickedSource, len(w.all)+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	replace[here] = there
@@ -350,15 +355,130 @@ func mutants(t *testing.T, dir string) (overlay string, all []mutant) {
 	return overlay, w.all
 }
 
-// suites are what a mutant has to survive, the quick ones first.
-var suites = [][]string{
-	{"-test.run", "^Test", "-test.skip", slow + "|^TestPromise|^TestDecideAgrees|Allocat"},
-	{"-test.run", "^(TestPromise.*|TestDecideAgrees.*)$/^holds$", "-test.skip", slow},
-	{"-test.run", slow, "-test.skip", "^TestMutants$|/^notices"},
+// pickedSource goes into the binary of all mutants. Which of them a run comes by is marked in a file, however the
+// run ends.
+const pickedSource = `package policy
+
+import (
+	"os"
+	"strconv"
+	"syscall"
+)
+
+var mutantPicked, _ = strconv.Atoi(os.Getenv("PORCHLIGHT_MUTANT"))
+
+var mutantsReached = func() []byte {
+	f, err := os.OpenFile(os.Getenv("PORCHLIGHT_REACHED"), os.O_RDWR, 0)
+	if err != nil {
+		return nil
+	}
+	b, err := syscall.Mmap(int(f.Fd()), 0, %d, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}()
+
+func mutantIs(id int) bool {
+	if mutantsReached != nil {
+		mutantsReached[id] = 1
+	}
+	return id == mutantPicked
+}
+`
+
+// fewer is n, or a tenth of it where the tests are run against a mutant: what the first tenth notices all notice.
+func fewer(n int) int {
+	if os.Getenv("PORCHLIGHT_MUTANT") != "" {
+		return max(1, n/10)
+	}
+	return n
 }
 
-// slow are the tests that take a second or more.
-const slow = "^(TestMutants|TestPromiseUntil|TestPromiseWatched|TestConditionAgreesWithCEL|TestCapsCountAsTheReference|TestConditionLooks|TestPromiseJoinedTablesOnlyRestrict|TestPreparedFindsEveryWord|TestConditionHorizons|TestSafetyAgreesWithReference|TestConditionSense|TestManyDecisionsAgreeWithReference|TestOneMoreNeverOpens)$"
+// many is how many cases a test tries: short, or long where PORCHLIGHT_LONG is set.
+func many(short, long int) int {
+	if os.Getenv("PORCHLIGHT_LONG") != "" {
+		return long
+	}
+	return fewer(short)
+}
+
+// hunter is one test that a mutant has to survive, if the test comes by it.
+type hunter struct {
+	name  string
+	takes time.Duration // of the processor
+	by    []byte        // by the number of a mutant: 1 if the test comes by it
+}
+
+// quick are hunters that are sent together.
+const quick = 100 * time.Millisecond
+
+// hunt is a binary that holds all mutants, and the tests in it.
+type hunt struct {
+	binary, dir string
+	mutants     int
+	hunters     []hunter // the quickest first
+	most        int      // seconds of the processor that a run may take: what never ends has used them up some time
+}
+
+// run runs tests against a mutant.
+func (h *hunt) run(id int, names []string, more ...string) (took time.Duration, out []byte, err error) {
+	cmd := exec.Command("sh", "-c", fmt.Sprintf(`ulimit -t %d; ulimit -v 8000000; exec "$@"`, h.most), "sh", h.binary, "-rapid.nofailfile", "-rapid.seed=1", "-rapid.shrinktime=1ms",
+		"-test.failfast", "-test.timeout=1h", "-test.skip=/^notices", "-test.run=^("+strings.Join(names, "|")+")$")
+	cmd.Env = append(os.Environ(), append(more, fmt.Sprint("PORCHLIGHT_MUTANT=", id), "PORCHLIGHT_MUTATE=", "PORCHLIGHT_LONG=", "GOMAXPROCS=1")...)
+	out, err = cmd.CombinedOutput()
+	if cmd.ProcessState != nil {
+		took = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	}
+	return took, out, err
+}
+
+// muster finds out which test comes by which mutant, and how long it takes.
+func (h *hunt) muster(t *testing.T) {
+	h.most = 600
+	out, err := exec.Command(h.binary, "-test.list", "^(Test|Fuzz)").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range strings.FieldsSeq(string(out)) {
+		if name == "TestMutants" || strings.Contains(name, "Allocat") { // a mutant allocates
+			continue
+		}
+		reached := filepath.Join(h.dir, "reached")
+		if err := os.WriteFile(reached, make([]byte, h.mutants+1), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		took, out, err := h.run(0, []string{name}, "PORCHLIGHT_REACHED="+reached)
+		if err != nil {
+			t.Fatalf("%s fails with no mutant picked: %v\n%s", name, err, out)
+		}
+		by, err := os.ReadFile(reached)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.hunters = append(h.hunters, hunter{name, took, by})
+	}
+	slices.SortStableFunc(h.hunters, func(a, b hunter) int { return cmp.Compare(a.takes, b.takes) })
+	h.most = 10 + 5*int(h.hunters[len(h.hunters)-1].takes/time.Second)
+}
+
+// kills says which tests kill a mutant; "" if it lives.
+func (h *hunt) kills(id int) string {
+	var names []string
+	for i, g := range h.hunters {
+		if g.by[id] != 0 {
+			names = append(names, g.name)
+		}
+		last := i == len(h.hunters)-1 || h.hunters[i+1].takes > quick
+		if last && len(names) > 0 {
+			if _, _, err := h.run(id, names); err != nil {
+				return strings.Join(names, "|")
+			}
+			names = nil
+		}
+	}
+	return ""
+}
 
 func TestMutants(t *testing.T) {
 	want := os.Getenv("PORCHLIGHT_MUTATE")
@@ -367,32 +487,13 @@ func TestMutants(t *testing.T) {
 	}
 	dir := t.TempDir()
 	overlay, all := mutants(t, dir)
-	binary := filepath.Join(dir, "mutants.test")
+	h := hunt{binary: filepath.Join(dir, "mutants.test"), dir: dir, mutants: len(all)}
 	// Nothing is inlined: with all mutants in them some functions would grow until no memory is left.
-	build := exec.Command("go", "test", "-c", "-gcflags=porchlight/policy=-l", "-overlay", overlay, "-o", binary, ".")
+	build := exec.Command("go", "test", "-c", "-gcflags=porchlight/policy=-l", "-overlay", overlay, "-o", h.binary, ".")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	survives := func(id int) (bool, error) {
-		for _, suite := range suites {
-			// What never ends has used up its seconds of the processor some time, however busy the machine is.
-			ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
-			cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", `ulimit -t 120; exec "$@"`, "sh", binary, "-rapid.nofailfile", "-test.failfast", "-test.timeout=1h"}, suite...)...)
-			cmd.Env = append(os.Environ(), fmt.Sprint("PORCHLIGHT_MUTANT=", id), "PORCHLIGHT_MUTATE=", "GOMAXPROCS=1", "PORCHLIGHT_LONG=")
-			out, err := cmd.CombinedOutput()
-			cancel()
-			if err != nil {
-				if id == 0 {
-					return false, fmt.Errorf("%w\n%s", err, out)
-				}
-				return false, nil
-			}
-		}
-		return true, nil
-	}
-	if lives, err := survives(0); !lives {
-		t.Fatalf("the tests fail with no mutant picked: %v", err)
-	}
+	h.muster(t)
 	seed, _ := strconv.ParseUint(os.Getenv("PORCHLIGHT_SEED"), 10, 64) // 0 unless it is set
 	chosen := slices.Clone(all)
 	if n, err := strconv.Atoi(want); err == nil && n < len(chosen) {
@@ -405,10 +506,10 @@ func TestMutants(t *testing.T) {
 	tried := 0
 	work := make(chan mutant)
 	var wg sync.WaitGroup
-	for range runtime.NumCPU() {
+	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for m := range work {
-				lives, _ := survives(m.id)
+				lives := h.kills(m.id) == ""
 				mu.Lock()
 				if tried++; lives {
 					alive = append(alive, m)

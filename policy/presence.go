@@ -107,7 +107,7 @@ func (c *census) read(s *Screen) {
 		_, _, fresh := s.Context.Fresh(s.Class, device.PresenceWho, c.now)
 		c.name(who.Value.Text, fresh)
 	}
-	if counted && count.At >= empty && count.Value.Num > 0 {
+	if counted && count.At >= empty {
 		c.most = max(c.most, int(min(math.Ceil(count.Value.Num), 1000)))
 	}
 	if sensed && room.At >= empty && room.Value.Num != 0 {
@@ -127,7 +127,7 @@ func (c *census) hear(s *Screen) {
 // get is the last reading of a on s, of any age.
 func (c *census) get(s *Screen, a device.Attribute, k device.Kind) (device.Reading, bool) {
 	r, ok := s.Context.Get(a)
-	if !ok || r.Value.Kind != k || k == device.Number && math.IsNaN(r.Value.Num) {
+	if !ok || r.Value.Kind != k || math.IsNaN(r.Value.Num) {
 		return r, false
 	}
 	c.p.heard = true

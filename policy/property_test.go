@@ -40,7 +40,7 @@ const samplesToNotice = 20_000
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
-		f.Value.Set("500") // a check takes well under a millisecond
+		f.Value.Set(fmt.Sprint(fewer(500))) // a check takes well under a millisecond
 	}
 	os.Exit(m.Run())
 }
@@ -730,11 +730,7 @@ func disagreement(decide judge, q Request) string {
 
 // The same over many more decisions: ten thousand, or, where PORCHLIGHT_LONG is set, a million.
 func TestManyDecisionsAgreeWithReference(t *testing.T) {
-	n := 10_000
-	if os.Getenv("PORCHLIGHT_LONG") != "" {
-		n = 1_000_000
-	}
-	for seed := range n {
+	for seed := range many(10_000, 1_000_000) {
 		if broken := disagreement(Decide, requests.Example(1_000_000+seed)); broken != "" {
 			t.Fatalf("sample %d: %s", seed, broken)
 		}

@@ -60,7 +60,6 @@ func Watch(q Request, d Decision) (w Watched) {
 		for r := range rules {
 			w.Reads = w.and(q.reads(r))
 		}
-		w.Steps = w.Shown || w.Steps
 		return w
 	case Hold:
 		return q.watched(d.Watch, d.Until)

@@ -104,7 +104,7 @@ func (row *safetyRow) quietly(q *Request) finding {
 	for _, m := range row.moments {
 		f = f.and(q.moment(m, q.Screen))
 		for _, s := range q.Home.Screens {
-			if s != nil && s != q.Screen && s.ID != q.Screen.ID {
+			if s != nil && !s.is(q.Screen) {
 				f = f.and(q.moment(m, s))
 			}
 		}
@@ -209,7 +209,7 @@ func (f *fact) free(s *Screen, now device.Instant) finding {
 // upcoming is the Hold for a good reading that is not fresh at now, because it is from the future (a
 // clock was set back) and its time is yet to come.
 func upcoming(r device.Reading, a device.Attribute, c device.Class, now device.Instant) finding {
-	if from := r.At.Add(-a.TTL(c)); r.At > now && from > now {
+	if from := r.At.Add(-a.TTL(c)); from > now {
 		return holdTo(from)
 	}
 	return wait

@@ -144,7 +144,7 @@ type safetyRow struct {
 // formSet is a set of forms: bit n is the Form with the number n.
 type formSet uint8
 
-func (s formSet) has(f device.Form) bool { return f < 8 && s&(1<<f) != 0 }
+func (s formSet) has(f device.Form) bool { return s&(1<<f) != 0 }
 
 // fact is an attribute and what is good of it.
 type fact struct {
@@ -320,7 +320,7 @@ func parseSafety(name string, raw []byte, base *SafetyTable) (*SafetyTable, erro
 			if row, err = r.join(under, row, got); err != nil {
 				return nil, err
 			}
-			lines[place(c)] = over(lines[place(c)], got, row == nil)
+			lines[place(c)] = over(lines[place(c)], got)
 		} else {
 			lines[place(c)] = got.lines
 		}
@@ -356,15 +356,12 @@ type rowRead struct {
 }
 
 // over puts the lines of a row over those of the row that it restricts.
-func over(lines []SafetyLine, got rowRead, never bool) (all []SafetyLine) {
+func over(lines []SafetyLine, got rowRead) (all []SafetyLine) {
 	for _, l := range lines {
 		_, again := got.where[l.Key]
-		if !never && !(again && slices.Contains([]string{"forms", "chars", "seconds", "trip", "silent"}, l.Key)) {
+		if !got.never && !(again && slices.Contains([]string{"forms", "chars", "seconds", "trip", "silent"}, l.Key)) {
 			all = append(all, l)
 		}
-	}
-	if never && !got.never {
-		return lines
 	}
 	return append(all, got.lines...)
 }

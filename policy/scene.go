@@ -11,7 +11,7 @@ type Scene struct {
 	screen *Screen
 	now    device.Instant
 
-	calm  finding        // what the safety table says of the devices, whatever is to be shown
+	calm  finding        // what the safety table says of the devices, whatever is to be shown; not asked where nothing is ever shown or was told
 	quiet finding        // what QuietTime says
 	dark  bool           // somebody who is there, or may be, wants screens dark
 	until device.Instant // the clock alone does not change dark before; 0: never
@@ -32,15 +32,11 @@ func (q *Request) look() {
 		*t = *s
 		return
 	}
-	notes := q.notes
-	q.notes = nil
 	t.Presence = Present(q.Home, q.Screen, q.Now)
-	t.calm = pass
 	if row := q.row(); row != nil && q.Screen.Context != nil {
 		t.calm = row.calmly(q.Screen, q.Now).and(row.freely(q.Screen, q.Now)).and(row.quietly(q))
 	}
 	t.quiet = q.quietTimes().and(q.moments())
 	t.dark, t.until = q.dark()
 	t.home, t.screen, t.now = q.Home, q.Screen, q.Now
-	q.notes = notes
 }

@@ -61,7 +61,7 @@ func (w *wall) when(local int64, last bool) int64 {
 	if local-farthest >= w.from && local+farthest < w.to {
 		return local - w.offset
 	}
-	found := local - w.offset
+	var found int64
 	p := wallAt(w.zone, local-farthest)
 	for range 16 { // more changes than any zone has had in two days
 		if t := local - p.offset; p.from <= t && t < p.to {

@@ -1,12 +1,10 @@
 package delivery
 
 import (
-	"context"
 	"math"
 	"slices"
 
 	"porchlight/device"
-	"porchlight/device/store"
 	"porchlight/policy"
 	"porchlight/policy/words"
 )
@@ -54,27 +52,15 @@ func (d *Desk) weigh(h *home, candidates []*pair, busy map[device.ID]bool, on *t
 // arbiter weighs what may be shown in h, with what was learnt up to now.
 func (d *Desk) arbiter(h *home, now device.Instant) *policy.Arbiter {
 	if hour := policy.Hour(now); h.tasted != hour {
-		var taste policy.Taste
-		err := d.db.View(context.Background(), func(tx *store.Tx) (err error) {
-			taste, err = d.taste(tx, h, hour)
-			return err
-		})
-		if err != nil {
-			d.log.Error("what was learnt cannot be read", "home", h.id, "err", err) // as if nothing had been
-		}
-		h.taste, h.tasted = taste, hour
+		h.taste, h.tasted = d.tasteOf(h, hour), hour
 	}
 	return &policy.Arbiter{Home: &h.view, Taste: &h.taste, Now: now}
 }
 
-// taste reads what was learnt of the people of h, as of an hour.
-func (d *Desk) taste(tx *store.Tx, h *home, hour device.Instant) (policy.Taste, error) {
-	devices := make([]device.Device, 0, len(h.screens))
-	for _, s := range h.screens {
-		devices = append(devices, s.Device)
-	}
-	did, tried, err := reactions(tx, h.id, &h.view, devices, h.forgotten, hour)
-	return policy.Taste{Habits: did, Tallies: policy.TallyUp(tried, hour), Off: d.o.Learner == LearnerOff}, err
+// tasteOf is what was learnt of the people of h, as of an hour.
+func (d *Desk) tasteOf(h *home, hour device.Instant) policy.Taste {
+	did, tried := reactions(h.deeds, &h.view, h.device, h.forgotten, hour)
+	return policy.Taste{Habits: did, Tallies: policy.TallyUp(tried, hour), Off: d.o.Learner == LearnerOff}
 }
 
 // weighed is what the arbiter makes of m on s alone; ok is false if it may not be shown there now.

@@ -348,17 +348,7 @@ func (d *Desk) settle(h *home, over ...settledFact) error {
 	if len(over) == 0 {
 		return nil
 	}
-	at := make([]device.Instant, len(over))
-	err := d.update(func(tx *store.Tx) error {
-		for i, f := range over {
-			e, err := tx.Add(h.id, deliverySettled, f)
-			if err != nil {
-				return err
-			}
-			at[i] = e.At
-		}
-		return nil
-	})
+	at, err := addAll(d, h.id, deliverySettled, over)
 	if err != nil {
 		return err
 	}
@@ -372,6 +362,28 @@ func (d *Desk) settle(h *home, over ...settledFact) error {
 		}
 	}
 	return nil
+}
+
+// addAll appends facts of one kind to a home's book, in one transaction, and returns when each was. They are encoded
+// before: the writer has only to write.
+func addAll[F any](d *Desk, home device.HomeID, kind string, facts []F) ([]device.Instant, error) {
+	at, bodies := make([]device.Instant, len(facts)), make([]store.Body, len(facts))
+	for i, f := range facts {
+		var err error
+		if bodies[i], err = store.Encode(f); err != nil {
+			return nil, err
+		}
+	}
+	return at, d.update(func(tx *store.Tx) error {
+		for i, b := range bodies {
+			e, err := tx.Add(home, kind, b)
+			if err != nil {
+				return err
+			}
+			at[i] = e.At
+		}
+		return nil
+	})
 }
 
 // claimAll judges the pairs that something has changed for, and claims screens for what may be
@@ -451,17 +463,7 @@ func (d *Desk) claimAll(h *home) error {
 	if len(claims) == 0 {
 		return nil
 	}
-	at := make([]device.Instant, len(claims))
-	err := d.update(func(tx *store.Tx) error {
-		for i, f := range claims {
-			e, err := tx.Add(h.id, deliveryClaimed, f)
-			if err != nil {
-				return err
-			}
-			at[i] = e.At
-		}
-		return nil
-	})
+	at, err := addAll(d, h.id, deliveryClaimed, claims)
 	if err != nil {
 		h.loaded = false // what the claims have changed in memory is read again
 		return err

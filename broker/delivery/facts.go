@@ -79,6 +79,26 @@ type claimedFact struct {
 	Thread   thread            `json:"thread,omitzero"`
 }
 
+// recordAt is the decision of the claim at a position of a home's book, as it was kept; zero if it is erased, or the
+// position is 0.
+func recordAt(tx *store.Tx, home device.HomeID, pos int64) (r Record, err error) {
+	if pos == 0 {
+		return r, nil
+	}
+	entries, err := tx.Events(home, pos-1, 1)
+	for _, e := range entries {
+		if e.Pos == pos && e.Kind == deliveryClaimed && !e.Erased {
+			err = store.With(e, func(f struct {
+				Decision Record `json:"decision"`
+			}) error {
+				r = f.Decision
+				return nil
+			})
+		}
+	}
+	return r, err
+}
+
 // thread is what of a policy.Thread is remembered of what was shown.
 type thread struct {
 	Dedupe  string          `json:"dedupe,omitempty"`
@@ -258,20 +278,18 @@ func applyDelivery(tx *store.Apply, e store.Event) (bool, error) {
 	switch e.Kind {
 	case deliveryClaimed:
 		return true, store.With(e, func(f claimedFact) error {
-			decision, err := json.Marshal(f.Decision)
-			if err != nil {
-				return err
-			}
-			who := []byte("[]")
+			who, err := "[]", error(nil)
 			if len(f.Who) > 0 {
-				if who, err = json.Marshal(f.Who); err != nil {
+				var list []byte
+				if list, err = json.Marshal(f.Who); err != nil {
 					return err
 				}
+				who = string(list)
 			}
-			return tx.Exec(`INSERT INTO delivery (home, message, device, brand, purpose, category, dedupe, journey, step, item, who, others, epoch, claimed, decision) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+			return tx.Exec(`INSERT INTO delivery (home, message, device, brand, purpose, category, dedupe, journey, step, item, who, others, epoch, claimed, pos) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 				ON CONFLICT DO UPDATE SET epoch = excluded.epoch, dedupe = excluded.dedupe, journey = excluded.journey, step = excluded.step, item = excluded.item, who = excluded.who, others = excluded.others,
-				claimed = excluded.claimed, presented = 0, decision = excluded.decision, settled = 0, outcome = 0, counts = 1, act = 0, leaving = 0`,
-				e.Home, f.Message[:], f.Device, f.Brand, f.Purpose, f.Category, f.Thread.Dedupe, f.Thread.Journey, f.Thread.Step, f.Thread.Item, string(who), f.Others, f.Decision.Wishes, e.At, string(decision))
+				claimed = excluded.claimed, presented = 0, pos = excluded.pos, settled = 0, outcome = 0, counts = 1, act = 0, leaving = 0`,
+				e.Home, f.Message[:], f.Device, f.Brand, f.Purpose, f.Category, f.Thread.Dedupe, f.Thread.Journey, f.Thread.Step, f.Thread.Item, who, f.Others, f.Decision.Wishes, e.At, e.Pos)
 		})
 	case deliveryHeld:
 		return true, store.With(e, func(f heldFact) error {

@@ -214,32 +214,30 @@ func (d *Desk) because(h *home, s *screen, id *device.MessageID, language string
 			}
 		}
 	}
-	var decision []byte
+	var r Record
 	err = d.db.View(context.Background(), func(tx *store.Tx) error {
-		err := tx.QueryRow(`SELECT decision FROM delivery WHERE home = ? AND message = ? AND device = ?`, h.id, id[:], s.ID).Scan(&decision)
+		var pos int64
+		err := tx.QueryRow(`SELECT pos FROM delivery WHERE home = ? AND message = ? AND device = ?`, h.id, id[:], s.ID).Scan(&pos)
 		if isNoRows(err) {
 			return nil
+		}
+		if err == nil {
+			r, err = recordAt(tx, h.id, pos)
 		}
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if decision != nil { // it was here
-		var r Record
-		if err := json.Unmarshal(decision, &r); err != nil {
-			return nil, err
+	if r.Verdict == policy.Show.String() { // it was here
+		lines = append(lines, stop(words.Shown(r.Because, language, n)))
+		for _, w := range tell(r.Duties.Causes(s.Class), language, n) {
+			lines = append(lines, stop(w))
 		}
-		if r.Verdict == policy.Show.String() {
-			lines = append(lines, stop(words.Shown(r.Because, language, n)))
-			for _, w := range tell(r.Duties.Causes(s.Class), language, n) {
-				lines = append(lines, stop(w))
-			}
-			for _, w := range choiceWords(r, "", s.Class, language, n) {
-				lines = append(lines, stop(w))
-			}
-			return lines, nil
+		for _, w := range choiceWords(r, "", s.Class, language, n) {
+			lines = append(lines, stop(w))
 		}
+		return lines, nil
 	}
 	if m := d.message(*id); m != nil && s.Until == 0 {
 		ws := d.explain(h, s, m, "", language, reader)

@@ -44,9 +44,10 @@ type home struct {
 	zone      string
 	people    []registry.Person
 	rooms     []registry.Room
-	learnt    []learnt // what was learnt of the home's people, by brand
+	deeds     []deed   // what its people did with what they were shown, the oldest first
+	learnt    []learnt // what was learnt of them, by brand
 	taste     policy.Taste
-	tasted    device.Instant // the hour as of which taste was read; 0: it is to be read anew
+	tasted    device.Instant // the hour as of which taste is; 0: it is to be made anew
 	hush      device.Instant // when what gave way to silence is weighed again; 0: nothing did
 	forgotten forgetting     // what was learnt before is not used
 	screens   map[device.ID]*screen
@@ -212,6 +213,7 @@ type tables struct {
 	zone      string
 	people    []registry.Person
 	rooms     []registry.Room
+	deeds     []deed
 	learnt    []learnt
 	forgotten forgetting
 	wishes    int64
@@ -308,18 +310,15 @@ func (d *Desk) read(tx *store.Tx, id device.HomeID) (t tables, err error) {
 		}
 	}
 	rows, err := store.List(tx, func(scan func(...any) error) (row deliveryRow, err error) {
-		var id, who, duties []byte
-		if err = scan(&id, &row.device, &row.brand, &row.purpose, &row.category, &who, &row.others, &row.epoch, &row.claimed, &row.presented, &row.settled, &duties,
+		var id, who []byte
+		if err = scan(&id, &row.device, &row.brand, &row.purpose, &row.category, &who, &row.others, &row.epoch, &row.claimed, &row.presented, &row.settled, &row.pos,
 			&row.outcome, &row.act, &row.leaving, &row.thread.Dedupe, &row.thread.Journey, &row.thread.Step, &row.thread.Item); err == nil && len(who) > len("[]") {
 			err = json.Unmarshal(who, &row.who)
-		}
-		if err == nil && len(duties) > 0 && row.settled == 0 {
-			err = json.Unmarshal(duties, &row.duties)
 		}
 		copy(row.id[:], id)
 		row.device, row.brand, row.category = store.Intern(row.device), store.Intern(row.brand), store.Intern(row.category)
 		return
-	}, `SELECT message, device, brand, purpose, category, who, others, epoch, claimed, presented, settled, json_extract(decision, '$.duties'),
+	}, `SELECT message, device, brand, purpose, category, who, others, epoch, claimed, presented, settled, pos,
 		outcome, act, leaving, dedupe, journey, step, item
 		FROM delivery WHERE home = ? AND (settled = 0 OR counts = 1 AND claimed > ?) ORDER BY claimed, message, device`,
 		id, d.o.Now().Add(-memory))
@@ -334,15 +333,20 @@ func (d *Desk) read(tx *store.Tx, id device.HomeID) (t tables, err error) {
 		t.view.Shown = append(t.view.Shown, e)
 		if row.settled == 0 {
 			dl := row.delivery
+			why, err := recordAt(tx, id, row.pos)
+			if err != nil {
+				return t, err
+			}
+			dl.duties = why.Duties
 			dl.have, dl.kept = HaveUnsure, d.mono() // a grace of one lease after a restart
 			dl.since = dl.kept
 			t.delivery = append(t.delivery, &dl)
 		}
 	}
-	did, err := habits(tx, id, &t.view, t.devices, t.forgotten, t.at)
-	if err != nil {
+	if t.deeds, err = deedsOf(tx, id, t.at.Add(-remembered-time.Hour)); err != nil { // taste is as of the hour
 		return t, err
 	}
+	did, _ := reactions(t.deeds, &t.view, among(t.devices), t.forgotten, t.at)
 	if err := readActs(tx, id, &t.view, t.at); err != nil {
 		return t, err
 	}
@@ -358,6 +362,7 @@ type deliveryRow struct {
 	settled device.Instant
 	outcome Outcome
 	act     policy.Act
+	pos     int64 // of its claim in the home's book
 }
 
 // exposure is dl as it counts against caps.
@@ -386,7 +391,7 @@ func DefaultCaps() []policy.Cap {
 func (d *Desk) install(h *home, t tables) {
 	h.zone, h.wishes, h.view = t.zone, t.wishes, t.view
 	h.book, h.readAt = t.book, t.at
-	h.people, h.rooms, h.learnt, h.forgotten = t.people, t.rooms, t.learnt, t.forgotten
+	h.people, h.rooms, h.deeds, h.learnt, h.forgotten = t.people, t.rooms, t.deeds, t.learnt, t.forgotten
 	h.tasted = 0
 	for _, w := range t.stopping {
 		for _, old := range h.stopping {
@@ -510,10 +515,6 @@ func (d *Desk) record(h *home, f func(tx *store.Tx) error) error {
 
 // pairUp finds what may be shown where. The caller holds h.mu.
 func (d *Desk) pairUp(h *home) {
-	was := map[pairKey]*pair{}
-	for _, p := range h.pairs {
-		was[pairKey{p.m.ID, p.s.ID}] = p
-	}
 	var messages []*policy.Message
 	d.mu.Lock()
 	for _, o := range h.offers {
@@ -521,30 +522,45 @@ func (d *Desk) pairUp(h *home) {
 	}
 	d.mu.Unlock()
 	slices.SortFunc(messages, func(a, b *policy.Message) int { return cmp.Compare(a.Seq, b.Seq) })
-	d.lapsed(h)
-	h.pairs = h.pairs[:0:0]
-	for _, m := range messages {
-		for _, sv := range h.view.Screens {
-			s := h.screens[sv.ID]
-			if !s.ready() {
-				continue
-			}
-			p := &pair{m: m, s: s}
-			if old := was[pairKey{m.ID, s.ID}]; old != nil && old.m == m && old.s == s {
-				p = old
-			}
-			h.pairs = append(h.pairs, p)
+	var ready []*screen
+	for _, sv := range h.view.Screens {
+		if s := h.screens[sv.ID]; s.ready() {
+			ready = append(ready, s)
 		}
 	}
+	was := h.pairs // in the same order
+	var left []*pair
+	h.pairs = make([]*pair, 0, len(messages)*len(ready))
+	for _, m := range messages {
+		for _, s := range ready {
+			for len(was) > 0 && was[0].before(m, s) {
+				left, was = append(left, was[0]), was[1:]
+			}
+			if len(was) > 0 && was[0].m == m && was[0].s == s {
+				h.pairs, was = append(h.pairs, was[0]), was[1:]
+			} else {
+				h.pairs = append(h.pairs, &pair{m: m, s: s})
+			}
+		}
+	}
+	d.lapsed(h, append(left, was...))
 	maps.DeleteFunc(h.rests, func(k pairKey, _ rest) bool { return d.message(k.m) == nil })
 	h.pending.pair(h.pairs)
 }
 
+// before reports whether p's place among the pairs of a home is before that of m and s.
+func (p *pair) before(m *policy.Message, s *screen) bool {
+	return cmp.Or(cmp.Compare(p.m.Seq, m.Seq), cmp.Compare(p.s.Class, s.Class), cmp.Compare(p.s.ID, s.ID)) < 0
+}
+
 // lapsed notes of each message that is not in force any more and was never on its way here, how near
-// it came. The caller holds h.mu.
-func (d *Desk) lapsed(h *home) {
+// it came: left are pairs that are none any more. The caller holds h.mu.
+func (d *Desk) lapsed(h *home, left []*pair) {
+	if len(left) == 0 {
+		return
+	}
 	best := map[device.MessageID]*pair{}
-	for _, p := range h.pairs {
+	for _, p := range left {
 		if p.decision == (policy.Decision{}) || d.message(p.m.ID) != nil || h.screens[p.s.ID] != p.s {
 			continue
 		}
@@ -678,8 +694,8 @@ func (h *home) without(id device.MessageID) policy.Home {
 // drop takes a delivery that was settled at an instant out of memory; what counts stays an exposure.
 func (h *home) drop(dl *delivery, f settledFact, at device.Instant) {
 	h.open = slices.DeleteFunc(h.open, func(o *delivery) bool { return o == dl })
-	if taught[f.Outcome] != policy.NoReaction {
-		h.tasted = 0 // it may be learnt from
+	if kind := taught[f.Outcome]; kind != policy.NoReaction { // it may be learnt from
+		h.did(deed{dl.device, dl.brand, dl.category, dl.who, dl.others, kind, dl.claimed, at})
 	}
 	for i := range h.view.Shown {
 		if e := &h.view.Shown[i]; e.Message == dl.id && e.Device == dl.device && e.Open && e.At == dl.claimed {

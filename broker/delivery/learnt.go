@@ -33,6 +33,9 @@ func (l learnt) key() string { return fmt.Sprintf("%s/%d", l.Brand, l.Person) }
 
 // before is until when what was learnt of somebody about a brand is forgotten.
 func (f forgetting) before(brand device.BrandID, person device.PersonID) device.Instant {
+	if len(f) == 0 {
+		return 0
+	}
 	return max(f[string(brand)], f[learnt{Brand: brand, Person: person}.key()])
 }
 
@@ -48,67 +51,102 @@ func (l learnt) lesson() words.Lesson {
 // remembered is how long what somebody did with a message counts for anything.
 const remembered = 90 * 24 * time.Hour
 
-// habits are what the people of a home did with what they were shown; see reactions.
-func habits(tx *store.Tx, home device.HomeID, v *policy.Home, devices []device.Device, forgotten forgetting, now device.Instant) ([]policy.Habit, error) {
-	did, _, err := reactions(tx, home, v, devices, forgotten, now)
-	return did, err
+// deed is what somebody did with a message that was shown, where that may be learnt from.
+type deed struct {
+	device      device.ID
+	brand       device.BrandID
+	category    string
+	who         []device.PersonID // in front of it
+	others      bool              // perhaps somebody else, too
+	kind        policy.Reaction
+	claimed, at device.Instant
 }
 
 // taught is what somebody did with a message, by its outcome, where that may be learnt from.
 var taught = map[Outcome]policy.Reaction{Outcome(wire.Dismissed): policy.Dismissed, Outcome(wire.TimedOut): policy.Ignored, Outcome(wire.Responded): policy.Acted}
 
-// reactions are what the people of a home did with what they were shown: by person and brand, and each
-// once by what it was about, where and when. What they closed or let go by counts for all who were there,
+// deedsOf are those of a home since an instant, the oldest first.
+func deedsOf(tx *store.Tx, home device.HomeID, since device.Instant) ([]deed, error) {
+	return store.List(tx, func(scan func(...any) error) (one deed, err error) {
+		var who []byte
+		var outcome Outcome
+		if err = scan(&one.device, &one.brand, &one.category, &who, &one.others, &outcome, &one.claimed, &one.at); err == nil && len(who) > len("[]") {
+			err = json.Unmarshal(who, &one.who)
+		}
+		one.device, one.brand, one.category = store.Intern(one.device), store.Intern(one.brand), store.Intern(one.category)
+		one.kind = taught[outcome]
+		return one, err
+	}, `SELECT device, brand, category, who, others, outcome, claimed, settled FROM delivery WHERE home = ? AND settled > ? AND outcome IN (?, ?, ?) ORDER BY settled, message, device`,
+		home, since, Outcome(wire.Dismissed), Outcome(wire.TimedOut), Outcome(wire.Responded))
+}
+
+// among finds one of some devices; the zero Device if it is not there.
+func among(devices []device.Device) func(device.ID) device.Device {
+	return func(id device.ID) device.Device {
+		i := slices.IndexFunc(devices, func(dev device.Device) bool { return dev.ID == id })
+		if i < 0 {
+			return device.Device{}
+		}
+		return devices[i]
+	}
+}
+
+// device is one of h; the zero Device if it is not there.
+func (h *home) device(id device.ID) device.Device {
+	if s := h.screens[id]; s != nil {
+		return s.Device
+	}
+	return device.Device{}
+}
+
+// did takes in what somebody did now.
+func (h *home) did(one deed) {
+	h.deeds = append(h.deeds, one)
+	if h.tasted != policy.Hour(one.at) {
+		h.tasted = 0
+		return
+	}
+	habits, trials := reactions([]deed{one}, &h.view, h.device, h.forgotten, h.tasted)
+	h.taste.Add(habits, trials, h.tasted)
+}
+
+// reactions are what the people of a home did with what they were shown, as of an instant: by person and brand, and
+// each once by what it was about, where and when. What they closed or let go by counts for all who were there,
 // what they acted on only for one who was alone and has said yes to messages made for them. What
 // somebody did who is frozen, or had it forgotten, teaches nothing.
-func reactions(tx *store.Tx, home device.HomeID, v *policy.Home, devices []device.Device, forgotten forgetting, now device.Instant) (all []policy.Habit, tried []policy.Trial, err error) {
-	owners, classes := map[device.ID]device.PersonID{}, map[device.ID]device.Class{}
-	for _, dev := range devices {
-		owners[dev.ID], classes[dev.ID] = dev.Owner, dev.Class
-	}
-	_, err = store.List(tx, func(scan func(...any) error) (none struct{}, err error) {
-		var dev device.ID
-		var h policy.Habit
-		var who []byte
-		var others bool
-		var outcome Outcome
-		var claimed device.Instant
-		if err = scan(&dev, &h.Brand, &h.Category, &who, &others, &outcome, &claimed, &h.At); err != nil {
-			return
+func reactions(did []deed, v *policy.Home, of func(device.ID) device.Device, forgotten forgetting, now device.Instant) (all []policy.Habit, tried []policy.Trial) {
+	for _, one := range did {
+		if one.at <= now.Add(-remembered) {
+			continue
 		}
-		var there []device.PersonID
-		if err = json.Unmarshal(who, &there); err != nil {
-			return
+		there := one.who
+		dev := of(one.device)
+		if dev.Owner != device.Household {
+			there = []device.PersonID{dev.Owner}
 		}
-		if owner := owners[dev]; owner != device.Household {
-			there = []device.PersonID{owner}
-		}
-		h.Kind = taught[outcome]
-		if h.Kind == policy.Acted {
-			if len(there) != 1 || others || v.Consents[policy.ConsentKey{Subject: there[0], Brand: h.Brand, Purpose: policy.Personalised}].Choice != policy.Given {
-				return
+		if one.kind == policy.Acted {
+			if len(there) != 1 || one.others || v.Consents[policy.ConsentKey{Subject: there[0], Brand: one.brand, Purpose: policy.Personalised}].Choice != policy.Given {
+				continue
 			}
 		}
 		if len(there) == 0 {
 			there = []device.PersonID{device.Household}
 		}
-		teaches := classes[dev] != 0
-		for _, h.Person = range there {
-			if h.At <= forgotten.before(h.Brand, h.Person) {
+		teaches := dev.Class != 0
+		for _, person := range there {
+			if one.at <= forgotten.before(one.brand, person) {
 				teaches = false
 				continue
 			}
-			all = append(all, h)
-			p, _ := v.Person(h.Person)
+			all = append(all, policy.Habit{Person: person, Brand: one.brand, Category: one.category, Kind: one.kind, At: one.at})
+			p, _ := v.Person(person)
 			teaches = teaches && !p.Frozen
 		}
 		if teaches {
-			tried = append(tried, policy.Trial{Occasion: policy.Occasion{Category: h.Category, Class: classes[dev], Part: policy.PartOf(claimed, v.Zone)}, Kind: h.Kind, At: h.At})
+			tried = append(tried, policy.Trial{Occasion: policy.Occasion{Category: one.category, Class: dev.Class, Part: policy.PartOf(one.claimed, v.Zone)}, Kind: one.kind, At: one.at})
 		}
-		return
-	}, `SELECT device, brand, category, who, others, outcome, claimed, settled FROM delivery WHERE home = ? AND settled > ? AND outcome IN (?, ?, ?) ORDER BY settled, message, device`,
-		home, now.Add(-remembered), Outcome(wire.Dismissed), Outcome(wire.TimedOut), Outcome(wire.Responded))
-	return all, tried, err
+	}
+	return all, tried
 }
 
 // lessons are what follows from habits, by person and brand.
@@ -202,18 +240,12 @@ func (d *Desk) Learnt(ctx context.Context, homeName string, o WhyOptions) ([]Lea
 		if reader != device.Household {
 			return nil // what others did is in it
 		}
-		devices := make([]device.Device, 0, len(h.screens))
-		for _, s := range h.screens {
-			devices = append(devices, s.Device)
+		_, tried := reactions(h.deeds, &h.view, h.device, h.forgotten, d.o.Now())
+		for _, st := range occasions(tried) {
+			st.Words = words.Occasion(policy.Occasion{Category: st.Category, Class: st.Class, Part: st.Part}, st.Acted, st.Of, h.language(o.Language, reader, nil), d.names(h, nil, reader))
+			all = append(all, st)
 		}
-		return d.db.View(ctx, func(tx *store.Tx) error {
-			_, tried, err := reactions(tx, h.id, &h.view, devices, h.forgotten, d.o.Now())
-			for _, st := range occasions(tried) {
-				st.Words = words.Occasion(policy.Occasion{Category: st.Category, Class: st.Class, Part: st.Part}, st.Acted, st.Of, h.language(o.Language, reader, nil), d.names(h, nil, reader))
-				all = append(all, st)
-			}
-			return err
-		})
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("learnt: %w", err)

@@ -362,11 +362,7 @@ func (d *Desk) presented(h *home, dl *delivery, e wire.Event) error {
 	began := d.mono()
 	at := d.o.Now().Add(-time.Duration(min(e.Age, uint64(memory/time.Millisecond))) * time.Millisecond)
 	at = max(at, dl.claimed)
-	err := d.update(func(tx *store.Tx) error {
-		_, err := tx.Add(h.id, deliveryPresented, presentedFact{dl.id, dl.device, at})
-		return err
-	})
-	if err != nil {
+	if _, err := addAll(d, h.id, deliveryPresented, []presentedFact{{dl.id, dl.device, at}}); err != nil {
 		return err
 	}
 	dl.presented = at

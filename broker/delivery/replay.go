@@ -313,14 +313,8 @@ func (d *Desk) judgeAgain(ctx context.Context, past *store.DB, id device.HomeID,
 		if then.o.Learner = LearnerOn; k.Decision.Choice.Score.Off {
 			then.o.Learner = LearnerOff
 		}
-		err := past.View(ctx, func(tx *store.Tx) (err error) {
-			h.tasted = policy.Hour(q.Now)
-			h.taste, err = then.taste(tx, h, h.tasted)
-			return err
-		})
-		if err != nil {
-			return r, err
-		}
+		h.tasted = policy.Hour(q.Now)
+		h.taste = then.tasteOf(h, h.tasted)
 		if p, ok := then.weighed(h, s, q, dec); ok {
 			r.Again = r.Again.chosen(&p)
 		}

@@ -70,7 +70,7 @@ func applyRights(tx *store.Apply, e store.Event) (mine bool, err error) {
 	case deliveryForgotten:
 		return true, store.With(e, func(f forgottenFact) error {
 			for _, m := range f.Messages {
-				err := tx.Exec(`INSERT INTO delivery (home, message, device, brand, purpose, category, dedupe, journey, step, item, claimed, settled, outcome, decision) VALUES (?, ?, '', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '{}')
+				err := tx.Exec(`INSERT INTO delivery (home, message, device, brand, purpose, category, dedupe, journey, step, item, claimed, settled, outcome) VALUES (?, ?, '', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 					ON CONFLICT DO UPDATE SET claimed = excluded.claimed, settled = excluded.settled`,
 					e.Home, m.ID[:], m.Brand, m.Purpose, m.Category, m.Dedupe, m.Journey, m.Step, m.Item, e.At, e.At, Removal)
 				if err != nil {

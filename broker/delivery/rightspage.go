@@ -241,14 +241,15 @@ func (s NamedSelector) words() string {
 
 // lessons are what was learnt, as of the last event.
 func (x *exporter) lessons() (all []learnt, err error) {
-	prefs, err := x.d.read(x.tx, x.home.ID)
+	t, err := x.d.read(x.tx, x.home.ID)
 	if err != nil {
 		return nil, err
 	}
-	did, err := habits(x.tx, x.home.ID, &x.view, x.b.devices, prefs.forgotten, x.asOf)
+	deeds, err := deedsOf(x.tx, x.home.ID, x.asOf.Add(-remembered))
 	if err != nil {
 		return nil, err
 	}
+	did, _ := reactions(deeds, &x.view, among(x.b.devices), t.forgotten, x.asOf)
 	for _, l := range lessons(did, policy.Pauses(did, x.asOf, nil), x.asOf) {
 		if x.person == device.Household || l.Person == x.person {
 			all = append(all, l)

@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -250,15 +249,15 @@ func (d *Desk) Why(ctx context.Context, id device.MessageID, homeName string, o 
 				var dev device.ID
 				var wd WhyDelivery
 				var outcome Outcome
-				var decision string
-				if err = scan(&dev, &wd.Claimed, &wd.Presented, &wd.Settled, &outcome, &decision); err != nil {
+				var pos int64
+				if err = scan(&dev, &wd.Claimed, &wd.Presented, &wd.Settled, &outcome, &pos); err != nil {
 					return
 				}
 				wd.Outcome = outcome.String()
-				err = json.Unmarshal([]byte(decision), &wd.Decision)
+				wd.Decision, err = recordAt(tx, number, pos)
 				past[dev] = wd
 				return
-			}, `SELECT device, claimed, presented, settled, outcome, decision FROM delivery WHERE home = ? AND message = ?`, number, id[:])
+			}, `SELECT device, claimed, presented, settled, outcome, pos FROM delivery WHERE home = ? AND message = ?`, number, id[:])
 			return err
 		})
 		if err != nil {

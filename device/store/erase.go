@@ -70,7 +70,7 @@ func (tx *Tx) erase(clear Clearer, home device.HomeID, match func(Event) bool, p
 	if err != nil || len(positions) == 0 {
 		return 0, err
 	}
-	if err := tx.save(); err != nil {
+	if err := tx.writes(); err != nil {
 		return 0, err
 	}
 	tx.touched = append(tx.touched, home)
@@ -205,7 +205,9 @@ func (db *DB) wipe(left []todo, wait time.Duration) error {
 	if _, err := db.w.text("PRAGMA busy_timeout = " + busyTimeout(wait)); err != nil {
 		return err
 	}
+	db.moving.Lock()
 	busy, err := db.w.text("PRAGMA wal_checkpoint(TRUNCATE)")
+	db.moving.Unlock()
 	if _, e := db.w.text("PRAGMA busy_timeout = " + busyTimeout(db.busy)); e != nil {
 		return errors.Join(err, e)
 	}

@@ -56,6 +56,10 @@ type DB struct {
 	keys    *keys
 	erasing sync.Mutex // held by an Erase
 
+	long   chan struct{} // has a token when the log is long
+	moved  chan struct{} // the mover has ended
+	moving sync.Mutex    // held while a checkpoint runs
+
 	readers chan *conn // as many slots as readers; nil is one that has not been opened
 	busy    time.Duration
 
@@ -77,7 +81,7 @@ func Open(ctx context.Context, path string, o Options) (*DB, error) {
 	}
 	db := &DB{
 		project: o.Project, clear: o.Clear, now: o.Now, most: o.MaxUnits, busy: o.busy,
-		stopped: make(chan struct{}), closing: make(chan struct{}),
+		stopped: make(chan struct{}), closing: make(chan struct{}), long: make(chan struct{}, 1), moved: make(chan struct{}),
 	}
 	if db.now == nil {
 		db.now = func() device.Instant { return device.At(time.Now()) }
@@ -106,11 +110,19 @@ func Open(ctx context.Context, path string, o Options) (*DB, error) {
 		db.lock.Close()
 		return nil, fmt.Errorf("open database %w", err)
 	}
+	mover, err := forWriting(db.path, o).open()
+	if err != nil {
+		db.keys.close()
+		db.w.close()
+		db.lock.Close()
+		return nil, fmt.Errorf("open database %w", err)
+	}
 	n := 2 * runtime.NumCPU()
 	db.readers = make(chan *conn, n)
 	for range n {
 		db.readers <- nil
 	}
+	go db.mover(mover)
 	go db.write(nil)
 	return db, nil
 }
@@ -263,9 +275,9 @@ func forWriting(path string, o Options) settings {
 		{"synchronous", "2", false}, // FULL
 		{"foreign_keys", "1", false},
 		{"busy_timeout", busy, false},
-		{"secure_delete", "2", false},        // fast
-		{"cache_size", "-65536", false},      // 64 MB
-		{"wal_autocheckpoint", "8192", true}, // pages
+		{"secure_delete", "2", false},   // fast
+		{"cache_size", "-65536", false}, // 64 MB
+		{"wal_autocheckpoint", strconv.Itoa(longestLog), true},
 		{"page_size", "4096", false},
 		{"mmap_size", "0", false},
 		{"query_only", "0", false},
@@ -414,6 +426,8 @@ func (db *DB) Close() error {
 	close(db.queue)
 	db.mu.Unlock()
 	<-db.stopped
+	close(db.long) // the writer has ended, and tells no more
+	<-db.moved
 
 	var err error
 	for range cap(db.readers) {
@@ -494,7 +508,7 @@ func (db *DB) Probe() error {
 		return nil
 	}
 	return db.Update(func(tx *Tx) error {
-		if err := tx.save(); err != nil {
+		if err := tx.writes(); err != nil {
 			return err
 		}
 		return tx.c.exec("UPDATE goose_db_version SET tstamp = tstamp WHERE id = 1")

@@ -25,7 +25,8 @@ type Tx struct {
 	keys    *keys           // nil where no event is read
 	touched []device.HomeID // homes whose head is another if the unit is undone
 	open    []*Rows
-	saved   bool  // its savepoint is set
+	careful bool  // it is undone to a savepoint of its own if it fails
+	wrote   bool  // something; if it is careful, after its savepoint
 	failed  error // an Append that got half way: the unit fails, whatever f makes of it
 	over    bool
 }
@@ -157,22 +158,24 @@ func (tx *Tx) append(home device.HomeID, after int64, kind string, body any) (Ev
 	return e, nil
 }
 
-// save sets the unit's savepoint, once.
-func (tx *Tx) save() error {
-	if tx.saved {
+// writes is called before anything is written.
+func (tx *Tx) writes() error {
+	if tx.wrote {
 		return nil
 	}
-	if err := tx.c.exec("SAVEPOINT unit"); err != nil {
-		return err
+	if tx.careful {
+		if err := tx.c.exec("SAVEPOINT unit"); err != nil {
+			return err
+		}
 	}
-	tx.saved = true
+	tx.wrote = true
 	return nil
 }
 
 // write seals e, if it is a home's, and puts it into the journal and its projections. If it fails, something of
 // it may be left.
 func (tx *Tx) write(e *Event) error {
-	if err := tx.save(); err != nil {
+	if err := tx.writes(); err != nil {
 		return err
 	}
 	if n := len(tx.touched); n == 0 || tx.touched[n-1] != e.Home {

@@ -143,6 +143,19 @@ func (db *DB) oneByOne() {
 // try runs batch in one transaction. If that fails as a whole, nothing of it is left; otherwise each
 // unit has its own error or none.
 func (db *DB) try(batch []*unit) error {
+	err := db.attempt(batch, false)
+	if errors.Is(err, errHalfWay) {
+		err = db.attempt(batch, true)
+	}
+	return err
+}
+
+// errHalfWay is why all of a transaction was undone: a unit failed that had written something, and had no savepoint.
+var errHalfWay = errors.New("a unit failed half way")
+
+// attempt is try. Savepoints cost two statements a unit, and a unit that fails has seldom written anything before: so
+// units get theirs only if careful, and otherwise such a unit undoes them all.
+func (db *DB) attempt(batch []*unit, careful bool) error {
 	c := db.w
 	db.unbegun = false
 	if err := c.begin("BEGIN IMMEDIATE"); err != nil {
@@ -154,8 +167,14 @@ func (db *DB) try(batch []*unit) error {
 	for _, u := range batch {
 		db.running = u
 		var w bool
-		w, u.err = db.run(u)
+		w, u.err = db.run(u, careful)
 		db.running = nil
+		if w && u.err != nil && !careful && c.dead == nil {
+			db.keys.drop()
+			c.rollback()
+			db.book.forgetAll()
+			return errHalfWay
+		}
 		wrote = wrote || w
 		if c.dead != nil {
 			break
@@ -176,6 +195,7 @@ func (db *DB) try(batch []*unit) error {
 		return err
 	}
 	if wrote {
+		db.lengthened()
 		db.commits.Add(1)
 		db.largest.Store(max(db.largest.Load(), int64(len(batch))))
 		db.fault.Store(nil)
@@ -188,16 +208,19 @@ func (db *DB) try(batch []*unit) error {
 	return nil
 }
 
-// run runs u in a savepoint and reports whether it left something to commit.
-func (db *DB) run(u *unit) (wrote bool, err error) {
-	tx := &Tx{Now: db.now(), c: db.w, project: db.project, book: &db.book, keys: db.keys}
+// run runs u and reports whether it left something in the transaction. If it is careful, what failed left nothing.
+func (db *DB) run(u *unit, careful bool) (wrote bool, err error) {
+	tx := &Tx{Now: db.now(), c: db.w, project: db.project, book: &db.book, keys: db.keys, careful: careful}
 	err = call(u.f, tx)
 	tx.end()
 	if err == nil {
 		err = tx.failed
 	}
-	if !tx.saved || db.w.dead != nil {
+	if !tx.wrote || db.w.dead != nil {
 		return false, err
+	}
+	if !careful {
+		return true, err
 	}
 	if err != nil {
 		db.book.forget(tx.touched)
