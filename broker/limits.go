@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"porchlight/device"
 )
 
 // Limits are what the door takes from one address, one device and one brand. Zero is the
@@ -164,12 +166,7 @@ func addressOf(a net.Addr) netip.Addr {
 	if !ok {
 		return netip.Addr{}
 	}
-	ip := tcp.AddrPort().Addr().Unmap()
-	if ip.Is6() && !ip.IsLinkLocalUnicast() { // link-local ones are neighbours, all in one /64
-		p, _ := ip.Prefix(64)
-		return p.Addr()
-	}
-	return ip
+	return device.Neighbours(tcp.AddrPort().Addr())
 }
 
 // enter counts a socket; why says why it must be closed instead.

@@ -164,7 +164,10 @@ func (c *conn) publish(to device.ID, f delivery.Frame, id uint16, expiry uint32)
 		b = append(b, packets.PropContentType, 0, byte(len(contentType)))
 		b = append(b, contentType...)
 	}
-	_, err := c.Write(append(b, f.Payload...))
+	if b = append(b, f.Payload...); f.More {
+		return c.gather(b...)
+	}
+	_, err := c.Write(b)
 	return err
 }
 

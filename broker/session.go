@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -232,7 +233,11 @@ func (c *conn) published(pk *incoming) error {
 		if pk.qos() == 0 {
 			return nil
 		}
-		return c.gather(packets.Puback<<4, 2, byte(pk.id>>8), byte(pk.id))
+		err := c.gather(packets.Puback<<4, 2, byte(pk.id>>8), byte(pk.id))
+		if !s.context {
+			runtime.Gosched() // what the Desk sends because of it may go with the answer
+		}
+		return err
 	}
 	answer, complain := ack(err, c.guard.v5 && pk.qos() > 0)
 	if answer == packets.ErrRejectPacket {

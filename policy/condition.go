@@ -324,16 +324,14 @@ func (c *Expression) Attributes() (screen, others device.AttributeSet) {
 	}
 	for _, v := range c.vars {
 		switch {
-		case v.domain == ofPeople:
-			screen |= presence
-		case v.domain == ofClock || v.domain == ofDate:
+		case v.domain == ofClock || v.domain == ofDate || v.domain == ofPeople:
 		case v.class == 0:
 			screen = screen.With(v.attribute)
 		default:
 			others = others.With(v.attribute)
 		}
 		if v.sensitive() {
-			screen |= presence // whose leave it takes
+			screen |= presence // it is about them, or takes their leave
 		}
 	}
 	return screen, others

@@ -192,35 +192,41 @@ func TestConditionSize(t *testing.T) {
 // Whoever compares a variable with something else is told what it may be compared with.
 func TestConditionSaysWhatItWants(t *testing.T) {
 	tests := map[string]string{
-		"screen.dnd == 1":                                        "compare it with true or false",
-		"screen.app_name == 1":                                   "compare it with a 'text' of at most 64 bytes",
-		"fridge.temperature == 'x'":                              "compare it with a number",
-		"screen.state == 1":                                      "compare it with one of 'off', 'on', 'idle', 'playing', 'paused', 'buffering', 'standby'",
-		"now.weekday == 1":                                       "compare it with one of 'mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'",
-		"now.time == 1":                                          "compare it with a text such as '07:30'",
-		"now.date == 1":                                          "compare it with a text such as '2026-12-24'",
-		"now.hour":                                               "compare it with a number",
-		"screen.dnd in 1":                                        "write in [true]",
-		"screen.app_name in 1":                                   "write in ['one', 'another']",
-		"fridge.temperature in 1":                                "write in [1, 2]",
-		"screen.state in 1":                                      "write in ['off', 'on']",
-		"now.time in 1":                                          "write in ['07:30']",
-		"now.date in ['2026-12-24' 1":                            "write in ['2026-12-24']",
-		"screen.state == 'x'":                                    "use one of 'off', 'on', 'idle', 'playing', 'paused', 'buffering', 'standby'",
-		"now.hour == 25x":                                        "write a number such as 21 or 0.5",
-		"screen.dnd == now.hour":                                 "compare a variable with a constant",
-		"screen.app_name == now.noon":                            "compare a variable with a constant",
-		"screen.app_name == noon":                                "put it in quotes: 'noon'",
-		"screen.app_name == ":                                    "it ends too soon: write a number, true, false or a 'text'",
-		"screen.app_name == ]":                                   `"]" is not a constant: write a number, true, false or a 'text'`,
-		"fridge.door.open.since > duration":                      "write whole seconds, such as 300",
-		"fridge.door.open.since > duration('1x')":                "write whole seconds, such as 300",
-		"fridge.door.open.since > duration('90s')":               "write seconds: 90",
-		"fridge.door.open.since > 1500ms":                        "write seconds: 2",
-		"fridge.door.open.since > -1s":                           "write a number such as 21 or 0.5",
-		"fridge.door.open.since > '0s'":                          "write seconds: 0",
-		"fridge.door.open.since > 'x'":                           "compare it with a number",
-		"fridge.door.open.since > 60 && fridge.temperature > 5m": "write a number such as 21 or 0.5",
+		"screen.dnd == 1":                          "compare it with true or false",
+		"screen.app_name == 1":                     "compare it with a 'text' of at most 64 bytes",
+		"fridge.temperature == 'x'":                "compare it with a number",
+		"screen.state == 1":                        "compare it with one of 'off', 'on', 'idle', 'playing', 'paused', 'buffering', 'standby'",
+		"now.weekday == 1":                         "compare it with one of 'mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'",
+		"now.time == 1":                            "compare it with a text such as '07:30'",
+		"now.date == 1":                            "compare it with a text such as '2026-12-24'",
+		"now.hour":                                 "compare it with a number",
+		"screen.dnd in 1":                          "write in [true]",
+		"screen.app_name in 1":                     "write in ['one', 'another']",
+		"fridge.temperature in 1":                  "write in [1, 2]",
+		"screen.state in 1":                        "write in ['off', 'on']",
+		"now.time in 1":                            "write in ['07:30']",
+		"now.date in ['2026-12-24' 1":              "write in ['2026-12-24']",
+		"screen.state == 'x'":                      "use one of 'off', 'on', 'idle', 'playing', 'paused', 'buffering', 'standby'",
+		"now.hour == 25x":                          "write a number such as 21 or 0.5",
+		"screen.dnd == now.hour":                   "compare a variable with a constant",
+		"screen.app_name == now.noon":              "compare a variable with a constant",
+		"screen.app_name == noon":                  "put it in quotes: 'noon'",
+		"screen.app_name == ":                      "it ends too soon: write a number, true, false or a 'text'",
+		"screen.app_name == ]":                     `"]" is not a constant: write a number, true, false or a 'text'`,
+		"fridge.door.open.since > duration":        "write whole seconds, such as 300",
+		"fridge.door.open.since > duration('1x')":  "write whole seconds, such as 300",
+		"fridge.door.open.since > duration('90s')": "write seconds: 90",
+		"fridge.door.open.since > 1500ms":          "write seconds: 2",
+		"fridge.door.open.since > -1s":             "write a number such as 21 or 0.5",
+		"fridge.door.open.since > '0s'":            "write seconds: 0",
+		"fridge.door.open.since > 'x'":             "compare it with a number",
+		"fridge.door.open.since > 60 && fridge.temperature in [5m]": "write a number such as 21 or 0.5",
+		"fridge.door.open.since > 60 && 5m < fridge.temperature":    "write a number such as 21 or 0.5",
+		"fridge.":       `"fridge" is not a variable`,
+		"fridge.5":      `"fridge" is not a variable`,
+		"now.hour == .": `"." does not belong here`,
+		"now.hour == -": `"-" does not belong here`,
+		"fridge.door.open.since > 60 && fridge.temperature > 5m":            "write a number such as 21 or 0.5",
 		"fridge.door.open.since > 60 && screen.app_name == duration('90s')": "put it in quotes: 'duration'",
 		"fridge.temperature > '5m'":                                         "compare it with a number",
 		"screen.app_name == '" + strings.Repeat("a", 65) + "'":              "the text is longer than 64 bytes",
@@ -611,6 +617,103 @@ func TestGapsOfWhatIsSensitive(t *testing.T) {
 			steps := c.Explain(*q)
 			if len(steps) != 1 || steps[0].Why != tt.want || (steps[0].Truth == NotKnown) != (tt.want != NoGap) {
 				t.Errorf("%s, prepared %t: got %+v, want %q", name, prepared, steps, tt.want)
+			}
+		}
+	}
+}
+
+// What is to blame for a condition that makes no sense, and what it can never be.
+func TestConditionBlames(t *testing.T) {
+	flags := []string{"fridge.door.open", "washer.door.open", "dryer.door.open", "dishwasher.door.open", "oven.door.open", "screen.dnd", "tv.dnd", "car.dnd", "fridge.dnd", "oven.dnd", "washer.dnd"}
+	tests := map[string]string{ // "": it makes sense
+		"true":                                 `"true" can never be false: leave the condition out`,
+		"!true":                                `"!true" can never be true: mend it, or leave it out`,
+		"!!true":                               `"!true" can never be true: mend it`,
+		"now.hour > 23":                        `"now.hour > 23" can never be true: mend it, or leave it out`,
+		"now.hour >= 0":                        `"now.hour >= 0" can never be false`,
+		"!(now.hour > 23)":                     `"now.hour > 23" can never be true`,
+		"!(now.hour >= 0)":                     `"now.hour >= 0" can never be false`,
+		"fridge.door.open || true":             `"true" can never be false: mend it, or leave it out`,
+		"!(fridge.door.open && now.hour > 23)": `"now.hour > 23" can never be true`,
+		"!(fridge.door.open || now.hour >= 0)": `"now.hour >= 0" can never be false`,
+		"fridge.door.open || (screen.dnd && now.hour > 23)":                            "",
+		"fridge.door.open ? now.hour > 23 : now.hour < 0":                              `"fridge.door.open ? now.hour > 23 : now.hour < 0" can never be true`,
+		"now.hour < 9 && now.hour > 10":                                                `"now.hour < 9 && now.hour > 10" can never be true`,
+		"screen.dnd && now.hour < 9 && now.hour > 10":                                  `"now.hour < 9" and "now.hour > 10" are never true together`,
+		"now.hour < 9 && screen.dnd && now.hour > 10":                                  `"now.hour < 9" and "now.hour > 10" are never true together`,
+		"now.hour < 9 || screen.dnd || now.hour > 7":                                   `"now.hour < 9" and "now.hour > 7" are never false together`,
+		"!(now.hour < 9 || screen.dnd || now.hour > 7)":                                `"now.hour < 9" and "now.hour > 7" are never false together`,
+		strings.Join(flags[:10], " && ") + " && now.hour < 9 && now.hour > 10":         `"now.hour < 9" and "now.hour > 10" are never true together`,
+		strings.Join(flags, " && ") + " && now.hour < 9 && now.hour > 10":              `fridge.door.open && washer.door.open`, // thirteen are too many to tell
+		"presence.children > 3 && presence.count > 1":                                  "",
+		"presence.children > 3 && presence.count > 1 && presence.guests < 2":           "",
+		"presence.children > 64":                                                       "can never be true",
+		"presence.children == 64 && presence.count > 3":                                "",
+		"presence.children > 1 && presence.count <= 1":                                 "can never be true",
+		"presence.count > 64":                                                          "can never be true",
+		"presence.count > 63 && presence.guests != 3":                                  "",
+		"fridge.temperature > 1.7976931348623157e308":                                  "can never be true",
+		"fridge.temperature < -1.7976931348623157e308":                                 "can never be true",
+		"fridge.temperature <= -1.7976931348623157e308":                                "",
+		"fridge.temperature >= 1.7976931348623157e308":                                 "",
+		"fridge.temperature > 1 && fridge.temperature < 1.0000000000000002":            "can never be true",
+		"fridge.temperature > 1 && fridge.temperature < 1.0000000000000004":            "",
+		"fridge.temperature > 1 && fridge.temperature < 2":                             "",
+		"fridge.temperature != 1 || fridge.temperature != 2":                           "can never be false",
+		"now.date >= '2026-12-24' && now.weekday == 'fri'":                             "",
+		"now.date >= '2026-12-24' && now.weekday == 'wed'":                             "",
+		"now.date >= '2026-12-24' && now.date < '2026-12-27' && now.weekday == 'sun'":  "can never be true",
+		"now.date >= '2026-12-24' && now.date <= '2026-12-27' && now.weekday == 'sun'": "",
+		"now.date == '9999-12-31' && now.weekday == 'fri'":                             "",
+		"now.date == '9999-12-31' && now.weekday == 'sat'":                             "can never be true",
+		"now.date > '9999-12-31'":                                                      "can never be true",
+		"now.weekday == 'mon' && now.weekday != 'mon'":                                 "can never be true",
+		"now.hour == 23 && now.time > '23:58'":                                         "",
+		"now.hour == 23 && now.time > '23:59'":                                         "can never be true",
+		"screen.app_name == 'a' && screen.app_name != 'a'":                             "can never be true",
+		"screen.app_name != 'a' && screen.app_name != 'b'":                             "",
+		"screen.app_name in ['a', 'b'] && screen.app_name in ['b', 'c']":               "",
+		"screen.state == 'on' && tv.state == 'off'":                                    "", // another's
+		"screen.dnd.since > 5 && fridge.dnd.since < 5":                                 "",
+		"screen.dnd.since > 5 && screen.dnd.since < 5":                                 "can never be true",
+	}
+	for text, want := range tests {
+		_, err := ParseCondition(text)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// With eleven variables that have nothing to do with each other it is always found out.
+func TestConditionOfElevenVariablesIsUnderstood(t *testing.T) {
+	var flags []string
+	for _, v := range Variables() {
+		if v.Kind == device.Bool {
+			flags = append(flags, v.Name)
+		}
+	}
+	join := func(n int, by string, part func(int) string) string {
+		var all []string
+		for i := range n {
+			all = append(all, part(i))
+		}
+		return strings.Join(all, by)
+	}
+	flag := func(i int) string { return flags[i] }
+	either := func(i int) string { return "(" + flag(2*i) + " || " + flag(2*i+1) + ")" }
+	unlike := func(i int) string { return "(" + flag(2*i) + " ? !" + flag(2*i+1) + " : " + flag(2*i+1) + ")" }
+	dead := flag(40) + " && !" + flag(40)
+	for n := 1; n <= 10; n++ {
+		hard := []string{"(" + join(n, " || ", flag) + ")", "(" + join(n, " && ", flag) + ")"}
+		if n <= 5 {
+			hard = append(hard, join(n, " && ", either), join(n, " && ", unlike))
+		}
+		for _, h := range hard {
+			for _, text := range []string{h + " && " + dead, dead + " && " + h, "!(" + h + " && " + dead + ")", "(" + dead + ") && " + h, h + " && (" + dead + ")", "!(" + h + ") && " + dead} {
+				if err := aCondition(text).sense(); err == nil {
+					t.Errorf("%s: it is taken", text)
+				}
 			}
 		}
 	}

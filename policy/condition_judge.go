@@ -42,7 +42,6 @@ const (
 // leaf is one comparison.
 type leaf struct {
 	v         variable
-	variable  int // its place in Expression.vars
 	test      test
 	op        Op // "in": one of several
 	first     bool

@@ -279,7 +279,6 @@ func (r *reader) one() int {
 		if r.depth--; r.spelt {
 			r.fail(from, "! takes the first side of the comparison alone", "put the comparison in parentheses, as in !(a == b)")
 		}
-		r.spelt = false
 		return r.add(node{op: opposite, a: int16(n)}, from)
 	}
 	return r.operand()
@@ -571,25 +570,25 @@ func (r *reader) leaf(v variable, op Op, from int, all ...constant) int {
 	if r.err != nil {
 		return 0
 	}
-	l := leaf{op: op, constants: len(all)}
+	l := leaf{v: v, op: op, test: byMask, constants: len(all)}
 	var points []float64 // of a number
+	var texts []string
 	for _, k := range all {
 		n, text, ok := r.value(v, k)
 		if !ok {
 			return 0
 		}
 		points = append(points, n)
-		l.texts = append(l.texts, text)
+		texts = append(texts, text)
 	}
 	l.points = points
 	info := v.info()
 	switch {
 	case v.domain == ofReading && info.Kind == device.Text:
-		l.test = byText
+		l.test, l.texts = byText, texts
 	case v.domain == ofReading && info.Kind == device.Number:
 		l.test, l.num = byNumber, points[0]
 	case info.Kind == device.Bool || info.Kind == device.Enum:
-		l.test = byMask
 		for _, n := range points {
 			l.mask |= 1 << uint(n)
 		}
@@ -600,16 +599,9 @@ func (r *reader) leaf(v variable, op Op, from int, all ...constant) int {
 		l.test = byCuts
 		l.cut(v, op, points)
 	}
-	if l.test != byText {
-		l.texts = nil
-	}
-	l.variable = len(r.c.vars)
-	if i := slices.Index(r.c.vars, v); i >= 0 {
-		l.variable = i
-	} else {
+	if !slices.Contains(r.c.vars, v) {
 		r.c.vars = append(r.c.vars, v)
 	}
-	l.v = v
 	r.c.leaves = append(r.c.leaves, l)
 	return r.add(node{op: compare, leaf: int16(len(r.c.leaves) - 1)}, from)
 }

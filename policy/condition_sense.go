@@ -30,10 +30,8 @@ func (w *worlds) sense() error {
 		if w.can(last, want) {
 			continue
 		}
-		never, i := "true", w.culprit(last, want)
-		if want == False {
-			never = "false"
-		}
+		i, want := w.culprit(last, want)
+		never := want.String()
 		n := c.nodes[i]
 		why := fmt.Sprintf("%s can never be %s", quotedPart(c.text[n.from:n.to]), never)
 		if a, b, found := w.clash(i, want); found {
@@ -55,13 +53,13 @@ func quotedPart(s string) string { return "\"" + cut(s, 60) + "\"" }
 func (c *Expression) part(i int) string { return c.text[c.nodes[i].from:c.nodes[i].to] }
 
 // culprit is the smallest part of a node that alone makes it impossible for the node to be want, as
-// far as that can be told.
-func (w *worlds) culprit(i int, want Truth) int {
+// far as that can be told, and what that part can never be.
+func (w *worlds) culprit(i int, want Truth) (int, Truth) {
 	n := &w.c.nodes[i]
 	switch {
 	case n.op == opposite:
-		if inner := w.culprit(int(n.a), want.not()); w.c.nodes[inner].op != fixed {
-			return inner
+		if inner, never := w.culprit(int(n.a), want.not()); w.c.nodes[inner].op != fixed {
+			return inner, never
 		}
 	case n.op == allOf && want == True, n.op == anyOf && want == False:
 		for _, m := range []int{int(n.a), int(n.b)} {
@@ -70,7 +68,7 @@ func (w *worlds) culprit(i int, want Truth) int {
 			}
 		}
 	}
-	return i
+	return i, want
 }
 
 // clash finds two operands of a node that are never want together.
@@ -203,7 +201,7 @@ func (s *slot) fill(w *worlds) {
 	named := false // a weekday is asked for
 	for i := range w.c.leaves {
 		l := &w.c.leaves[i]
-		same := l.v.domain == s.v.domain && (l.v.domain > ofSince || l.v == s.v)
+		same := l.v.domain == s.v.domain && (l.v.domain > ofSince || l.v == s.v) // there can be as many people as children or guests
 		if !same {
 			continue
 		}
@@ -243,9 +241,6 @@ func (s *slot) fill(w *worlds) {
 		return
 	}
 	points = append(points, low)
-	if s.v.domain == ofPeople {
-		points = append(points, high-1) // so that there is room for any number of children
-	}
 	for _, p := range points {
 		s.nums = append(s.nums, p)
 		for i := 1.0; named && i < 7 && p+i < high; i++ {

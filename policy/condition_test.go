@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -593,7 +594,7 @@ func TestConditionSense(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		seen := map[Truth]bool{}
+		var seen map[Truth]bool
 		var try func(known map[string]any, rest []string)
 		try = func(known map[string]any, rest []string) {
 			if seen[True] && seen[False] {
@@ -627,7 +628,14 @@ func TestConditionSense(t *testing.T) {
 		needs := slices.DeleteFunc(c.Needs(), func(s string) bool {
 			return s == "now.time" && slices.Contains(c.Needs(), "now.hour") || s == "now.weekday" && slices.Contains(c.Needs(), "now.date")
 		})
-		try(map[string]any{}, needs)
+		all := func(text string) {
+			seen = map[Truth]bool{}
+			if p, err = refProgram(text); err != nil {
+				t.Fatal(err)
+			}
+			try(map[string]any{}, needs)
+		}
+		all(text)
 		want := ""
 		switch {
 		case !seen[True]:
@@ -635,23 +643,32 @@ func TestConditionSense(t *testing.T) {
 		case !seen[False]:
 			want = "false"
 		}
-		got := ""
-		if err := c.sense(); err != nil {
-			_, got, _ = strings.Cut(err.Error(), "never be ")
-			if _, after, ok := strings.Cut(err.Error(), "are never "); ok {
-				got = after
-			}
-			got, _, _ = strings.Cut(strings.ReplaceAll(got, " ", ":"), ":")
+		blame := c.sense()
+		if (blame != nil) != (want != "") {
+			t.Fatalf("%d: %q can never be %q, and %v", i, text, want, blame)
 		}
-		if got != want {
-			t.Fatalf("%d: %q can never be %q, want %q (%v)", i, text, got, want, c.sense())
+		if found[want]++; blame == nil || strings.Contains(blame.Error(), "…") {
+			continue
 		}
-		found[want]++
+		// What is to blame can never be what it says.
+		part := blamed.FindStringSubmatch(blame.(*ConditionError).Why)
+		if part == nil {
+			t.Fatalf("%d: %q: %v", i, text, blame)
+		}
+		if all("(" + part[1] + ")"); part[2] != "" {
+			all("(" + part[1] + map[string]string{"true": ") && (", "false": ") || ("}[part[3]] + part[2] + ")")
+		}
+		if seen[map[string]Truth{"true": True, "false": False}[part[3]]] {
+			t.Fatalf("%d: %q: %v, and yet it is", i, text, blame)
+		}
 	}
 	if found["true"] < fewer(50) || found["false"] < fewer(50) || found[""] < fewer(500) {
 		t.Errorf("found %v", found)
 	}
 }
+
+// blamed is what a condition that makes no sense is told: one part, or two, and what they never are.
+var blamed = regexp.MustCompile(`(?s)^"(.*?)"(?: and "(.*)")? (?:can never be|are never) (true|false)(?: together)?$`)
 
 // Whatever the condition, no more is looked at than may be.
 func TestConditionLooks(t *testing.T) {

@@ -106,9 +106,22 @@ func TestGaps(t *testing.T) {
 		"known":       {"presence.count == 2", func(q *Request) { q.seen("1") }, WrongCompany, NoGap},
 		"nobody told": {"presence.count == 2", func(q *Request) {}, NobodyTold, NotTold},
 		"long ago":    {"presence.count == 2", func(q *Request) { q.tell(device.PresenceWho, "1", hours(5)) }, ToldLongAgo, Stale},
-		"a stranger":  {"presence.count == 2", func(q *Request) { q.tell(device.PresenceCount, 1., 0) }, StrangerThere, Stranger},
-		"not allowed": {"presence.count == 2", func(q *Request) { q.seen("1"); delete(q.Home.Consents, ConsentKey{0, grocer, Context}) }, NotItsConcern, NotAllowed},
-		"a door":      {"washer.door.open", func(q *Request) {}, WaitsFor, NotTold},
+		"one of two, long ago": {"presence.count == 2", func(q *Request) {
+			q.seen("1")
+			q.next("2")
+			put(q.Home.Screens[1], device.PresenceWho, val(device.PresenceWho, "2"), noon-1e6)
+		}, ToldLongAgo, Stale},
+		"nobody, long ago": {"presence.count == 2", func(q *Request) { q.tell(device.RoomOccupancy, false, hours(5)) }, ToldLongAgo, Stale},
+		"no phone":         {"companion.sleeping", func(q *Request) { delete(q.Home.Consents, ConsentKey{0, grocer, Context}) }, WaitsFor, NotTold},
+		"his phone": {"companion.sleeping", func(q *Request) {
+			q.other(device.Companion, 0, ben, device.Sleeping, false)
+			q.Home.Consents[ConsentKey{ben, grocer, Context}] = Stance{Choice: Refused}
+			q.seen("1")
+		}, NotItsConcern, NotAllowed},
+		"his phone, whom all agree about": {"companion.sleeping", func(q *Request) { q.other(device.Companion, 0, ben, device.Sleeping, false) }, WaitsFor, NoGap},
+		"a stranger":                      {"presence.count == 2", func(q *Request) { q.tell(device.PresenceCount, 1., 0) }, StrangerThere, Stranger},
+		"not allowed":                     {"presence.count == 2", func(q *Request) { q.seen("1"); delete(q.Home.Consents, ConsentKey{0, grocer, Context}) }, NotItsConcern, NotAllowed},
+		"a door":                          {"washer.door.open", func(q *Request) {}, WaitsFor, NotTold},
 		"an old door": {"fridge.door.open", func(q *Request) {
 			q.Home.Screens[1].Context.Put(device.DoorOpen, device.Reading{Value: val(device.DoorOpen, true), At: 1, Since: 1})
 		}, WaitsFor, Stale},

@@ -43,6 +43,11 @@ func TestShowEnds(t *testing.T) {
 			q.Message.Category = "health"
 		}, five},
 		"a sleep from the future": {func(q *Request) { q.Home.Moments = []Moment{Sleep}; q.tell(device.Sleeping, true, -15*time.Minute) }, five},
+		"what the operator is to stop": {func(q *Request) {
+			q.Home.Rules = []OperatorRule{{ID: "a", Condition: aCondition("now.time >= '12:05'")}, {ID: "b", Condition: aCondition("now.time >= '12:06'"), Verdict: Hold}}
+		}, five},
+		"the first of two doors":  {func(q *Request) { q.doors(0, 5*time.Minute) }, noon.Add(10 * time.Minute)},
+		"the second of two doors": {func(q *Request) { q.doors(5*time.Minute, 0) }, noon.Add(10 * time.Minute)},
 		"leave to know": {func(q *Request) {
 			q.Home.Consents[ConsentKey{0, grocer, Context}] = ends
 			q.tell(device.Sleeping, false, 0)
@@ -75,10 +80,21 @@ func TestShowEnds(t *testing.T) {
 	}
 }
 
+// doors is that either of two open doors will do, which told of it so long ago.
+func (q *Request) doors(first, second time.Duration) {
+	put(q.Home.Screens[1], device.DoorOpen, val(device.DoorOpen, true), q.Now.Add(-first))
+	put(q.Home.Screens[0], device.DoorOpen, val(device.DoorOpen, false), q.Now)
+	put(q.other(device.Fridge, 0, 0, device.PowerState, "on"), device.DoorOpen, val(device.DoorOpen, true), q.Now.Add(-second))
+	q.Message.When = []Predicate{{device.Fridge, device.DoorOpen, EQ, val(device.DoorOpen, true)}}
+}
+
 // A Hold ends with the last of what holds it back, as far as the clock goes.
 func TestHoldEnds(t *testing.T) {
 	month := noon.Add(30 * 24 * time.Hour)
-	future := func(q *Request) { q.tell(device.PresenceWho, "1", -30*time.Minute) } // it is fresh in 20 minutes
+	future := func(q *Request) { // it is fresh in 20 minutes
+		q.tell(device.PresenceWho, "1", -30*time.Minute)
+		q.choose(ada, Given)
+	}
 	tests := map[string]struct {
 		edit  func(*Request)
 		watch Rule
@@ -189,6 +205,7 @@ func TestEdgesOfRules(t *testing.T) {
 		}},
 		"a cap, told in the future": {edit: func(q *Request) {
 			q.tell(device.PresenceWho, "1", -30*time.Minute)
+			q.choose(ada, Given)
 			q.shown(baker, 2, time.Hour, false)
 			q.Home.Caps = []Cap{{Max: 1, Hours: 2}}
 		}, want: []Cause{{Rule: Frequency, Code: CapFull, Verdict: Hold, Have: 1, Max: 1, Hours: 2, Until: noon.Add(time.Hour)}}},
@@ -236,10 +253,12 @@ func TestEdgesOfRules(t *testing.T) {
 		}, want: []Cause{{Rule: QuietTime, Code: QuietNow, Verdict: Hold, Person: ben, Until: five}}},
 		"quiet, told in the future": {edit: func(q *Request) {
 			q.tell(device.PresenceWho, "1", -11*time.Minute)
+			q.choose(ada, Given)
 			q.Home.Quiet = []Quiet{{Start: 720, End: 725, Owner: ben}}
 		}, want: []Cause{{Rule: QuietTime, Code: QuietNow, Verdict: Hold, Person: ben, Until: five}}},
 		"a moment, told in the future": {edit: func(q *Request) {
 			q.tell(device.PresenceWho, "1", -11*time.Minute)
+			q.choose(ada, Given)
 			q.Home.Moments = []Moment{Sleep}
 			q.tell(device.Sleeping, true, 0)
 		}, want: []Cause{{Rule: QuietTime, Code: MomentNow, Verdict: Hold, Moment: Sleep, Device: "screen-1", Until: noon.Add(10 * time.Minute)}}},
@@ -407,6 +426,15 @@ func TestDuty(t *testing.T) {
 		}
 	}
 	q := good(device.TV)
+	q.own(ada, ada)
+	q.seen("1")
+	q.Message.Category = "health" // she is there, and told of: until that is ten minutes old it is shown in full
+	q.look()
+	q.prepare()
+	if d, f := q.duties(); d != (Duties{}) || f != showTo(noon.Add(10*time.Minute)) {
+		t.Errorf("before its owner: %+v, %+v", d, f)
+	}
+	q = good(device.TV)
 	q.Message.Display = time.Second
 	if d := Decide(*q); d.Duties != (Duties{}) {
 		t.Errorf("a second on a television: %+v", d.Duties)
@@ -608,11 +636,13 @@ func TestPredicatesOfNumbers(t *testing.T) {
 			t.Errorf("%s is taken", name)
 		}
 	}
-	if got := NearestAttribute("DOOR.OPEN", 0); got != "door.open" {
-		t.Errorf("DOOR.OPEN is near %s", got)
+	for name, want := range map[string]string{"DOOR.OPEN": "door.open", "OPERATIONALSTATE": "OperationalState", "ount": "presence.count", "who": "presence.who", "sleep": "sleeping"} {
+		if got := NearestAttribute(name, device.Oven); got != want {
+			t.Errorf("%s is near %s, want %s", name, got, want)
+		}
 	}
-	if got := NearestAttribute("OPERATIONALSTATE", device.Oven); got != "OperationalState" {
-		t.Errorf("OPERATIONALSTATE is near %s", got)
+	if got := NearestAttribute("sleep", 0); got != "sleeping" { // and as near to the car's speed
+		t.Errorf("sleep is near %s", got)
 	}
 }
 

@@ -69,14 +69,14 @@ func (w *mutator) text(n ast.Node) string {
 	return s
 }
 
-func (w *mutator) add(n ast.Node, was, made string) int {
+func (w *mutator) add(at token.Pos, was, made string) int {
 	if len(was) > 160 {
 		was = was[:160] + "…"
 	}
 	if len(made) > 160 {
 		made = made[:160] + "…"
 	}
-	w.all = append(w.all, mutant{len(w.all) + 1, w.file, w.fset.Position(n.Pos()).Line, was, made})
+	w.all = append(w.all, mutant{len(w.all) + 1, w.file, w.fset.Position(at).Line, was, made})
 	return len(w.all)
 }
 
@@ -121,11 +121,8 @@ func unless(id int, s ast.Stmt) ast.Stmt {
 	return &ast.IfStmt{Cond: &ast.UnaryExpr{Op: token.NOT, X: picked(id)}, Body: &ast.BlockStmt{List: []ast.Stmt{s}}}
 }
 
-// expr rewrites one expression whose parts have been rewritten; was is how it was spelled before.
-func (w *mutator) expr(e ast.Expr, was string, constant bool, kind string) ast.Expr {
-	if constant {
-		return e
-	}
+// expr rewrites one expression whose parts have been rewritten; was is how it was spelled before, at a place of the file.
+func (w *mutator) expr(e ast.Expr, at token.Pos, was, kind string) ast.Expr {
 	switch e := e.(type) {
 	case *ast.BinaryExpr:
 		to, ok := neighbours[e.Op]
@@ -133,14 +130,14 @@ func (w *mutator) expr(e ast.Expr, was string, constant bool, kind string) ast.E
 			return e
 		}
 		made := &ast.BinaryExpr{X: e.X, Op: to, Y: e.Y}
-		return either(w.add(e, was, e.Op.String()+" becomes "+to.String()), kind, e, made)
+		return either(w.add(at, was, e.Op.String()+" becomes "+to.String()), kind, e, made)
 	case *ast.Ident:
 		if to, ok := findings[e.Name]; ok && kind == "finding" {
-			return either(w.add(e, e.Name, to), kind, e, ast.NewIdent(to))
+			return either(w.add(at, e.Name, to), kind, e, ast.NewIdent(to))
 		}
 	case *ast.UnaryExpr:
 		if e.Op == token.NOT {
-			return either(w.add(e, was, "without !"), kind, e, e.X)
+			return either(w.add(at, was, "without !"), kind, e, e.X)
 		}
 	}
 	return e
@@ -167,7 +164,7 @@ func (w *mutator) rewrite(n ast.Node) {
 		if known && tv.Value != nil {
 			return e // a constant
 		}
-		was := w.text(e)
+		was, at := w.text(e), e.Pos()
 		kind := ""
 		if known {
 			kind, _ = w.typeName(e)
@@ -209,14 +206,14 @@ func (w *mutator) rewrite(n ast.Node) {
 			stmts(x.Body.List)
 			return x
 		}
-		return w.expr(e, was, false, kind)
+		return w.expr(e, at, was, kind)
 	}
 	stmt = func(s ast.Stmt) ast.Stmt {
 		switch s := s.(type) {
 		case *ast.ExprStmt:
 			s.X = walk(s.X)
 		case *ast.AssignStmt:
-			was := w.text(s)
+			was, at := w.text(s), s.Pos()
 			exprs(s.Rhs)
 			if s.Tok != token.DEFINE {
 				for _, l := range s.Lhs {
@@ -224,7 +221,7 @@ func (w *mutator) rewrite(n ast.Node) {
 						return s
 					}
 				}
-				return unless(w.add(s, was, "left out"), s)
+				return unless(w.add(at, was, "left out"), s)
 			}
 		case *ast.ReturnStmt:
 			exprs(s.Results)
@@ -260,7 +257,7 @@ func (w *mutator) rewrite(n ast.Node) {
 				stmts(c.Body)
 			}
 		case *ast.IncDecStmt:
-			return unless(w.add(s, w.text(s), "left out"), s)
+			return unless(w.add(s.Pos(), w.text(s), "left out"), s)
 		case *ast.LabeledStmt:
 			s.Stmt = stmt(s.Stmt)
 		}

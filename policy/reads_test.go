@@ -380,6 +380,7 @@ func TestWatchByRule(t *testing.T) {
 		"the home's night, and when somebody wants it dark": {edit: func(q *Request) {
 			q.Home.Quiet = []Quiet{{Start: 720, End: 780}, {Start: 600, End: 660, Owner: ben, Dim: true}}
 		}, rule: QuietTime, want: Watched{Reads{Wishes: true}, noon.Add(time.Hour)}},
+		"a night in no zone": {edit: func(q *Request) { q.Home.Quiet = []Quiet{{Start: 1, End: 2, Zone: "Mars/Olympus"}} }, rule: QuietTime, want: Watched{Reads{Wishes: true}, month}},
 		"the owner's night": {edit: func(q *Request) { q.own(ada, ben); q.Home.Quiet = []Quiet{{Start: 720, End: 780, Owner: ada}} }, rule: QuietTime,
 			want: Watched{Reads{Wishes: true}, noon.Add(time.Hour)}},
 		"a film in the room": {edit: func(q *Request) {

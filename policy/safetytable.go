@@ -505,9 +505,9 @@ func (r *tableReader) join(row, with *safetyRow, got rowRead) (*safetyRow, error
 }
 
 func (r *tableReader) number(n piece, least, most int) (int, error) {
-	num, ok := n.value.(json.Number)
+	num, _ := n.value.(json.Number)
 	i, err := num.Int64()
-	if !ok || err != nil || i < int64(least) || i > int64(most) {
+	if err != nil || i < int64(least) || i > int64(most) {
 		return 0, r.fail(n.line, "is no whole number of %d to %d", least, most)
 	}
 	return int(i), nil
@@ -515,7 +515,7 @@ func (r *tableReader) number(n piece, least, most int) (int, error) {
 
 // list calls one for each of the words of an array that has some, none twice.
 func (r *tableReader) list(n piece, one func(piece, string) error) (string, error) {
-	if n.value != json.Delim('[') || len(n.items) == 0 {
+	if len(n.items) == 0 {
 		return "", r.fail(n.line, "is no list of words")
 	}
 	var words []string
@@ -560,7 +560,7 @@ func (r *tableReader) moments(n piece) (all []Moment, means string, err error) {
 }
 
 func (r *tableReader) alternatives(c device.Class, k member) (group [][]fact, means string, err error) {
-	if k.is.value != json.Delim('[') || len(k.is.items) == 0 {
+	if len(k.is.items) == 0 {
 		return nil, "", r.fail(k.line, "is no list of alternatives")
 	}
 	var all []string
@@ -576,7 +576,7 @@ func (r *tableReader) alternatives(c device.Class, k member) (group [][]fact, me
 
 // facts reads an object of attributes and what is good of each.
 func (r *tableReader) facts(c device.Class, n piece, fresh bool) (all []fact, means string, err error) {
-	if n.value != json.Delim('{') || len(n.members) == 0 {
+	if len(n.members) == 0 {
 		return nil, "", r.fail(n.line, "is no object of attributes")
 	}
 	var words []string
@@ -612,7 +612,7 @@ func (r *tableReader) fact(c device.Class, m member, fresh bool) (f fact, means 
 	}
 	var parts []string
 	good := func(n piece) error {
-		if n.value != json.Delim('[') || len(n.items) == 0 {
+		if len(n.items) == 0 {
 			return r.fail(n.line, "%s: is no list of values", a)
 		}
 		var words []string
@@ -669,7 +669,7 @@ func (r *tableReader) fact(c device.Class, m member, fresh bool) (f fact, means 
 }
 
 func (r *tableReader) guards(c device.Class, n piece) (all map[device.Attribute]device.Value, means string, err error) {
-	if n.value != json.Delim('{') || len(n.members) == 0 {
+	if len(n.members) == 0 {
 		return nil, "", r.fail(n.line, "is no object of attributes")
 	}
 	all = map[device.Attribute]device.Value{}

@@ -7,6 +7,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -42,6 +43,10 @@ type Options struct {
 	Secure     *tls.Config
 	AllowPlain bool // Plain may listen beyond loopback
 
+	// PerAddress is how many connections of one address each listener takes: one of IPv4, or a /64 of IPv6.
+	// 0 means 1,000.
+	PerAddress int
+
 	// Limit takes one request from a brand's allowance. If none is left, it says when to try
 	// again. Nil is no limit.
 	Limit func(device.BrandID) (ok bool, retryAfter time.Duration)
@@ -66,6 +71,7 @@ type Door struct {
 	count     *counters
 	registry  *prometheus.Registry
 	shed      *prometheus.CounterVec // by reason
+	often     map[string]*seldom     // lines of the log, by reason
 	kinds     []string               // of each listener: http, https, metrics
 	listeners []net.Listener
 	servers   []*http.Server
@@ -84,7 +90,7 @@ const (
 // New opens the listeners, so that a caller knows the ports, and fails if one cannot be opened.
 // Nothing is answered before Run.
 func New(desk *delivery.Desk, db *store.DB, o Options, log *slog.Logger) (*Door, error) {
-	d := &Door{desk: desk, db: db, o: o, log: log, count: newCounters(), shed: newShed()}
+	d := &Door{desk: desk, db: db, o: o, log: log, count: newCounters(), shed: newShed(), often: newOften()}
 	d.o.Metrics = append(slices.Clip(o.Metrics), d.shed)
 	handler, err := d.handler()
 	if err != nil {
@@ -123,7 +129,12 @@ func (d *Door) listen(kind, address string, handler http.Handler, secure *tls.Co
 	if err != nil {
 		return fmt.Errorf("listen for %s: %w", kind, err)
 	}
-	l = &bounded{Listener: l, most: mostConnections, shed: d.shed.WithLabelValues("connections")}
+	l = &bounded{Listener: l, most: mostConnections, perAddress: cmp.Or(d.o.PerAddress, mostPerAddress), refused: func(why string, from netip.Addr) {
+		d.shed.WithLabelValues(why).Inc()
+		if n, ok := d.often[why].due(time.Now()); ok {
+			d.log.Info("connection refused: too many are open", "listener", kind, "limit", why, "address", from.String(), "times", n)
+		}
+	}}
 	if !plain {
 		secure = secure.Clone()
 		secure.ClientAuth = tls.NoClientCert // a browser would ask its user for one

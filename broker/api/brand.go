@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"mime"
 	"net"
 	"net/http"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -113,7 +115,7 @@ func (d *Door) forBrands(next http.Handler) http.Handler {
 			err = d.desk.Room()
 		}
 		if err != nil {
-			d.refuse(w, r, late(ctx, err))
+			write(w, d.note(ctx, err))
 			return
 		}
 		ctx = context.WithValue(ctx, brandKey{}, b)
@@ -122,25 +124,41 @@ func (d *Door) forBrands(next http.Handler) http.Handler {
 	})
 }
 
-// refuse answers with what err comes to, and logs what the brand is not told.
-func (d *Door) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	write(w, d.note(err))
-}
-
-// note is [problem], with a line in the log for what is ours to mend.
-func (d *Door) note(err error) *Problem {
+// note is [problem] of an error in a request, with a line in the log for what is ours to mend. What every request
+// could cause while the disk does not follow has its line once a minute.
+func (d *Door) note(ctx context.Context, err error) *Problem {
+	err = late(ctx, err)
 	p := problem(err)
+	if p.Status == http.StatusInternalServerError && errors.Is(ctx.Err(), context.Canceled) {
+		p = problem(fmt.Errorf("%w: %w", errGone, err))
+	}
 	var busy *delivery.BusyError
+	reason := ""
 	switch {
 	case errors.As(err, &busy):
-		d.shed.WithLabelValues(busy.Reason).Inc()
+		reason = busy.Reason
 	case errors.Is(err, errLate):
-		d.shed.WithLabelValues("late").Inc()
+		reason = "late"
 	case p.Status == http.StatusServiceUnavailable:
-		d.shed.WithLabelValues("disk").Inc()
+		reason = "disk"
 	}
-	if p.cause != nil {
+	if reason != "" {
+		d.shed.WithLabelValues(reason).Inc()
+	}
+	switch {
+	case p.cause == nil:
+	case p.Status == statusGone:
+		d.log.Debug("request not answered", "err", p.cause)
+	case reason == "":
 		d.log.Error("request not served", "status", p.Status, "fault", p.Instance, "err", p.cause)
+	default:
+		level := slog.LevelError
+		if reason == "late" {
+			level = slog.LevelWarn // it may be served all the same
+		}
+		if n, ok := d.often[reason].due(time.Now()); ok {
+			d.log.Log(ctx, level, "requests not served", "status", p.Status, "reason", reason, "times", n, "err", p.cause)
+		}
 	}
 	return p
 }
@@ -185,22 +203,21 @@ func (d *Door) brands() (*http.ServeMux, *huma.OpenAPI, error) {
 	}, func(ctx context.Context, in *postInput) (*postOutput, error) {
 		s, err := in.submission()
 		if err != nil {
-			return nil, d.note(err)
+			return nil, d.note(ctx, err)
 		}
 		leave, err := d.desk.Enter()
 		if err != nil {
-			return nil, d.note(err)
+			return nil, d.note(ctx, err)
 		}
 		a, err := within(func() (delivery.Answer, error) {
 			defer leave()
 			return d.deskOf(ctx).Accept(ctx, brandOf(ctx), in.Key, s)
 		})
-		err = late(ctx, err)
 		if errors.Is(err, registry.ErrUnknown) {
 			err = errUnauthorized // the brand was removed a moment ago
 		}
 		if err != nil {
-			return nil, d.note(err)
+			return nil, d.note(ctx, err)
 		}
 		out := &postOutput{Body: message(a)}
 		if a.Replayed {
@@ -245,11 +262,11 @@ func (d *Door) brands() (*http.ServeMux, *huma.OpenAPI, error) {
 func (d *Door) one(ctx context.Context, text string, do func(context.Context, device.BrandID, device.MessageID) (delivery.Answer, error)) (*messageOutput, error) {
 	id, err := messageID("id", text)
 	if err != nil {
-		return nil, d.note(err)
+		return nil, d.note(ctx, err)
 	}
 	a, err := within(func() (delivery.Answer, error) { return do(ctx, brandOf(ctx).ID, id) })
 	if err != nil {
-		return nil, d.note(late(ctx, err))
+		return nil, d.note(ctx, err)
 	}
 	return &messageOutput{message(a)}, nil
 }
@@ -268,18 +285,18 @@ func (d *Door) list(ctx context.Context, in *listInput) (*listOutput, error) {
 	if in.After != "" {
 		var err error
 		if after, err = messageID("after", in.After); err != nil {
-			return nil, d.note(err)
+			return nil, d.note(ctx, err)
 		}
 		if _, err = d.desk.Message(ctx, b, after); errors.Is(err, registry.ErrUnknown) {
 			err = delivery.Invalid{{Field: "after", Rule: "unknown", Why: "names no message of this brand", Fix: "use next of the page before, or leave it out"}}
 		}
 		if err != nil {
-			return nil, d.note(err)
+			return nil, d.note(ctx, err)
 		}
 	}
 	all, err := d.desk.Messages(ctx, b, after, in.Limit+1)
 	if err != nil {
-		return nil, d.note(late(ctx, err))
+		return nil, d.note(ctx, err)
 	}
 	out := &listOutput{}
 	out.Body.Messages = []Message{}

@@ -108,9 +108,18 @@ func TestMetrics(t *testing.T) {
 	for _, want := range []string{
 		`porchlight_messages_accepted_total 1`, `porchlight_messages_in_force 1`, `porchlight_decisions_total{verdict="show"} 0`,
 		`porchlight_http_requests_total{code="202",route="POST /v1/messages"} 1`, `porchlight_http_requests_total{code="200",route="GET /v1/messages/{id}"} 1`,
-		`porchlight_store_healthy 1`, `porchlight_store_commits_total`, "go_goroutines", "process_open_fds",
+		`porchlight_store_healthy 1`, `porchlight_http_shed_total{reason="address"} 0`, "go_goroutines", "process_open_fds",
 	} {
 		if !strings.Contains(a.body, want) {
+			t.Errorf("/metrics does not have %q", want)
+		}
+	}
+	s := w.db.Stats()
+	for _, want := range []string{
+		fmt.Sprint("porchlight_store_commits_total ", s.Commits), fmt.Sprint("porchlight_store_commit_seconds_count ", s.Commits), fmt.Sprintf("porchlight_store_commit_seconds_bucket{le=\"+Inf\"} %d", s.Commits),
+		fmt.Sprint("porchlight_store_commit_units_count ", s.Commits), fmt.Sprintf("porchlight_store_commit_units_bucket{le=\"1\"} %d", s.Commits), fmt.Sprint("porchlight_store_commit_units_sum ", s.Commits),
+	} {
+		if s.Commits == 0 || !strings.Contains(a.body, "\n"+want+"\n") {
 			t.Errorf("/metrics does not have %q", want)
 		}
 	}

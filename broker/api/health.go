@@ -119,15 +119,21 @@ func (d *Door) unready(ctx context.Context) string {
 
 // storeMetrics asks the store once for all that is read of it.
 type storeMetrics struct {
-	db      *store.DB
-	all     []storeMetric
-	healthy *prometheus.Desc
+	db         *store.DB
+	all        []storeMetric
+	histograms []storeHistogram
+	healthy    *prometheus.Desc
 }
 
 type storeMetric struct {
 	desc *prometheus.Desc
 	kind prometheus.ValueType
 	get  func(store.Stats) float64
+}
+
+type storeHistogram struct {
+	desc *prometheus.Desc
+	get  func(store.Stats) store.Histogram
 }
 
 func newStoreMetrics(db *store.DB) *storeMetrics {
@@ -147,12 +153,18 @@ func newStoreMetrics(db *store.DB) *storeMetrics {
 		gauge("largest_commit_units", "Most units that shared one commit.", func(s store.Stats) float64 { return float64(s.Largest) }),
 		gauge("queued_units", "Units of work that wait.", func(s store.Stats) float64 { return float64(s.Queued) }),
 		gauge("wal_bytes", "Size of the write-ahead log.", func(s store.Stats) float64 { return float64(s.WALBytes) }),
+	}, []storeHistogram{
+		{desc("commit_seconds", "How long a commit took until it was on disk."), func(s store.Stats) store.Histogram { return s.Took }},
+		{desc("commit_units", "Units of work that shared a commit."), func(s store.Stats) store.Histogram { return s.Shared }},
 	}, desc("healthy", "1 if the last write went to disk.")}
 }
 
 // Describe implements prometheus.Collector.
 func (m *storeMetrics) Describe(to chan<- *prometheus.Desc) {
 	for _, each := range m.all {
+		to <- each.desc
+	}
+	for _, each := range m.histograms {
 		to <- each.desc
 	}
 	to <- m.healthy
@@ -163,6 +175,15 @@ func (m *storeMetrics) Collect(to chan<- prometheus.Metric) {
 	now := m.db.Stats()
 	for _, each := range m.all {
 		to <- prometheus.MustNewConstMetric(each.desc, each.kind, each.get(now))
+	}
+	for _, each := range m.histograms {
+		h, upTo := each.get(now), map[float64]uint64{}
+		n := uint64(0)
+		for i, bound := range h.Bounds {
+			n += h.Counts[i]
+			upTo[bound] = n
+		}
+		to <- prometheus.MustNewConstHistogram(each.desc, h.Count(), h.Sum, upTo)
 	}
 	healthy := 1.0
 	if m.db.Healthy() != nil {

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -52,8 +52,12 @@ func (l *Limiter) Allow(b device.BrandID) (ok bool, retryAfter time.Duration) {
 
 // newShed counts what is not taken in because there is no room for it.
 func newShed() *prometheus.CounterVec {
-	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "porchlight_http_shed_total",
-		Help: "Requests and connections refused because the gateway had too much to do, by what there was too much of: brands (messages on their way to the disk), store, homes, memory, connections; disk (it cannot be written), late (the answer took too long)."}, []string{"reason"})
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "porchlight_http_shed_total",
+		Help: "Requests and connections refused because there was too much, by what there was too much of: brands (messages on their way to the disk), store, homes, memory, connections, address (connections of one address); disk (it cannot be written), late (the answer took too long)."}, []string{"reason"})
+	for _, expected := range []string{"brands", "store", "homes", "memory", "connections", "address", "disk", "late"} {
+		c.WithLabelValues(expected) // from the beginning, so that the first time counts as a change
+	}
+	return c
 }
 
 // patience is how long a request may wait for the disk before it is told to come again.
@@ -95,6 +99,9 @@ func within[T any](f func() (T, error)) (T, error) {
 	}
 }
 
+// errGone is the end of a request whose client has hung up: nobody hears the answer.
+var errGone = errors.New("the client has hung up")
+
 // late makes of a request's time being over the error that says so.
 func late(ctx context.Context, err error) error {
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -103,15 +110,45 @@ func late(ctx context.Context, err error) error {
 	return err
 }
 
-// mostConnections of one listener; more are closed as they come.
-const mostConnections = 4096
+// seldom is for a line of the log that every request could cause. The zero value has written none.
+type seldom struct {
+	mu    sync.Mutex
+	last  time.Time // when a line was written
+	since int       // times that there was none
+}
 
-// bounded is a listener with that many connections.
+// due reports whether a line is to be written now, which is once a minute, and how many it stands for.
+func (s *seldom) due(now time.Time) (times int, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.since++
+	if now.Sub(s.last) < time.Minute {
+		return 0, false
+	}
+	times, s.since, s.last = s.since, 0, now
+	return times, true
+}
+
+// newOften has a seldom for each reason that has a line.
+func newOften() map[string]*seldom {
+	return map[string]*seldom{"connections": {}, "address": {}, "disk": {}, "late": {}}
+}
+
+// Connections of one listener, and of one address at it unless [Options] say otherwise; more are closed as they come.
+const (
+	mostConnections = 4096
+	mostPerAddress  = 1000
+)
+
+// bounded is a listener with so many connections, and so many of one address.
 type bounded struct {
 	net.Listener
-	open atomic.Int64
-	most int64
-	shed prometheus.Counter
+	most, perAddress int
+	refused          func(why string, from netip.Addr)
+
+	mu   sync.Mutex
+	open int
+	from map[netip.Addr]int
 }
 
 // Accept waits for a connection that there is room for.
@@ -121,12 +158,44 @@ func (b *bounded) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if b.open.Add(1) <= b.most {
-			return &counted{Conn: c, leave: sync.OnceFunc(func() { b.open.Add(-1) })}, nil
+		var from netip.Addr
+		if tcp, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+			from = device.Neighbours(tcp.AddrPort().Addr())
 		}
-		b.open.Add(-1)
-		b.shed.Inc()
-		c.Close()
+		if why := b.enter(from); why != "" {
+			b.refused(why, from)
+			c.Close()
+			continue
+		}
+		return &counted{Conn: c, leave: sync.OnceFunc(func() { b.left(from) })}, nil
+	}
+}
+
+// enter counts a connection in; why says of what there are too many instead.
+func (b *bounded) enter(from netip.Addr) (why string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.open >= b.most:
+		return "connections"
+	case b.from[from] >= b.perAddress:
+		return "address"
+	}
+	if b.from == nil {
+		b.from = map[netip.Addr]int{}
+	}
+	b.open++
+	b.from[from]++
+	return ""
+}
+
+// left counts one out.
+func (b *bounded) left(from netip.Addr) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.open--
+	if b.from[from]--; b.from[from] == 0 {
+		delete(b.from, from)
 	}
 }
 

@@ -72,6 +72,10 @@ func newProblem(slug, detail string) *Problem {
 
 func notFound(detail string) *Problem { return newProblem("not-found", detail) }
 
+// statusGone is what is counted, and told to nobody, where the client has hung up before the answer. HTTP has no
+// status for it; this one is what web servers write into their logs.
+const statusGone = 499
+
 // What the door itself finds wrong, beside what the Desk does.
 var (
 	errUnauthorized = errors.New("no valid API key")
@@ -121,6 +125,8 @@ func problem(err error) *Problem {
 		p = newProblem("busy", "nothing was taken in")
 		p.after = busy.After
 		return p
+	case errors.Is(err, errGone):
+		return &Problem{Type: "about:blank", Title: "the client has hung up", Status: statusGone, cause: err}
 	case errors.Is(err, errLate):
 		p = newProblem("late", "it may be taken in all the same")
 		p.after, p.cause = 5*time.Second, err

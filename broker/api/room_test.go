@@ -9,12 +9,18 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"net/netip"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"porchlight/broker/delivery"
 	"porchlight/device"
@@ -198,6 +204,9 @@ func TestAnswerIsLate(t *testing.T) {
 	patience = 50 * time.Millisecond
 	end := w.hold()
 	a := w.sendAs("fresh", "k")
+	for range 3 {
+		w.sendAs("fresh", "k").refusedAs(t, "late")
+	}
 	a.refusedAs(t, "late")
 	if a.problem.Detail != "it may be taken in all the same" {
 		t.Errorf("detail %q", a.problem.Detail)
@@ -207,8 +216,84 @@ func TestAnswerIsLate(t *testing.T) {
 	if a = w.sendAs("fresh", "k"); a.status != 202 || a.header.Get("Idempotent-Replayed") != "true" {
 		t.Errorf("afterwards: got %v, Idempotent-Replayed %q", a, a.header.Get("Idempotent-Replayed"))
 	}
-	if n := w.shedFor("late"); n != 1 {
-		t.Errorf("%d were counted as late, want 1", n)
+	if n := w.shedFor("late"); n != 4 {
+		t.Errorf("%d were counted as late, want 4", n)
+	}
+	w.stop()
+	if n := strings.Count(w.log.String(), "requests not served"); n != 1 || strings.Contains(w.log.String(), "level=ERROR") {
+		t.Errorf("%d lines in the log tell of it, want 1, and no error:\n%s", n, w.log)
+	}
+}
+
+// gone waits until the answers to n requests with a route have been counted as unheard.
+func (w *world) gone(route string, n int) {
+	w.t.Helper()
+	want := fmt.Sprintf("\nporchlight_http_requests_total{code=\"499\",route=%q} %d\n", route, n)
+	for began := time.Now(); ; {
+		page := w.do(request{method: "GET", path: "/metrics", inside: true}).body
+		if strings.Contains(page, "\nporchlight_http_requests_total{code=\"500\"") {
+			w.t.Error("it is counted as a fault of the gateway")
+		}
+		if strings.Contains(page, want) {
+			return
+		}
+		if time.Since(began) > 30*time.Second {
+			w.t.Fatalf("the metrics do not have %s", want)
+		}
+	}
+}
+
+// ear is told the context of each request of a brand that was let in.
+type ear struct {
+	noop.Tracer
+	heard chan context.Context
+}
+
+func (e ear) Start(ctx context.Context, name string, o ...trace.SpanStartOption) (context.Context, trace.Span) {
+	e.heard <- ctx
+	return e.Tracer.Start(ctx, name, o...)
+}
+
+// Who hangs up before the answer makes no fault of the gateway's: neither while its key is looked up, nor later.
+func TestClientHangsUp(t *testing.T) {
+	asked := make(chan context.Context, 3)
+	w := newWorld(t, Options{Tracer: ear{heard: asked}})
+	m := w.mustSend("one")
+	<-asked
+	inside, leave := make(chan struct{}), make(chan struct{})
+	var readers sync.WaitGroup
+	for range 2 * runtime.NumCPU() { // all that can read
+		readers.Go(func() {
+			_ = w.db.View(context.Background(), func(*store.Tx) error { inside <- struct{}{}; <-leave; return nil })
+		})
+		<-inside
+	}
+	k := knocks(t, w.url, "127.0.0.1")
+	fmt.Fprintf(k, "GET /v1/messages/%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", m.ID, w.keys["fresh"])
+	for began := time.Now(); !strings.Contains(w.do(request{method: "GET", path: "/metrics", inside: true}).body, "\nporchlight_http_requests_in_flight 1\n"); {
+		if time.Since(began) > 30*time.Second {
+			t.Fatal("the request does not arrive")
+		}
+	}
+	k.Close()
+	w.gone("GET /v1/messages/{id}", 1)
+	close(leave)
+	readers.Wait()
+
+	end := w.hold()
+	k = knocks(t, w.url, "127.0.0.1")
+	fmt.Fprintf(k, "DELETE /v1/messages/%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", m.ID, w.keys["fresh"])
+	w.waiting(1)
+	k.Close()
+	<-(<-asked).Done() // the door has noticed
+	end()
+	w.gone("DELETE /v1/messages/{id}", 1)
+	if a := w.do(request{method: "GET", path: "/v1/messages/" + m.ID, key: w.keys["fresh"]}); a.message.State != "withdrawn" {
+		t.Errorf("what it asked for was not done: %v", a)
+	}
+	w.stop()
+	if strings.Contains(w.log.String(), "level=ERROR") || !strings.Contains(w.log.String(), "level=DEBUG msg=\"request not answered\"") {
+		t.Errorf("the log has\n%s", w.log)
 	}
 }
 
@@ -238,56 +323,124 @@ func TestWithinOutlives(t *testing.T) {
 	}
 }
 
+// knock is a connection from an address of this machine to a listener.
+type knock struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func knocks(t *testing.T, at, from string) knock {
+	t.Helper()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	c, err := d.DialContext(t.Context(), "tcp", strings.TrimPrefix(at, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return knock{c, bufio.NewReader(c)}
+}
+
+// served reports whether a request is answered; otherwise the connection has ended.
+func (k knock) served(t *testing.T) bool {
+	t.Helper()
+	k.SetDeadline(time.Now().Add(30 * time.Second))
+	fmt.Fprint(k, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+	resp, err := http.ReadResponse(k.r, nil)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal("a connection is neither served nor closed")
+	}
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode == http.StatusOK
+}
+
 // A listener has so many connections, and one more when another has ended. Whoever opens one and says nothing is cut off.
 func TestConnectionsAreBounded(t *testing.T) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	shed := newShed()
-	l := &bounded{Listener: inner, most: 2, shed: shed.WithLabelValues("connections")}
-	s := server(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	l := &bounded{Listener: inner, most: 2, perAddress: 2, refused: func(string, netip.Addr) {}}
+	s := server(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}))
 	ended := make(chan error)
 	go func() { ended <- s.Serve(l) }()
 	defer func() {
 		s.Close()
 		<-ended
 	}()
-	dial := func() (net.Conn, *bufio.Reader) {
-		c, err := net.Dial("tcp", inner.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { c.Close() })
-		return c, bufio.NewReader(c)
-	}
-	served := func(c net.Conn, r *bufio.Reader) bool {
-		fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-		resp, err := http.ReadResponse(r, nil)
-		return err == nil && resp.StatusCode == http.StatusNoContent
-	}
-	one, r1 := dial()
-	two, r2 := dial()
-	if !served(one, r1) || !served(two, r2) {
+	at := inner.Addr().String()
+	one, two := knocks(t, at, "127.0.0.1"), knocks(t, at, "127.0.0.2")
+	if !one.served(t) || !two.served(t) {
 		t.Fatal("two were not served")
 	}
-	if served(dial()) {
+	if knocks(t, at, "127.0.0.3").served(t) {
 		t.Error("a third was served")
 	}
 	one.Close()
-	for began := time.Now(); ; {
-		if served(dial()) {
-			break
-		}
+	for began := time.Now(); !knocks(t, at, "127.0.0.3").served(t); {
 		if time.Since(began) > 30*time.Second {
 			t.Fatal("nobody is served though one has left")
 		}
 	}
-	if !served(two, r2) {
+	if !two.served(t) {
 		t.Error("who was there is not served any more")
 	}
 	if s.ReadHeaderTimeout <= 0 || s.ReadTimeout <= 0 || s.WriteTimeout <= 0 || s.IdleTimeout <= 0 {
 		t.Error("somebody who is slow is waited for")
+	}
+}
+
+// One address cannot take all connections: others, and those who run the gateway, are served all the same, and it is
+// served again when one of its own has ended. What is refused is counted, and logged once.
+func TestConnectionsOfOneAddress(t *testing.T) {
+	w := newWorld(t, Options{PerAddress: 3})
+	var mine []knock
+	for range 3 {
+		k := knocks(t, w.url, "127.0.0.1")
+		if !k.served(t) {
+			t.Fatal("three of one address were not served")
+		}
+		mine = append(mine, k)
+	}
+	for range 2 {
+		if knocks(t, w.url, "127.0.0.1").served(t) {
+			t.Error("a fourth of the same address was served")
+		}
+	}
+	if !knocks(t, w.url, "127.0.0.2").served(t) {
+		t.Error("another address is not served")
+	}
+	if n := w.shedFor("address"); n != 2 { // at the listener of the metrics
+		t.Errorf("%d were counted, want 2", n)
+	}
+	mine[0].Close()
+	for began := time.Now(); !knocks(t, w.url, "127.0.0.1").served(t); {
+		if time.Since(began) > 30*time.Second {
+			t.Fatal("the address is not served though one of its connections has ended")
+		}
+	}
+	w.stop()
+	if n := strings.Count(w.log.String(), "connection refused"); n != 1 || !strings.Contains(w.log.String(), "limit=address address=127.0.0.1 times=1") {
+		t.Errorf("%d lines in the log tell of it, want 1:\n%s", n, w.log)
+	}
+}
+
+// A line that every request could cause is written once a minute, with how many it stands for.
+func TestSeldom(t *testing.T) {
+	var s seldom
+	began := time.Now()
+	for _, step := range []struct {
+		at    time.Duration
+		times int // 0: no line
+	}{{0, 1}, {time.Second, 0}, {59 * time.Second, 0}, {time.Minute, 3}, {2*time.Minute - 1, 0}, {2 * time.Minute, 2}, {time.Hour, 1}} {
+		if times, ok := s.due(began.Add(step.at)); times != step.times || ok != (step.times > 0) {
+			t.Errorf("after %s: a line for %d, %t; want %d", step.at, times, ok, step.times)
+		}
 	}
 }
 

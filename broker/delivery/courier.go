@@ -519,9 +519,12 @@ func (d *Desk) pump(h *home, s *screen, now device.Instant, mono time.Time) time
 	}
 	// The beacon comes first: before it a device shows nothing, and what it does not name goes.
 	if due := !mono.Before(se.beacon); due && (len(keep) > 0 || se.beacon.IsZero()) || recall && !se.recalled {
-		if !d.send(s, wire.DnTime, wire.Time{Clock: uint64(now), Fence: uint64(h.wishes), Keep: keep}, 0, 0) {
+		payload, err := wire.Encode(wire.Time{Clock: uint64(now), Fence: uint64(h.wishes), Keep: keep})
+		if err != nil {
+			d.unable(s, wire.DnTime, err)
 			return again
 		}
+		se.ahead = &Frame{Leaf: wire.DnTime, Payload: payload}
 		se.beacon = mono.Add(d.o.Lease / 3)
 		for _, dl := range h.open {
 			if dl.device == s.ID && slices.Contains(keep, dl.id) {
@@ -535,6 +538,10 @@ func (d *Desk) pump(h *home, s *screen, now device.Instant, mono time.Time) time
 	}
 	if se.flight == nil {
 		d.launch(h, s, now, mono)
+	}
+	if f := se.ahead; f != nil { // nothing went that could take it along
+		se.ahead = nil
+		d.hand(s, *f)
 	}
 	if se.flight != nil {
 		if t := se.flight.since.Add(d.o.AckWait); t.Before(again) {
@@ -560,7 +567,7 @@ func (d *Desk) launch(h *home, s *screen, now device.Instant, mono time.Time) {
 	if se.twin != h.wishes {
 		doc, err := d.document(h, s)
 		if err == nil {
-			if d.hand(s, wire.DnTwin, doc, 1, 0) {
+			if d.hand(s, Frame{Leaf: wire.DnTwin, Payload: doc, QoS: 1}) {
 				se.flight = &flight{since: mono, twin: h.wishes}
 			}
 			return
@@ -649,13 +656,20 @@ func (d *Desk) send(s *screen, leaf wire.Leaf, frame any, qos byte, life time.Du
 	if err != nil {
 		return d.unable(s, leaf, err)
 	}
-	return d.hand(s, leaf, payload, qos, life)
+	return d.hand(s, Frame{Leaf: leaf, Payload: payload, QoS: qos, Life: life})
 }
 
 // hand is send for a frame that is encoded.
-func (d *Desk) hand(s *screen, leaf wire.Leaf, payload []byte, qos byte, life time.Duration) bool {
-	if err := s.session.link.Send(Frame{leaf, payload, qos, life}); err != nil {
-		return d.unable(s, leaf, err)
+func (d *Desk) hand(s *screen, f Frame) bool {
+	se := s.session
+	if first := se.ahead; first != nil {
+		se.ahead, first.More = nil, true
+		if err := se.link.Send(*first); err != nil {
+			return d.unable(s, first.Leaf, err)
+		}
+	}
+	if err := se.link.Send(f); err != nil {
+		return d.unable(s, f.Leaf, err)
 	}
 	return true
 }

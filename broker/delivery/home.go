@@ -100,6 +100,7 @@ type session struct {
 	learntAt   uint64    // version of that document
 	notices    int64     // how many notices had been issued then
 	recalled   bool      // a beacon has gone out since something is to go
+	ahead      *Frame    // goes before the next frame, and with it; nil: nothing does
 
 	mono func() time.Time // the Desk's
 }

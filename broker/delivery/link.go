@@ -37,6 +37,7 @@ type Frame struct {
 	Payload []byte
 	QoS     byte          // 0 or 1
 	Life    time.Duration // MQTT 5 message expiry; 0: none
+	More    bool          // another follows at once: the two may go together
 }
 
 // Reason is why the gateway ends a connection.

@@ -67,6 +67,8 @@ type HTTPConfig struct {
 	TLS                 string `yaml:"tls"`     // default none
 	Metrics             string `yaml:"metrics"` // default 127.0.0.1:8081; loopback only
 	PlainBeyondLoopback bool   `yaml:"plain_beyond_loopback"`
+
+	ConnectionsPerAddress int `yaml:"connections_per_address"` // of each of these listeners; see api.Options; default 1000
 }
 
 // TLSConfig is about the certificate that the gateway makes for itself.
@@ -162,7 +164,7 @@ func DefaultConfig() Config {
 			ConnectionsPerAddress: 1000, ConnectionsPerBrand: 50, ConnectionsPerHome: 250, ConnectionsBeside: 8, FailedLogins: 60, Takeovers: 3,
 			BackOff: time.Second, BackOffMost: 5 * time.Minute, FramesPerSecond: 1000, BytesPerSecond: 1 << 20, HomeFramesPerSecond: 5000, HomeBytesPerSecond: 5 << 20, Outstanding: 16,
 		},
-		HTTP:      HTTPConfig{Plain: "127.0.0.1:8080", Metrics: "127.0.0.1:8081"},
+		HTTP:      HTTPConfig{Plain: "127.0.0.1:8080", Metrics: "127.0.0.1:8081", ConnectionsPerAddress: 1000},
 		TLS:       TLSConfig{Names: []string{}},
 		Discovery: DiscoveryConfig{On: true, Interfaces: []string{}},
 		Delivery:  DeliveryConfig{Lease: 10 * time.Second, Allowance: 2 * time.Second, Acknowledgement: 20 * time.Second, Follow: time.Minute, Workers: 64, FactsAtOnce: 100, FactsPerMinute: 12, Learner: delivery.LearnerOn},
@@ -248,6 +250,7 @@ func (c Config) faults() (all []configFault) {
 	add(c.MQTT.BytesPerSecond >= 2048, "mqtt.bytes_per_second", "is %d: use 2048 or more, because ten seconds of it must hold a packet", c.MQTT.BytesPerSecond)
 	add(c.MQTT.HomeBytesPerSecond >= 2048, "mqtt.home_bytes_per_second", "is %d: use 2048 or more", c.MQTT.HomeBytesPerSecond)
 	add(c.MQTT.Outstanding > 0 && c.MQTT.Outstanding <= 65535, "mqtt.outstanding", "is %d: use 1 to 65535", c.MQTT.Outstanding)
+	add(c.HTTP.ConnectionsPerAddress > 0, "http.connections_per_address", "is %d: use 1 or more", c.HTTP.ConnectionsPerAddress)
 	add(c.MQTT.MaxConnections > 0, "mqtt.max_connections", "is %d: use 1 or more", c.MQTT.MaxConnections)
 	add(c.Delivery.Workers > 0 && c.Delivery.Workers <= 4096, "delivery.workers", "is %d: use 1 to 4096", c.Delivery.Workers)
 	add(c.Delivery.FactsAtOnce > 0, "delivery.facts_at_once", "is %d: use 1 or more", c.Delivery.FactsAtOnce)

@@ -107,7 +107,8 @@ func serve(ctx context.Context, cfg Config, clock func() device.Instant, log *sl
 	}
 	defer closing(log, "mqtt", mqtt)
 	web, err := api.New(desk, db, api.Options{
-		Plain: cfg.HTTP.Plain, TLS: cfg.HTTP.TLS, Inside: cfg.HTTP.Metrics, Secure: ca.Server(), AllowPlain: cfg.HTTP.PlainBeyondLoopback, Limit: limit.Allow,
+		Plain: cfg.HTTP.Plain, TLS: cfg.HTTP.TLS, Inside: cfg.HTTP.Metrics, Secure: ca.Server(), AllowPlain: cfg.HTTP.PlainBeyondLoopback,
+		PerAddress: cfg.HTTP.ConnectionsPerAddress, Limit: limit.Allow,
 		Metrics: append(traces.metrics(), built(), desk.Metrics(), mqtt.Metrics()), Tracer: traces.tracer(),
 		Ready: func() string {
 			if !working.Load() {

@@ -6,8 +6,8 @@ package store
 // was committed meanwhile.
 
 const (
-	longLog    = 8192        // pages not moved yet: time to move them
-	longestLog = 4 * longLog // pages: then the commit itself moves them, as the last resort
+	longLog    = 2048         // pages not moved yet: time to move them
+	longestLog = 16 * longLog // pages: then the commit itself moves them, as the last resort
 )
 
 // mover moves pages when it is told that there are many, until the database is closed.

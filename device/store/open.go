@@ -70,6 +70,7 @@ type DB struct {
 	fault                  atomic.Pointer[error] // the last write failure, if it still stands
 	commits, units, failed atomic.Int64
 	largest                atomic.Int64
+	took, shared           measure // each commit's seconds and units
 }
 
 // Open opens the file at path, made if it is not there (mode 0600), migrates it and reads every pragma back.
@@ -82,6 +83,7 @@ func Open(ctx context.Context, path string, o Options) (*DB, error) {
 	db := &DB{
 		project: o.Project, clear: o.Clear, now: o.Now, most: o.MaxUnits, busy: o.busy,
 		stopped: make(chan struct{}), closing: make(chan struct{}), long: make(chan struct{}, 1), moved: make(chan struct{}),
+		took: newMeasure(commitBounds), shared: newMeasure(unitBounds),
 	}
 	if db.now == nil {
 		db.now = func() device.Instant { return device.At(time.Now()) }
@@ -532,6 +534,7 @@ func (db *DB) Stats() Stats {
 	s := Stats{
 		Commits: db.commits.Load(), Units: db.units.Load(), Failed: db.failed.Load(),
 		Largest: int(db.largest.Load()), Queued: len(db.queue),
+		Took: db.took.read(), Shared: db.shared.read(),
 	}
 	if fi, err := os.Stat(db.path + "-wal"); err == nil {
 		s.WALBytes = fi.Size()

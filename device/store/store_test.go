@@ -164,6 +164,8 @@ func TestUnitsShareACommitButNotAFate(t *testing.T) {
 	}
 	if s := db.Stats(); s.Largest != len(units) || s.Commits != 1 || s.Failed != 4 {
 		t.Errorf("stats = %+v, want one commit of %d units, 4 failed", s, len(units))
+	} else if s.Shared.Count() != 1 || s.Shared.Sum != float64(len(units)) || s.Took.Count() != 1 || s.Took.Sum <= 0 {
+		t.Errorf("units by commit = %+v, seconds by commit = %+v, want one of %d units", s.Shared, s.Took, len(units))
 	}
 	if err := db.Healthy(); err != nil {
 		t.Errorf("Healthy = %v after failures of units alone", err)
@@ -199,6 +201,16 @@ func TestUnitsKeepTheirOrder(t *testing.T) {
 	}
 	if s := db.Stats(); s.Largest != 3 {
 		t.Errorf("largest batch = %d, want MaxUnits 3", s.Largest)
+	}
+}
+
+func TestMeasure(t *testing.T) {
+	m := newMeasure([]float64{1, 2, 4})
+	for _, v := range []float64{0, 1, 1.5, 2, 3, 4, 4.5, 100} {
+		m.add(v)
+	}
+	if h := m.read(); fmt.Sprint(h.Counts, h.Above, h.Sum, h.Count()) != "[2 2 2] 2 116 8" {
+		t.Errorf("got %v", h)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"time"
 )
 
 // unit is one Update that waits for its answer.
@@ -180,6 +181,7 @@ func (db *DB) attempt(batch []*unit, careful bool) error {
 			break
 		}
 	}
+	began := time.Now()
 	err := c.dead
 	if err == nil && wrote {
 		err = db.keys.flush() // a key is on disk before the event that it seals
@@ -195,6 +197,8 @@ func (db *DB) attempt(batch []*unit, careful bool) error {
 		return err
 	}
 	if wrote {
+		db.took.add(time.Since(began).Seconds())
+		db.shared.add(float64(len(batch)))
 		db.lengthened()
 		db.commits.Add(1)
 		db.largest.Store(max(db.largest.Load(), int64(len(batch))))
