@@ -650,6 +650,7 @@ func TestConditionBlames(t *testing.T) {
 		"presence.children > 64":                                                       "can never be true",
 		"presence.children == 64 && presence.count > 3":                                "",
 		"presence.children > 1 && presence.count <= 1":                                 "can never be true",
+		"presence.count != 9 && presence.children > 3 && presence.count < 1":           `"presence.children > 3" and "presence.count < 1" are never true together`,
 		"presence.count > 64":                                                          "can never be true",
 		"presence.count > 63 && presence.guests != 3":                                  "",
 		"fridge.temperature > 1.7976931348623157e308":                                  "can never be true",
@@ -681,6 +682,25 @@ func TestConditionBlames(t *testing.T) {
 		_, err := ParseCondition(text)
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// What a device tells that belongs to somebody who lives here no more is nobody's to give leave to.
+func TestLeaveOfWhoHasMovedOut(t *testing.T) {
+	for _, prepared := range []bool{false, true} {
+		for owner, want := range map[device.PersonID]Gap{device.Household: NoGap, ada: NoGap, ben: NotAllowed, 9: NotAllowed} {
+			q := good(device.TV)
+			for _, who := range []device.PersonID{device.Household, ada} {
+				q.Home.Consents[ConsentKey{who, grocer, Context}] = Stance{Choice: Given}
+			}
+			q.other(device.Companion, 0, owner, device.Sleeping, false)
+			if prepared {
+				q.Home.Prepare(q.Now)
+			}
+			if steps := aCondition("companion.sleeping").Explain(*q); len(steps) != 1 || steps[0].Why != want {
+				t.Errorf("of person %d, prepared %t: %+v, want %q", owner, prepared, steps, want)
+			}
 		}
 	}
 }

@@ -749,6 +749,34 @@ func TestQuietAtTheEdges(t *testing.T) {
 	}
 }
 
+// A quiet time without end is looked at again after eight days.
+func TestQuietWithoutEnd(t *testing.T) {
+	for _, start := range []string{"2026-06-10T00:00:00+02:00", "2026-06-10T12:00:00+02:00"} {
+		q := inZone("Europe/Zurich", start)
+		q.Home.Quiet = []Quiet{{}}
+		want := at(start).Add(8 * dayLong)
+		if start != "2026-06-10T00:00:00+02:00" {
+			want = want.Add(12 * time.Hour) // the end of that day
+		}
+		if d := Decide(q); d.Verdict != Hold || d.Until != want {
+			t.Errorf("at %s: %s until %s, want hold until %s", start, d.Verdict, d.Until, want)
+		}
+	}
+}
+
+// What is shown at the very instant at which the date comes back is of the day before.
+func TestCapWhereTheDateComesBack(t *testing.T) {
+	now := at("2010-11-07T00:00:30-02:30") // at 00:01 it is 23:01 of the 6th again
+	for ahead, want := range map[time.Duration]Verdict{30*time.Second - time.Millisecond: Hold, 30 * time.Second: Show, 31 * time.Second: Show, 61 * time.Minute: Hold} {
+		q := inZone("America/St_Johns", "2010-11-07T00:00:30-02:30")
+		q.Home.Caps = []Cap{{Max: 1}}
+		q.Home.Shown = []Exposure{{At: now.Add(ahead), Brand: baker, Message: id(9), Purpose: Marketing}} // by a clock that was set back
+		if d := Decide(q); d.Verdict != want {
+			t.Errorf("shown in %s: %s for %q, want %s", ahead, d.Verdict, d.Reasons, want)
+		}
+	}
+}
+
 // A text in the only reader's language is used as long as it may be.
 func TestTextThatJustFits(t *testing.T) {
 	for length, want := range map[int]int{80: 1, 81: 0} {

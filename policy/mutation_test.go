@@ -26,10 +26,15 @@ import (
 
 // The tests are tested: every operator of the judge is turned into its neighbour, one at a time, and some test
 // has to notice. All mutants are compiled into one binary, in which PORCHLIGHT_MUTANT picks one, so that each
-// costs a run and no build.
+// costs a run and no build. At first every test runs once with none picked, to tell which mutants it comes by: only
+// those tests are run against a mutant, the quick ones first, and those that draw their cases with a tenth of them.
+// Of those that have to notice a break of the judge (notices ...) none is run: they say nothing of the judge as it is.
 //
 //	PORCHLIGHT_MUTATE=200 go test ./policy -run TestMutants -v -timeout 3h    200 of them, drawn by PORCHLIGHT_SEED
 //	PORCHLIGHT_MUTATE=all ...                                                 all
+//	PORCHLIGHT_MUTATE=cap.go:91 ...                                           those that are spelt so
+//
+// What lives and cannot be killed is in testdata/survivors.txt, with the reason.
 
 // mutant is one change.
 type mutant struct {
@@ -407,8 +412,10 @@ type hunter struct {
 	by    []byte        // by the number of a mutant: 1 if the test comes by it
 }
 
-// quick are hunters that are sent together.
-const quick = 100 * time.Millisecond
+// Hunters that take no longer than this are sent together, and what takes longer goes alone.
+var together = []time.Duration{30 * time.Millisecond, 150 * time.Millisecond}
+
+func (h *hunter) company() int { n, _ := slices.BinarySearch(together, h.takes); return n }
 
 // hunt is a binary that holds all mutants, and the tests in it.
 type hunt struct {
@@ -456,17 +463,18 @@ func (h *hunt) muster(t *testing.T) {
 		h.hunters = append(h.hunters, hunter{name, took, by})
 	}
 	slices.SortStableFunc(h.hunters, func(a, b hunter) int { return cmp.Compare(a.takes, b.takes) })
-	h.most = 10 + 5*int(h.hunters[len(h.hunters)-1].takes/time.Second)
+	h.most = 30 + 10*int(h.hunters[len(h.hunters)-1].takes/time.Second)
 }
 
 // kills says which tests kill a mutant; "" if it lives.
 func (h *hunt) kills(id int) string {
 	var names []string
-	for i, g := range h.hunters {
+	for i := range h.hunters {
+		g := &h.hunters[i]
 		if g.by[id] != 0 {
 			names = append(names, g.name)
 		}
-		last := i == len(h.hunters)-1 || h.hunters[i+1].takes > quick
+		last := i == len(h.hunters)-1 || g.company() == len(together) || h.hunters[i+1].company() != g.company()
 		if last && len(names) > 0 {
 			if _, _, err := h.run(id, names); err != nil {
 				return strings.Join(names, "|")
@@ -493,9 +501,14 @@ func TestMutants(t *testing.T) {
 	h.muster(t)
 	seed, _ := strconv.ParseUint(os.Getenv("PORCHLIGHT_SEED"), 10, 64) // 0 unless it is set
 	chosen := slices.Clone(all)
-	if n, err := strconv.Atoi(want); err == nil && n < len(chosen) {
-		rand.New(rand.NewPCG(seed, 0)).Shuffle(len(chosen), func(i, j int) { chosen[i], chosen[j] = chosen[j], chosen[i] })
-		chosen = chosen[:n]
+	rand.New(rand.NewPCG(seed, 0)).Shuffle(len(chosen), func(i, j int) { chosen[i], chosen[j] = chosen[j], chosen[i] })
+	if n, err := strconv.Atoi(want); err == nil {
+		chosen = chosen[:min(n, len(chosen))]
+	} else if want != "all" {
+		chosen = slices.DeleteFunc(chosen, func(m mutant) bool { return !strings.Contains(m.String(), want) })
+	}
+	if len(chosen) == 0 {
+		t.Fatalf("there is no mutant %q", want)
 	}
 	reasons := survivors(t)
 	var mu sync.Mutex

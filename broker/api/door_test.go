@@ -117,7 +117,7 @@ func TestMetrics(t *testing.T) {
 	s := w.db.Stats()
 	for _, want := range []string{
 		fmt.Sprint("porchlight_store_commits_total ", s.Commits), fmt.Sprint("porchlight_store_commit_seconds_count ", s.Commits), fmt.Sprintf("porchlight_store_commit_seconds_bucket{le=\"+Inf\"} %d", s.Commits),
-		fmt.Sprint("porchlight_store_commit_units_count ", s.Commits), fmt.Sprintf("porchlight_store_commit_units_bucket{le=\"1\"} %d", s.Commits), fmt.Sprint("porchlight_store_commit_units_sum ", s.Commits),
+		fmt.Sprint("porchlight_store_commit_units_count ", s.Commits), fmt.Sprintf("porchlight_store_commit_units_bucket{le=\"512\"} %d", s.Commits), fmt.Sprint("porchlight_store_commit_units_sum ", s.Commits),
 	} {
 		if s.Commits == 0 || !strings.Contains(a.body, "\n"+want+"\n") {
 			t.Errorf("/metrics does not have %q", want)

@@ -232,7 +232,7 @@ func (w *world) gone(route string, n int) {
 	for began := time.Now(); ; {
 		page := w.do(request{method: "GET", path: "/metrics", inside: true}).body
 		if strings.Contains(page, "\nporchlight_http_requests_total{code=\"500\"") {
-			w.t.Error("it is counted as a fault of the gateway")
+			w.t.Fatal("it is counted as a fault of the gateway")
 		}
 		if strings.Contains(page, want) {
 			return
@@ -261,7 +261,9 @@ func TestClientHangsUp(t *testing.T) {
 	m := w.mustSend("one")
 	<-asked
 	inside, leave := make(chan struct{}), make(chan struct{})
+	let := sync.OnceFunc(func() { close(leave) })
 	var readers sync.WaitGroup
+	defer func() { let(); readers.Wait() }()
 	for range 2 * runtime.NumCPU() { // all that can read
 		readers.Go(func() {
 			_ = w.db.View(context.Background(), func(*store.Tx) error { inside <- struct{}{}; <-leave; return nil })
@@ -277,10 +279,11 @@ func TestClientHangsUp(t *testing.T) {
 	}
 	k.Close()
 	w.gone("GET /v1/messages/{id}", 1)
-	close(leave)
+	let()
 	readers.Wait()
 
-	end := w.hold()
+	end := sync.OnceFunc(w.hold())
+	defer end()
 	k = knocks(t, w.url, "127.0.0.1")
 	fmt.Fprintf(k, "DELETE /v1/messages/%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", m.ID, w.keys["fresh"])
 	w.waiting(1)

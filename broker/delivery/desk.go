@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
 	"porchlight/device"
@@ -50,7 +51,7 @@ type Options struct {
 	// FactsAtOnce and FactsPerMinute are what one device may cause to be written down beside receipts
 	// of what it was sent: descriptions, the ends of alarms, choices, windows. 0 means 100 and 12.
 	FactsAtOnce, FactsPerMinute int
-	Workers                     int // homes that are judged at the same time; 0 means 64
+	Workers                     int // homes that are judged at the same time; 0 means 256
 
 	Learner string // LearnerOn or LearnerOff; "" means LearnerOn
 
@@ -154,7 +155,7 @@ func NewDesk(db *store.DB, o Options, log *slog.Logger) (*Desk, error) {
 	o.Allowance = cmp.Or(o.Allowance, 2*time.Second)
 	o.AckWait = cmp.Or(o.AckWait, 20*time.Second)
 	o.Follow = cmp.Or(o.Follow, time.Minute)
-	o.Workers = cmp.Or(o.Workers, 64)
+	o.Workers = cmp.Or(o.Workers, 256)
 	o.FactsAtOnce = cmp.Or(o.FactsAtOnce, 100)
 	o.FactsPerMinute = cmp.Or(o.FactsPerMinute, 12)
 	d := &Desk{hall: &hall{
@@ -431,18 +432,31 @@ func (d *Desk) Withdraw(ctx context.Context, b device.BrandID, id device.Message
 	} else if news {
 		d.count.withdrawn.Add(1)
 	}
-	for _, h := range wake {
-		// A claim that was under way when the message left memory has been handed over by now,
-		// or finds it gone: taking the lock waits for it.
-		// Only where it is on a screen something is done at once: how long this takes tells a brand no more.
-		h.stale.Store(true)
-		h.mu.Lock()
+	// A claim that was under way when the message left memory has been handed over by now,
+	// or finds it gone: taking the lock waits for it. Homes that are busy are waited for together.
+	// Only where it is on a screen something is done at once: how long this takes tells a brand no more.
+	takeOff := func(h *home) {
 		if slices.ContainsFunc(h.open, func(dl *delivery) bool { return dl.id == id }) {
 			d.converge(h)
 		}
 		h.mu.Unlock()
 		d.queue.put(h)
 	}
+	var busy errgroup.Group
+	busy.SetLimit(64)
+	for _, h := range wake {
+		h.stale.Store(true)
+		if h.mu.TryLock() {
+			takeOff(h)
+			continue
+		}
+		busy.Go(func() error {
+			h.mu.Lock()
+			takeOff(h)
+			return nil
+		})
+	}
+	_ = busy.Wait() // none of them fails
 	if err != nil {
 		return Answer{}, err
 	}

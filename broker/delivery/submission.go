@@ -128,19 +128,19 @@ func ParseSubmission(raw []byte) (Submission, error) {
 	if err := readsOneWay(raw); err != nil {
 		return s, Invalid{{"body", "syntax", err.Error(), "name each field once, in small letters"}}
 	}
-	if bad := lookOver(raw); len(bad) > 0 {
-		return s, bad
-	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
 	err := dec.Decode(&s)
 	if err == nil && dec.More() || err == nil && !atEnd(dec) {
 		err = errors.New("more follows after the message")
 	}
-	if err != nil {
-		return s, Invalid{explainJSON(err)}
+	if err == nil {
+		return s, nil
 	}
-	return s, nil
+	if bad := lookOver(raw); len(bad) > 0 {
+		return Submission{}, bad
+	}
+	return s, Invalid{explainJSON(err)}
 }
 
 // readsOneWay refuses what two readers of JSON could take for two messages: a name that occurs twice

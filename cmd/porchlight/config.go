@@ -88,7 +88,7 @@ type DeliveryConfig struct {
 	Allowance       time.Duration `yaml:"allowance"`        // added to it for the device's clock; default 2s
 	Acknowledgement time.Duration `yaml:"acknowledgement"`  // how long a device may take to acknowledge a frame; default 20s
 	Follow          time.Duration `yaml:"follow"`           // how long a message may take to appear on its screen before another may have it; 0: it waits for ever; default 1m
-	Workers         int           `yaml:"workers"`          // homes that are judged at the same time; default 64
+	Workers         int           `yaml:"workers"`          // homes that are judged at the same time; default 256
 	FactsAtOnce     int           `yaml:"facts_at_once"`    // that one device may cause to be written down, beside receipts; default 100
 	FactsPerMinute  int           `yaml:"facts_per_minute"` // the same in the long run; default 12
 	Safety          string        `yaml:"safety"`           // file of safety rows, joined to those that every gateway has: they can only take away; relative to this file; default none
@@ -167,7 +167,7 @@ func DefaultConfig() Config {
 		HTTP:      HTTPConfig{Plain: "127.0.0.1:8080", Metrics: "127.0.0.1:8081", ConnectionsPerAddress: 1000},
 		TLS:       TLSConfig{Names: []string{}},
 		Discovery: DiscoveryConfig{On: true, Interfaces: []string{}},
-		Delivery:  DeliveryConfig{Lease: 10 * time.Second, Allowance: 2 * time.Second, Acknowledgement: 20 * time.Second, Follow: time.Minute, Workers: 64, FactsAtOnce: 100, FactsPerMinute: 12, Learner: delivery.LearnerOn},
+		Delivery:  DeliveryConfig{Lease: 10 * time.Second, Allowance: 2 * time.Second, Acknowledgement: 20 * time.Second, Follow: time.Minute, Workers: 256, FactsAtOnce: 100, FactsPerMinute: 12, Learner: delivery.LearnerOn},
 		Brands:    BrandsConfig{Rate: 50, Burst: 100},
 		Traces:    TracesConfig{Sample: 1},
 		Log:       LogConfig{Format: "text", Level: "info"},
