@@ -19,7 +19,7 @@ type work struct {
 	run  func(*door) error
 }
 
-var works = []work{{"publish", (*door).publish}, {"idle", (*door).idle}, {"connect", (*door).connect}, {"fanout", (*door).fanout}, {"push", (*door).push}, {"latency", (*door).latency}}
+var works = []work{{"publish", (*door).publish}, {"idle", (*door).idle}, {"connect", (*door).connect}, {"fanout", (*door).fanout}, {"push", (*door).push}, {"commands", (*door).commands}, {"latency", (*door).latency}}
 
 func workNames() string {
 	var all []string
