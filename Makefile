@@ -3,7 +3,7 @@
 GO ?= go
 VERSION ?= 0.1
 
-.PHONY: build check check-long mutate test setup demo bench torture soak fuzz deb vuln clean
+.PHONY: build check check-long mutate test minute setup demo bench torture soak fuzz deb vuln clean
 
 build: ## build/porchlight
 	$(GO) build -o build/porchlight ./cmd/porchlight
@@ -13,7 +13,15 @@ check: ## format, vet, staticcheck, all tests, with the race detector where ther
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	$(GO) test -timeout 30m ./policy/...
-	$(GO) test -race -timeout 30m $$($(GO) list ./... | grep -v '^porchlight/policy')
+	$(GO) test -timeout 30m -run '$(MANY)' ./broker/delivery
+	GOGC=400 $(GO) test -race -p 3 -timeout 30m $(LONGEST) $$($(GO) list ./... | grep -v '^porchlight/policy')
+
+# What tries a great many cases one after the other: all of them without the race detector, and a few with it.
+MANY = TestPromises$$|TestCapsAreNeverExceeded|TestIndexChangesNothing|TestWokenInTime
+
+# These begin first, since they take longest; what runs beside them, three packages at a time, mostly waits: for
+# clocks, the disk and other processes.
+LONGEST = ./cmd/porchlight ./broker/delivery ./cmd/porchlight-torture ./broker
 
 check-long: ## a million of everything: decisions, conditions, pairs of worlds, withdrawals under fire; hours
 	PORCHLIGHT_LONG=1 $(GO) test -timeout 60m -run 'Promise|Reference|Agrees|Condition|Caps|OnlyAYes' ./policy ./policy/consent
@@ -25,9 +33,12 @@ check-long: ## a million of everything: decisions, conditions, pairs of worlds, 
 mutate: ## every operator of the judge turned into its neighbour, one at a time: which change does no test notice?
 	PORCHLIGHT_MUTATE=all $(GO) test -count 1 -timeout 3h -run TestMutants -v ./policy
 
-test: setup check build ## everything that decides what lands
-	$(GO) test -run '^$$' -fuzz FuzzLetThrough -fuzztime 60s ./broker
+test: setup build ## everything that decides what lands
+	@$(MAKE) --no-print-directory -j 2 --output-sync=line check minute
 	build/porchlight demo --once
+
+minute: # of fuzzing, beside what check begins with, on one processor
+	$(GO) test -run '^$$' -fuzz FuzzLetThrough -fuzztime 60s -parallel 1 ./broker
 
 # What nobody here wrote: MQTT clients, a browser of DNS-SD, and what the device in C is made of.
 # Where something is missing and cannot be installed, the tests that need it say so and are skipped.

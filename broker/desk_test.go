@@ -111,9 +111,10 @@ func TestWholePath(t *testing.T) {
 
 	acme, answers := join("b-acme", "acme", key, "pl/1/b/acme/dn/answer")
 	defer acme.Disconnect(10)
+	until := time.Now().Add(time.Hour).UTC().Format(time.RFC3339) // the same request is the same to the second
 	push := func(key string) answer {
 		t.Helper()
-		await3(t, acme.Publish("pl/1/b/acme/up/message", 1, false, `{"key":"`+key+`","message":{"purpose":"marketing","texts":[{"language":"en","body":"Milk is cheap."}],"not_after":"`+time.Now().Add(time.Hour).UTC().Format(time.RFC3339)+`"}}`))
+		await3(t, acme.Publish("pl/1/b/acme/up/message", 1, false, `{"key":"`+key+`","message":{"purpose":"marketing","texts":[{"language":"en","body":"Milk is cheap."}],"not_after":"`+until+`"}}`))
 		var a answer
 		if err := json.Unmarshal(next(answers), &a); err != nil {
 			t.Fatal(err)

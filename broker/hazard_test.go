@@ -635,7 +635,9 @@ func TestHazard14RacingConnections(t *testing.T) {
 // A full queue of the library drops what it is given, and says nothing. Here every frame that
 // was taken is read by the device, as long as it stays connected.
 func TestHazard15FullQueue(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, version byte) {
+		t.Parallel()
 		w := begin(t, nil)
 		r := w.dial(t)
 		r.version = version

@@ -749,6 +749,18 @@ func TestQuietAtTheEdges(t *testing.T) {
 	}
 }
 
+// A home that was prepared before its clocks changed knows what they show from that very second on.
+func TestPreparedBeforeTheClocksChange(t *testing.T) {
+	for now, want := range map[string]Verdict{"2026-03-29T01:59:59+01:00": Show, "2026-03-29T03:00:00+02:00": Hold, "2026-03-29T03:59:59+02:00": Hold, "2026-03-29T04:00:00+02:00": Show} {
+		q := inZone("Europe/Zurich", now)
+		q.Home.Quiet = []Quiet{{Start: 180, End: 240}}
+		q.Home.Prepare(q.Now.Add(-24 * time.Hour))
+		if d := Decide(q); d.Verdict != want {
+			t.Errorf("at %s: %s for %q, want %s", now, d.Verdict, d.Reasons, want)
+		}
+	}
+}
+
 // A quiet time without end is looked at again after eight days.
 func TestQuietWithoutEnd(t *testing.T) {
 	for _, start := range []string{"2026-06-10T00:00:00+02:00", "2026-06-10T12:00:00+02:00"} {

@@ -66,6 +66,7 @@ func TestSilenceWinsUntilItIsWeighedAnew(t *testing.T) {
 		fridge.mustShow(service)
 		fridge.ends(service, wire.Event{Kind: wire.TimedOut})
 		fridge.mustShow()
+		w.memory()
 		hours := 0
 		for ; len(fridge.screen()) == 0; hours++ {
 			if hours > 20*24 {

@@ -389,8 +389,11 @@ func driveValue(c device.Class, r *rand.Rand) (string, any) {
 // woken twice at most, on average.
 func TestWokenInTime(t *testing.T) {
 	homes := uint64(6)
-	if os.Getenv("PORCHLIGHT_LONG") != "" {
+	switch {
+	case os.Getenv("PORCHLIGHT_LONG") != "":
 		homes = 300
+	case raced:
+		homes = 1
 	}
 	var shown, judged, stepped, woken, clocks int
 	for seed := range homes {
@@ -672,8 +675,11 @@ func (h *house) renews() {
 // woken is judged or everything is, all the time.
 func TestIndexChangesNothing(t *testing.T) {
 	homes := 4
-	if os.Getenv("PORCHLIGHT_LONG") != "" {
+	switch {
+	case os.Getenv("PORCHLIGHT_LONG") != "":
 		homes = 300
+	case raced:
+		homes = 1
 	}
 	var shown int
 	var judged [2]int64

@@ -913,6 +913,9 @@ func TestPromises(t *testing.T) {
 		defer f.Value.Set(f.DefValue)
 		n := flag.Lookup("rapid.checks")
 		n.Value.Set("40")
+		if raced {
+			n.Value.Set("8")
+		}
 		defer n.Value.Set(n.DefValue)
 	}
 	var shown, restarts, referred int

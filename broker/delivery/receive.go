@@ -529,7 +529,16 @@ func (d *Desk) Acked(dev device.ID, link Link) {
 			f.delivery.have = HaveQueued
 			f.delivery.answered()
 		}
-		d.queue.put(h)
+		if f.ask || f.cancel || h.awaits(s) {
+			d.queue.put(h)
+		}
 		return nil
 	})
+}
+
+// awaits reports whether anything may wait for the window of s, which is open now, or for what its device has
+// acknowledged. Everything else waits for its time, or for news.
+func (h *home) awaits(s *screen) bool {
+	return s.session.twin != h.wishes || len(h.pending.shows) > 0 || len(h.stopping) > 0 || h.asks.open != nil || h.asks.byItself ||
+		slices.ContainsFunc(h.open, func(dl *delivery) bool { return dl.device == s.ID && next(dl.want, dl.have) != Wait })
 }

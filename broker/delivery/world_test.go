@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -53,11 +55,39 @@ func inWorld(t *testing.T, f func(w *world)) {
 	inWorldOf(t, f)
 }
 
+// empty is the files of a database in which nothing has been written down, by what is added to its path. They
+// are made once, and copied: making them costs more than most tests.
+var empty = sync.OnceValue(func() map[string][]byte {
+	dir, err := os.MkdirTemp("", "porchlight-empty-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "p.db")
+	db, err := store.Open(context.Background(), path, store.Options{Project: Project, Clear: Clear})
+	if err == nil {
+		err = db.Close()
+	}
+	if err != nil {
+		panic(err)
+	}
+	files := map[string][]byte{}
+	for _, suffix := range []string{"", ".keys"} {
+		if files[suffix], err = os.ReadFile(path + suffix); err != nil {
+			panic(err)
+		}
+	}
+	return files
+})
+
 // inWorldOf is inWorld for a test that has many.
 func inWorldOf(t *testing.T, f func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, path: filepath.Join(t.TempDir(), "p.db"), hands: map[device.ID]*hand{}}
+		for suffix, raw := range empty() {
+			w.must(os.WriteFile(w.path+suffix, raw, 0o600))
+		}
 		w.start()
 		defer func() { w.end() }()
 		w.brand = registry.Brand{ID: "grocer", Name: "Grocer", Purposes: []string{"marketing", "service"}, Quota: 50}
@@ -548,10 +578,26 @@ func (w *world) memory() {
 			}
 			return string(raw)
 		}
+		did := func(all []deed) (lines []string) {
+			for _, one := range all {
+				lines = append(lines, fmt.Sprint(one))
+			}
+			slices.Sort(lines)
+			return lines
+		}
 		mem, tab := brief(h.view, h.wishes, h.open), brief(t.view, t.wishes, t.delivery)
+		deeds, told := did(h.deeds), did(t.deeds)
+		taste, anew := h.taste, w.desk.tasteOf(h, h.tasted)
+		tasted := h.tasted != 0
 		h.mu.Unlock()
 		if mem != tab {
 			w.t.Fatalf("home %d: memory and tables differ:\nmemory %s\ntables %s", h.id, mem, tab)
+		}
+		if !slices.Equal(deeds, told) {
+			w.t.Fatalf("home %d: what was done, in memory %q, in tables %q", h.id, deeds, told)
+		}
+		if tasted && !reflect.DeepEqual(taste, anew) {
+			w.t.Fatalf("home %d: what was learnt, added to as it came %+v, made anew %+v", h.id, taste, anew)
 		}
 	}
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"database/sql"
 	"flag"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,7 +34,16 @@ func TestMain(m *testing.M) {
 		return
 	}
 	flag.Parse()
-	os.Exit(m.Run())
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	var err error
+	if shared, err = os.MkdirTemp("", "porchlight-torture-"); err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(shared)
+	return m.Run()
 }
 
 // writes adds rows until the process is killed, and says of each that it is there.
@@ -102,10 +113,17 @@ func TestDisk(t *testing.T) {
 	}
 }
 
+var (
+	shared string // folder of what several tests use
+	build  = sync.OnceValues(func() (string, error) {
+		return built(context.Background(), options{gateway: *givenGateway, dir: shared})
+	})
+)
+
 // gatewayBinary builds the gateway once.
 func gatewayBinary(t *testing.T) string {
 	t.Helper()
-	binary, err := built(t.Context(), options{gateway: *givenGateway, dir: t.TempDir()})
+	binary, err := build()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,6 +157,7 @@ func TestShort(t *testing.T) {
 
 // The machinery can find something: with the databases of a while ago something acknowledged is lost.
 func TestAmnesiaIsFound(t *testing.T) {
+	t.Parallel()
 	o := short(options{gateway: gatewayBinary(t), dir: t.TempDir(), seed: *shortSeed, faults: []string{"amnesia"}, lease: 4 * time.Second, allowed: 2 * time.Second})
 	o.length = 8 * time.Second
 	r, err := torture(t.Context(), o, testLog{t})
@@ -155,6 +174,7 @@ func TestAmnesiaIsFound(t *testing.T) {
 }
 
 func TestSoak(t *testing.T) {
+	t.Parallel()
 	o := options{gateway: gatewayBinary(t), dir: t.TempDir(), size: size{homes: 12, brands: 3}, length: 20 * time.Second, lease: 4 * time.Second, allowed: 2 * time.Second}
 	s, err := soak(t.Context(), o, 6*time.Second, time.Second, testLog{t})
 	if err != nil {

@@ -39,32 +39,57 @@ const (
 	cNeeds  = "apt-get install gcc libc6-dev libmosquitto-dev libcbor-dev libssl-dev"
 )
 
-// buildC compiles the device in C with the flags, or skips the test where that cannot be done here.
-func buildC(t *testing.T, flags ...string) string {
+// The device in C, compiled as it is for people, and so that a slip in memory or arithmetic ends it.
+var (
+	optimised = sync.OnceValue(func() cBuild { return buildC("-O2") })
+	sanitised = sync.OnceValue(func() cBuild {
+		return buildC("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+	})
+)
+
+// cBuild is a program, or why there is none.
+type cBuild struct {
+	path    string
+	missing error // something that it is made of
+	err     error
+}
+
+// program is its path. Where it cannot be made here, the test is skipped.
+func (b cBuild) program(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	cc := func(source, out string, flags ...string) ([]byte, error) {
+	if b.missing != nil {
+		t.Skipf("no C compiler, or not all of the libraries (%s): %v", cNeeds, b.missing)
+	}
+	if b.err != nil {
+		t.Fatal(b.err)
+	}
+	return b.path
+}
+
+// buildC compiles the device in C with the flags.
+func buildC(flags ...string) (b cBuild) {
+	dir, err := os.MkdirTemp(shared, "c-")
+	if err != nil {
+		return cBuild{err: err}
+	}
+	cc := func(source, out string) error {
 		args := append([]string{"-std=c11", "-Wall", "-Wextra", "-Werror"}, flags...)
-		return exec.CommandContext(t.Context(), "cc", append(args, "-o", out, source, "-lmosquitto", "-lcbor", "-lssl", "-lcrypto", "-lm")...).CombinedOutput()
+		said, err := exec.Command("cc", append(args, "-o", out, source, "-lmosquitto", "-lcbor", "-lssl", "-lcrypto", "-lm")...).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("cc: %w\n%s", err, said)
+		}
+		return nil
 	}
 	probe := filepath.Join(dir, "probe.c")
 	if err := os.WriteFile(probe, []byte("#include <cbor.h>\n#include <mosquitto.h>\n#include <openssl/ssl.h>\nint main(void) { return 0; }\n"), 0o600); err != nil {
-		t.Fatal(err)
+		return cBuild{err: err}
 	}
-	if out, err := cc(probe, filepath.Join(dir, "probe"), flags...); err != nil {
-		t.Skipf("no C compiler, or not all of the libraries (%s): %v\n%.300s", cNeeds, err, out)
+	if err := cc(probe, filepath.Join(dir, "probe")); err != nil {
+		return cBuild{missing: err}
 	}
-	tool := filepath.Join(dir, "device")
-	if out, err := cc(cSource, tool, flags...); err != nil {
-		t.Fatalf("cc: %v\n%s", err, out)
-	}
-	return tool
-}
-
-// buildSanitized compiles it so that a slip in memory or arithmetic ends it.
-func buildSanitized(t *testing.T) string {
-	t.Helper()
-	return buildC(t, "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+	b.path = filepath.Join(dir, "device")
+	b.err = cc(cSource, b.path)
+	return b
 }
 
 // cDevice is a device in C at work.
@@ -192,7 +217,7 @@ func (d *cDevice) off() {
 // The device in C fits into what the contract says of memory, and is compiled without a warning.
 func TestCDeviceSizes(t *testing.T) {
 	t.Parallel()
-	tool := buildC(t, "-O2")
+	tool := optimised().program(t)
 	out, err := exec.CommandContext(t.Context(), tool, "--sizes").Output()
 	if err != nil {
 		t.Fatal(err)
@@ -213,7 +238,7 @@ func TestCDeviceSizes(t *testing.T) {
 // The device in C keeps every MUST that can be seen, with hands on it.
 func TestCDeviceConforms(t *testing.T) {
 	t.Parallel()
-	tool := buildSanitized(t)
+	tool := sanitised().program(t)
 	type thing struct {
 		class device.Class
 		run   conformCmd
@@ -586,7 +611,7 @@ func (h *house) isNotTaken(tool string, shown tls.Certificate) {
 // A device in C is let in by the real gateway, and lives there.
 func TestCDeviceEnrols(t *testing.T) {
 	t.Parallel()
-	tool := buildSanitized(t)
+	tool := sanitised().program(t)
 	tests := map[string]func(*testing.T, *house){
 		"six digits, a wipe": func(t *testing.T, h *house) {
 			h.do("enrol", "open", "--home", "oak")
@@ -759,7 +784,7 @@ func TestCDeviceEnrols(t *testing.T) {
 // the other way round: while the device writes, nothing comes from it.
 func TestCDeviceWritesBeforeItAcknowledges(t *testing.T) {
 	t.Parallel()
-	tool := buildSanitized(t)
+	tool := sanitised().program(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

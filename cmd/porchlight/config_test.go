@@ -77,6 +77,7 @@ func TestConfigurationFile(t *testing.T) {
 		"bad address":        {"http:\n  tls: \"\"\n  plain: nowhere\n", `:3: http.plain is "nowhere": write host:port`},
 		"bad level":          {"log:\n  level: loud\n", `:2: log.level is "loud": use debug, info, warn or error`},
 		"lease out of range": {"delivery:\n  lease: 1ms\n", `:2: delivery.lease is 1ms: use 1s to 1h0m0s`},
+		"nobody may come":    {"http: {connections_per_address: 0}\n", `:1: http.connections_per_address is 0: use 1 or more`},
 		"rate of nothing":    {"brands: {rate: 0}\n", `:1: brands.rate is 0`},
 	}
 	for name, test := range tests {

@@ -156,6 +156,7 @@ func TestDockerfile(t *testing.T) {
 
 // The Debian package holds what it should, with the owner and rights that it should, and the program in it runs.
 func TestDebianPackage(t *testing.T) {
+	t.Parallel() // it mostly waits for the compiler
 	if _, err := exec.LookPath("dpkg-deb"); err != nil {
 		t.Skip("dpkg-deb is not here")
 	}

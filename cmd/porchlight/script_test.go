@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"database/sql"
+	"flag"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,7 +18,24 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"porchlight": func() { os.Exit(command()) }})
+	if f := flag.Lookup("test.parallel"); f != nil {
+		_ = f.Value.Set("8") // what runs at the same time here mostly waits, however few processors there are
+	}
+	testscript.Main(suite{m}, map[string]func(){"porchlight": func() { os.Exit(command()) }})
+}
+
+// suite is all tests, with a folder for what several of them use.
+type suite struct{ *testing.M }
+
+var shared string // the folder
+
+func (s suite) Run() int {
+	var err error
+	if shared, err = os.MkdirTemp("", "porchlight-shared-"); err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(shared)
+	return s.M.Run()
 }
 
 // The command line as it is typed, against gateways that are started for the purpose.
