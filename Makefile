@@ -8,16 +8,20 @@ VERSION ?= 0.1
 build: ## build/porchlight
 	$(GO) build -o build/porchlight ./cmd/porchlight
 
+check: export GOGC = 400
 check: ## format, vet, staticcheck, all tests, with the race detector where there is more than one goroutine
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "run gofmt -w on the files above" >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	$(GO) test -timeout 30m ./policy/...
-	$(GO) test -timeout 30m -run '$(MANY)' ./broker/delivery
-	GOGC=400 $(GO) test -race -p 3 -timeout 30m $(LONGEST) $$($(GO) list ./... | grep -v '^porchlight/policy')
+	$(GO) test -timeout 30m -run '$(MANY)|$(ALONE)' ./broker/delivery ./cmd/porchlight
+	$(GO) test -race -p 3 -timeout 30m -skip '$(ALONE)' $(LONGEST) $$($(GO) list ./... | grep -v '^porchlight/policy')
 
 # What tries a great many cases one after the other: all of them without the race detector, and a few with it.
 MANY = TestPromises$$|TestCapsAreNeverExceeded|TestIndexChangesNothing|TestWokenInTime
+
+# What has one goroutine, or is one command after the other, each a process: without the race detector.
+ALONE = TestRehears|TestScripts
 
 # These begin first, since they take longest; what runs beside them, three packages at a time, mostly waits: for
 # clocks, the disk and other processes.

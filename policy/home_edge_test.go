@@ -758,6 +758,14 @@ func TestPreparedBeforeTheClocksChange(t *testing.T) {
 		if d := Decide(q); d.Verdict != want {
 			t.Errorf("at %s: %s for %q, want %s", now, d.Verdict, d.Reasons, want)
 		}
+		q.Home.Quiet, q.Home.Caps = nil, []Cap{{Max: 9}}
+		until := q.Message.NotAfter // before the clocks change again
+		if now == "2026-03-29T01:59:59+01:00" {
+			until = q.Now.Add(time.Second)
+		}
+		if d := Decide(q); d.Verdict != Show || d.Until != until {
+			t.Errorf("at %s, with a cap by dates: %s until %s, want show until %s", now, d.Verdict, d.Until, until)
+		}
 	}
 }
 
