@@ -38,7 +38,7 @@ mutate: ## every operator of the judge turned into its neighbour, one at a time:
 	PORCHLIGHT_MUTATE=all $(GO) test -count 1 -timeout 3h -run TestMutants -v ./policy
 
 test: setup build ## everything that decides what lands
-	@$(MAKE) --no-print-directory -j 2 --output-sync=line check minute
+	@$(MAKE) --no-print-directory -j 2 check minute
 	build/porchlight demo --once
 
 minute: # of fuzzing, beside what check begins with, on one processor
