@@ -543,8 +543,11 @@ func (d *Desk) pump(h *home, s *screen, now device.Instant, mono time.Time) time
 		se.ahead = nil
 		d.hand(s, *f)
 	}
-	if se.flight != nil {
-		if t := se.flight.since.Add(d.o.AckWait); t.Before(again) {
+	if f := se.flight; f != nil {
+		if f.delivery != nil && !f.cancel && se.beacon.Before(again) {
+			again = se.beacon // what has just left is to be kept, too
+		}
+		if t := f.since.Add(d.o.AckWait); t.Before(again) {
 			again = t
 		}
 	}

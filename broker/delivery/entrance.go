@@ -540,6 +540,7 @@ func (d *Desk) admitted(h *home, a *applicant, say Admission) (device.ID, error)
 		if again {
 			return nil
 		}
+		dev := dev // a unit may be run twice
 		if err = moveIn(tx, &dev, say.Room); err != nil {
 			return err
 		}

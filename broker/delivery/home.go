@@ -335,7 +335,11 @@ func (d *Desk) read(tx *store.Tx, id device.HomeID) (t tables, err error) {
 		if row.settled == 0 {
 			dl := row.delivery
 			why, err := recordAt(tx, id, row.pos)
-			if err != nil {
+			switch {
+			case errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrKeys):
+				// The device was told of no duties, as far as we know: if there are any, it is taken off. A no is still taken.
+				d.log.Error("a claim cannot be read", "home", id, "pos", row.pos, "err", err)
+			case err != nil:
 				return t, err
 			}
 			dl.duties = why.Duties

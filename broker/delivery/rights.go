@@ -894,7 +894,7 @@ func (b *pages) renew(tx *store.Tx, t target) error {
 	if t.person != device.Household && !t.period() {
 		for _, p := range b.people {
 			if p.ID != t.person && slices.Contains(p.Guardians, t.person) {
-				p.Guardians = slices.DeleteFunc(p.Guardians, func(id device.PersonID) bool { return id == t.person })
+				p.Guardians = slices.DeleteFunc(slices.Clone(p.Guardians), func(id device.PersonID) bool { return id == t.person })
 				if err := registry.ChangePerson(tx, b.home, p); err != nil {
 					return err
 				}

@@ -128,19 +128,19 @@ func ParseSubmission(raw []byte) (Submission, error) {
 	if err := readsOneWay(raw); err != nil {
 		return s, Invalid{{"body", "syntax", err.Error(), "name each field once, in small letters"}}
 	}
+	if bad := lookOver(raw); len(bad) > 0 { // also what Go's decoder would take: a text for an array of small numbers
+		return s, bad
+	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
 	err := dec.Decode(&s)
 	if err == nil && dec.More() || err == nil && !atEnd(dec) {
 		err = errors.New("more follows after the message")
 	}
-	if err == nil {
-		return s, nil
+	if err != nil {
+		return s, Invalid{explainJSON(err)}
 	}
-	if bad := lookOver(raw); len(bad) > 0 {
-		return Submission{}, bad
-	}
-	return s, Invalid{explainJSON(err)}
+	return s, nil
 }
 
 // readsOneWay refuses what two readers of JSON could take for two messages: a name that occurs twice
@@ -169,7 +169,7 @@ func readsOneWay(raw []byte) error {
 					return fmt.Errorf("names %.40q twice in one object", name)
 				}
 				seen[name] = true
-				if !free && name != strings.ToLower(name) {
+				if !free && (name != strings.ToLower(name) || strings.ContainsRune(name, 'ſ')) { // which Go takes for an s
 					return fmt.Errorf("names %.40q, which is not a field", name)
 				}
 				if err := walk(name == "label"); err != nil {

@@ -12,8 +12,8 @@ const (
 
 // mover moves pages when it is told that there are many, until the database is closed.
 func (db *DB) mover(c *conn) {
+	defer close(db.moved) // after the connection is closed
 	defer c.close()
-	defer close(db.moved)
 	for range db.long {
 		db.moving.Lock()
 		_, err := c.logged("PASSIVE")

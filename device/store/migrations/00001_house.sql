@@ -219,7 +219,7 @@ CREATE TABLE delivery (
   counts    INTEGER NOT NULL DEFAULT 1, -- 0: released, it was never on the screen
   act       INTEGER NOT NULL DEFAULT 0, -- what the button does that was pressed
   leaving   INTEGER NOT NULL DEFAULT 0, -- 1: it did not appear in time, and goes so that another screen may have it
-  pos       INTEGER NOT NULL DEFAULT 0, -- of the claim in the home's book: its entry has the decision; 0: none says
+  decision  TEXT NOT NULL,              -- JSON: the last one taken about it
   PRIMARY KEY (home, message, device)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX delivery_open ON delivery (home) WHERE settled = 0;
