@@ -27,7 +27,7 @@ import (
 const (
 	homeExported      = "home.exported"      // gateway's book: somebody took a copy of what is known
 	homeImported      = "home.imported"      // the home's: it came from another gateway, with all that was in its book
-	homePruned        = "home.pruned"        // something before it is about to be erased: this must outlive that
+	HomePruned        = "home.pruned"        // something before it is about to be erased: this, and what was written in its transaction before it, must outlive that
 	homeGone          = "home.gone"          // it is removed, and nothing else of its book is left
 	deliveryForgotten = "delivery.forgotten" // messages in force that are not to be shown again, although nothing else is known of them here
 )
@@ -60,7 +60,7 @@ func applyRights(tx *store.Apply, e store.Event) (mine bool, err error) {
 		return true, nil
 	case homeImported:
 		return true, tx.Exec(`UPDATE home SET wishes = ? WHERE id = ?`, e.Pos, e.Home)
-	case homePruned:
+	case HomePruned:
 		// Devices never take a fence or a document back for an older one, so the version must not fall.
 		return true, store.With(e, func(f prunedFact) error {
 			return tx.Exec(`UPDATE home SET wishes = ?, persons = max(persons, ?) WHERE id = ?`, e.Pos, f.Persons, e.Home)
@@ -313,7 +313,7 @@ func (d *Desk) eraseNow(ctx context.Context, h *home, b *pages, t target) (int, 
 			d.queue.put(h)
 			return
 		}
-		d.converge(h) // homePruned made a new version of what devices are shown
+		d.converge(h) // HomePruned made a new version of what devices are shown
 	}()
 	var people []device.PersonID
 	if t.person != device.Household && !t.period() {
@@ -906,7 +906,7 @@ func (b *pages) renew(tx *store.Tx, t target) error {
 			}
 		}
 	}
-	return add(homePruned, prunedFact{b.persons})
+	return add(HomePruned, prunedFact{b.persons})
 }
 
 // forgotten are the messages in force of which nobody will know any more that they were shown.

@@ -553,6 +553,8 @@ type since struct {
 
 	id       device.HomeID
 	erasures []store.Erasure
+	renewed  []store.Event // what was written down anew, without what was erased, so that it outlives that
+	unit     []store.Event // those of its book that have the time of the last one
 }
 
 // Run puts a backup back.
@@ -860,6 +862,13 @@ func goneOn(ctx context.Context, old, young string, seq int64) (all []since, err
 			byHome[e.Home] = s
 		}
 		s.Events++
+		if len(s.unit) > 0 && s.unit[0].At != e.At {
+			s.unit = nil
+		}
+		if s.unit = append(s.unit, e); e.Kind == delivery.HomePruned { // the last of its transaction
+			s.renewed = append(s.renewed, slices.DeleteFunc(s.unit, func(e store.Event) bool { return e.Erased || e.Kind == store.KindErased })...)
+			s.unit = nil
+		}
 		if strings.HasPrefix(e.Kind, "consent.") {
 			s.Choices++
 		}
@@ -883,8 +892,24 @@ func goneOn(ctx context.Context, old, young string, seq int64) (all []since, err
 		return nil, errors.New("the backup is of another gateway, or of another time of it")
 	}
 	for _, s := range byHome {
+		var head int64
+		err := db.Update(func(tx *store.Tx) (err error) {
+			tx.Actor = "restore"
+			if head, err = tx.Head(s.id); err != nil || head == 0 {
+				return err // it is younger than the backup
+			}
+			for _, e := range s.renewed {
+				if _, err := tx.Add(s.id, e.Kind, again(e)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("%s: what was written down anew there since, when something was erased: %w", s.Home, err)
+		}
 		for _, was := range s.erasures {
-			n, err := db.Erase(ctx, "restore", s.id, func(e store.Event) bool { return slices.Contains(was.Positions, e.Pos) }, nil, was.Why)
+			n, err := db.Erase(ctx, "restore", s.id, func(e store.Event) bool { return e.Pos <= head && slices.Contains(was.Positions, e.Pos) }, nil, was.Why)
 			if err != nil {
 				return nil, fmt.Errorf("%s: what was erased there since is not: %w", s.Home, err)
 			}
@@ -895,6 +920,15 @@ func goneOn(ctx context.Context, old, young string, seq int64) (all []since, err
 	slices.SortFunc(all, func(a, b since) int { return cmp.Compare(a.id, b.id) })
 	return all, nil
 }
+
+// again is an event as it is appended to another book.
+type again store.Event
+
+// MarshalJSON is its body, as it is.
+func (e again) MarshalJSON() ([]byte, error) { return e.Body, nil }
+
+// About is whose key it is sealed with.
+func (e again) About() device.PersonID { return e.Subject }
 
 // checked is what check prints.
 type checked struct {
