@@ -85,7 +85,7 @@ type AuditEntry struct {
 	Seq   int64           `json:"seq"` // place among all facts of this gateway
 	At    device.Instant  `json:"at"`
 	Home  string          `json:"home,omitempty"` // by name; "": the gateway's own book
-	Actor device.Actor    `json:"actor"`          // who, and from where; "gateway": by itself
+	Actor device.Actor    `json:"actor"`          // who, and from where; "gateway": by itself; "erased": that is erased, too
 	Kind  string          `json:"kind"`
 	Fact  json.RawMessage `json:"fact"`
 }
@@ -125,11 +125,11 @@ func (d *Desk) Audit(ctx context.Context, ask AuditAsked) (all []AuditEntry, err
 				continue
 			}
 			a := AuditEntry{Seq: e.Seq, At: e.At, Home: names[e.Home], Actor: e.Actor, Kind: e.Kind, Fact: e.Body}
-			if a.Actor == "" {
+			if a.Actor == "" && !e.Erased {
 				a.Actor = "gateway"
 			}
 			if e.Erased {
-				a.Fact = json.RawMessage(`{"what":"erased"}`)
+				a.Actor, a.Fact = "erased", json.RawMessage(`{"what":"erased"}`)
 			}
 			if a.Home == "" && e.Home != device.Gateway {
 				a.Home = fmt.Sprintf("removed (%d)", e.Home)
