@@ -43,15 +43,24 @@ func decide(n int) ([]figure, error) {
 	}
 	// In turns, so that what else the machine does falls on all.
 	ours, theirs := []float64{}, make([][]float64, len(peers))
+	var scene policy.Scene
+	asks, anew := make([]policy.Request, len(list)), make([]bool, len(list)) // anew: on another screen than the one before
+	for k := range list {
+		asks[k] = list[k].ask
+		anew[k] = k == 0 || asks[k].Home != asks[k-1].Home || asks[k].Screen != asks[k-1].Screen
+		asks[k].Scene = &scene
+	}
 	for range 7 {
-		var scene policy.Scene
-		ours = append(ours, timed(10*len(list), func(k int) {
-			q := list[k%len(list)].ask
-			if before := &list[(k+len(list)-1)%len(list)].ask; k == 0 || q.Home != before.Home || q.Screen != before.Screen {
+		next := 0
+		ours = append(ours, timed(10*len(list), func(int) {
+			q := &asks[next]
+			if anew[next] {
 				scene = policy.Look(q.Home, q.Screen, q.Now)
 			}
-			q.Scene = &scene
-			policy.Decide(q)
+			policy.Decide(*q)
+			if next++; next == len(asks) {
+				next = 0
+			}
 		}))
 		for i, p := range peers {
 			theirs[i] = append(theirs[i], timed(len(list)/10, func(k int) { _, _ = p.decide(prepared[i][k], &list[k].facts) }))
