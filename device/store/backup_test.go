@@ -334,3 +334,44 @@ func TestUpgradeAndDowngrade(t *testing.T) {
 		t.Errorf("Verify = %v, want ErrNewer", err)
 	}
 }
+
+// A database of schema version 1 kept the decisions of deliveries beside them: it is opened, and where each claim is in the
+// home's book is found by its time, if that says it.
+func TestDecisionsMoveIntoTheBook(t *testing.T) {
+	defer func() { migrations = embedded }()
+	first, err := embedded.ReadFile("migrations/00001_house.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	migrations = fstest.MapFS{"migrations/00001_house.sql": &fstest.MapFile{Data: first}}
+	path := made(t, 1)
+	c, err := forWriting(path, Options{}).open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pos, at := range []int{2: 100, 3: 200, 4: 200} { // two at one instant
+		if at == 0 {
+			continue
+		}
+		if err := c.exec("INSERT INTO journal (seq, home, pos, at, kind, body, key, salt, leaf) VALUES (?, 1, ?, ?, 'delivery.claimed', x'', 0, NULL, zeroblob(32))", 10+pos, pos, at); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.exec("INSERT INTO delivery (home, message, device, brand, purpose, category, claimed, decision) VALUES (1, ?, 'tv', 'grocer', 1, '', ?, '{}')", []byte{byte(pos)}, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.close(); err != nil {
+		t.Fatal(err)
+	}
+	migrations = embedded
+	db := open(t, path, Options{})
+	var got string
+	if err := db.View(t.Context(), func(tx *Tx) error {
+		return tx.QueryRow("SELECT group_concat(hex(message) || ':' || pos, ' ' ORDER BY message) FROM delivery").Scan(&got)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "02:2 03:0 04:0"; got != want {
+		t.Errorf("positions of claims = %q, want %q", got, want)
+	}
+}
