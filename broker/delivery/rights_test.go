@@ -414,6 +414,15 @@ func TestErase(t *testing.T) {
 						t.Errorf("position %d, %s, is not erased: %s", e.Pos, e.Kind, e.Body)
 					}
 				}
+				audit, err := w.desk.Audit(w.t.Context(), AuditAsked{Home: "oak"})
+				if err != nil || len(audit) == 0 {
+					t.Errorf("audit: %d entries, %v", len(audit), err)
+				}
+				for _, a := range audit { // whoever did it is erased with it, and it was not the gateway
+					if bytes.Contains(a.Fact, []byte(`"erased"}`)) && a.Actor != "erased" {
+						t.Errorf("the audit says of what is erased that %q did it", a.Actor)
+					}
+				}
 				for _, s := range test.stays {
 					if !slices.ContainsFunc(after, func(e store.Event) bool { return !e.Erased && spells(s)(e) }) {
 						t.Errorf("%s is gone, too", s)
