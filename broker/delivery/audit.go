@@ -125,11 +125,11 @@ func (d *Desk) Audit(ctx context.Context, ask AuditAsked) (all []AuditEntry, err
 				continue
 			}
 			a := AuditEntry{Seq: e.Seq, At: e.At, Home: names[e.Home], Actor: e.Actor, Kind: e.Kind, Fact: e.Body}
-			if a.Actor == "" && !e.Erased {
-				a.Actor = "gateway"
-			}
-			if e.Erased {
+			switch {
+			case e.Erased:
 				a.Actor, a.Fact = "erased", json.RawMessage(`{"what":"erased"}`)
+			case a.Actor == "":
+				a.Actor = "gateway"
 			}
 			if a.Home == "" && e.Home != device.Gateway {
 				a.Home = fmt.Sprintf("removed (%d)", e.Home)

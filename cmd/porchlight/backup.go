@@ -892,10 +892,10 @@ func goneOn(ctx context.Context, old, young string, seq int64) (all []since, err
 		return nil, errors.New("the backup is of another gateway, or of another time of it")
 	}
 	for _, s := range byHome {
-		var head int64
+		var had int64 // entries that the backup has of its book
 		err := db.Update(func(tx *store.Tx) (err error) {
 			tx.Actor = "restore"
-			if head, err = tx.Head(s.id); err != nil || head == 0 {
+			if had, err = tx.Head(s.id); err != nil || had == 0 {
 				return err // it is younger than the backup
 			}
 			for _, e := range s.renewed {
@@ -909,7 +909,7 @@ func goneOn(ctx context.Context, old, young string, seq int64) (all []since, err
 			return nil, fmt.Errorf("%s: what was written down anew there since, when something was erased: %w", s.Home, err)
 		}
 		for _, was := range s.erasures {
-			n, err := db.Erase(ctx, "restore", s.id, func(e store.Event) bool { return e.Pos <= head && slices.Contains(was.Positions, e.Pos) }, nil, was.Why)
+			n, err := db.Erase(ctx, "restore", s.id, func(e store.Event) bool { return e.Pos <= had && slices.Contains(was.Positions, e.Pos) }, nil, was.Why)
 			if err != nil {
 				return nil, fmt.Errorf("%s: what was erased there since is not: %w", s.Home, err)
 			}

@@ -1,5 +1,7 @@
 package store
 
+import "errors"
+
 // What is committed is in the write-ahead log, and has to be moved into the file before the log can begin anew. Done by
 // the commit that finds the log long, as SQLite does by itself, all who write wait until thousands of pages are
 // written and on disk. So a connection of its own does it beside the writer, which then has only to move the little that
@@ -28,23 +30,12 @@ func (db *DB) mover(c *conn) {
 
 // logged runs a checkpoint of a mode, and returns how many pages of the log have not been moved into the file.
 func (c *conn) logged(mode string) (left int64, err error) {
-	tx := &Tx{c: c}
-	defer tx.end()
-	st, err := c.take("PRAGMA wal_checkpoint(" + mode + ")")
+	row, err := c.first("PRAGMA wal_checkpoint(" + mode + ")") // busy, pages, moved
 	if err != nil {
 		return 0, err
 	}
-	rows, err := tx.rows(st, nil)
-	if err != nil {
-		return 0, err
-	}
-	var busy, pages, moved int64
-	if rows.Next() {
-		err = rows.Scan(&busy, &pages, &moved)
-	}
-	if err == nil {
-		err = rows.Err()
-	}
+	var pages, moved int64
+	err = errors.Join(assign(&pages, row[1]), assign(&moved, row[2]))
 	return pages - moved, err
 }
 

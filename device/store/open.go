@@ -104,17 +104,14 @@ func Open(ctx context.Context, path string, o Options) (*DB, error) {
 	if db.keys, err = openKeys(db.path, db.w, o.busy); err == nil {
 		err = db.complete()
 	}
+	var mover *conn
+	if err == nil {
+		mover, err = forWriting(db.path, o).open()
+	}
 	if err != nil {
 		if db.keys != nil {
 			db.keys.close()
 		}
-		db.w.close()
-		db.lock.Close()
-		return nil, fmt.Errorf("open database %w", err)
-	}
-	mover, err := forWriting(db.path, o).open()
-	if err != nil {
-		db.keys.close()
 		db.w.close()
 		db.lock.Close()
 		return nil, fmt.Errorf("open database %w", err)

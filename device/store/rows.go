@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/mattn/go-sqlite3"
@@ -162,26 +164,30 @@ func (c *conn) rollback() {
 	}
 }
 
-// text returns the first column of the first row as text.
-func (c *conn) text(query string) (string, error) {
+// first returns the first row of a query of any kind. It fails with sql.ErrNoRows if there is none.
+func (c *conn) first(query string) ([]driver.Value, error) {
 	tx := &Tx{c: c}
 	defer tx.end()
 	st, err := c.take(query)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	rows, err := tx.rows(st, nil)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if !rows.Next() {
-		if rows.err != nil {
-			return "", rows.err
-		}
-		return "", sql.ErrNoRows
+		return nil, cmp.Or(rows.err, sql.ErrNoRows)
 	}
-	var s string
-	err = assign(&s, rows.st.row[0])
+	return slices.Clone(rows.st.row), nil
+}
+
+// text returns the first column of the first row as text.
+func (c *conn) text(query string) (s string, err error) {
+	row, err := c.first(query)
+	if err == nil {
+		err = assign(&s, row[0])
+	}
 	return s, err
 }
 
