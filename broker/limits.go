@@ -1,14 +1,11 @@
 package broker
 
 import (
-	"net"
 	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
-
-	"porchlight/device"
 )
 
 // Limits are what the door takes from one address, one device and one brand. Zero is the
@@ -158,15 +155,6 @@ func (t *table[K, E, P]) size() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.all)
-}
-
-// addressOf is whom the peer at a counts as.
-func addressOf(a net.Addr) netip.Addr {
-	tcp, ok := a.(*net.TCPAddr)
-	if !ok {
-		return netip.Addr{}
-	}
-	return device.Neighbours(tcp.AddrPort().Addr())
 }
 
 // enter counts a socket; why says why it must be closed instead.

@@ -434,11 +434,11 @@ func TestAddressOf(t *testing.T) {
 		"[2001:db8:1:2:3:4:5:6]:1": "2001:db8:1:2::", "[2001:db8:1:2::9]:1": "2001:db8:1:2::", "[2001:db8:1:3::9]:1": "2001:db8:1:3::",
 		"[fe80::1%eth0]:1": "fe80::1%eth0", "[fe80::2%eth0]:1": "fe80::2%eth0",
 	} {
-		if got := addressOf(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(from))); got.String() != want {
+		if got := device.Neighbours(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(from))); got.String() != want {
 			t.Errorf("%s counts as %s, want %s", from, got, want)
 		}
 	}
-	if got := addressOf(&net.UnixAddr{}); got.IsValid() {
+	if got := device.Neighbours(&net.UnixAddr{}); got.IsValid() {
 		t.Errorf("a socket without an address counts as %s", got)
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"porchlight/device"
 )
 
 // kind is one way in.
@@ -60,7 +62,7 @@ func (g *gate) Accept() (net.Conn, error) {
 			c.Close()
 			continue
 		}
-		from := addressOf(c.RemoteAddr())
+		from := device.Neighbours(c.RemoteAddr())
 		if limit := g.door.enter(from); limit != "" {
 			g.door.sockets.Add(-1)
 			g.door.count.limited.WithLabelValues(limit).Inc()

@@ -158,10 +158,7 @@ func (b *bounded) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		var from netip.Addr
-		if tcp, ok := c.RemoteAddr().(*net.TCPAddr); ok {
-			from = device.Neighbours(tcp.AddrPort().Addr())
-		}
+		from := device.Neighbours(c.RemoteAddr())
 		if why := b.enter(from); why != "" {
 			b.refused(why, from)
 			c.Close()

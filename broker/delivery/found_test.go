@@ -31,6 +31,14 @@ func TestPressAfterAnOldWord(t *testing.T) {
 	})
 }
 
+// plugIn has a TV come on a connection, up to its birth.
+func (w *world) plugIn(tv *hand, c Link) {
+	w.t.Helper()
+	w.must(w.desk.Connected(tv.id, 1, c))
+	w.must(w.desk.Subscribed(tv.id, c))
+	w.must(w.desk.Birth(tv.id, c, wire.Birth{Class: device.TV, Attributes: []string{"power.state"}, Can: wire.Capabilities{Inputs: 2, Forms: []device.Form{device.Toast}, MaxButtons: 3, Languages: []string{"en"}}, Model: wire.Model{Maker: "Hand", Name: "made"}}))
+}
+
 // cable is a connection that ends when a message is put onto it.
 type cable struct{ *plug }
 
@@ -57,9 +65,7 @@ func TestShownOnceThoughTheSecondHandOverFails(t *testing.T) {
 		w.pass(13 * time.Second)
 		tv.on = nil // its lease is over
 		c := cable{&plug{h: tv, frames: make(chan Frame, 64), done: make(chan struct{})}}
-		w.must(w.desk.Connected(tv.id, 1, c))
-		w.must(w.desk.Subscribed(tv.id, c))
-		w.must(w.desk.Birth(tv.id, c, wire.Birth{Class: device.TV, Attributes: []string{"power.state"}, Can: wire.Capabilities{Inputs: 2, Forms: []device.Form{device.Toast}, MaxButtons: 3, Languages: []string{"en"}}, Model: wire.Model{Maker: "Hand", Name: "made"}}))
+		w.plugIn(tv, c)
 		w.must(w.desk.Context(tv.id, c, wire.Context{Values: calm[device.TV]}))
 		w.wait()
 		w.desk.Acked(tv.id, c) // the document
@@ -108,9 +114,7 @@ func TestShownOnceThoughAnOldWordComesFirst(t *testing.T) {
 		tv.disconnect()
 		w.pass(13 * time.Second)
 		c := &plug{h: tv, frames: make(chan Frame, 64), done: make(chan struct{})}
-		w.must(w.desk.Connected(tv.id, 1, c))
-		w.must(w.desk.Subscribed(tv.id, c))
-		w.must(w.desk.Birth(tv.id, c, wire.Birth{Class: device.TV, Attributes: []string{"power.state"}, Can: wire.Capabilities{Inputs: 2, Forms: []device.Form{device.Toast}, MaxButtons: 3, Languages: []string{"en"}}, Model: wire.Model{Maker: "Hand", Name: "made"}}))
+		w.plugIn(tv, c)
 		w.must(w.desk.Event(tv.id, c, wire.Event{Message: id, Kind: wire.Expired, Age: uint64(time.Since(old).Milliseconds())}))
 		w.must(w.desk.Event(tv.id, c, wire.Event{Message: id, Kind: wire.Presented, Age: 14000}))
 		c.Close(Shutdown)

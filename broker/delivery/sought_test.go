@@ -114,6 +114,29 @@ func TestDecoderTakesMoreThanJSONSays(t *testing.T) {
 	}
 }
 
+// besideAFailure does something in one commit with somebody else's unit that fails half way, which is no reason to fail.
+func (w *world) besideAFailure(do func() error) {
+	w.t.Helper()
+	busy, release := make(chan struct{}), make(chan struct{})
+	go w.db.Update(func(*store.Tx) error { close(busy); <-release; return nil })
+	<-busy // the writer has something to do, and two units come to wait
+	good, bad := make(chan error), make(chan error)
+	go func() { good <- do() }()
+	w.wait()
+	go func() { // an operator's mistake: two people of one name
+		_, _, err := w.desk.AddHome(w.t.Context(), HomeSpec{Name: "elm", Zone: "Europe/Zurich", People: []PersonSpec{{Name: "Eva", Age: device.Adult}, {Name: "Eva", Age: device.Adult}}})
+		bad <- err
+	}()
+	w.wait()
+	close(release)
+	if err := <-good; err != nil {
+		w.t.Fatalf("it fails because of somebody else's mistake: %v", err)
+	}
+	if err := <-bad; !errors.Is(err, registry.ErrTaken) {
+		w.t.Fatalf("the other unit: %v, want ErrTaken", err)
+	}
+}
+
 // A guardian is erased while another unit of the same commit fails half way.
 func TestGuardianIsErasedBesideAUnitThatFails(t *testing.T) {
 	inWorld(t, func(w *world) {
@@ -121,28 +144,12 @@ func TestGuardianIsErasedBesideAUnitThatFails(t *testing.T) {
 			{Name: "Anna", Age: device.Adult}, {Name: "Ben", Age: device.Adult}, {Name: "Kim", Age: device.Child, Guardians: []string{"Anna", "Ben"}}}})
 		w.must(err)
 		w.wait()
-		busy, release := make(chan struct{}), make(chan struct{})
-		go w.db.Update(func(tx *store.Tx) error { close(busy); <-release; return nil })
-		<-busy
-		erased, bad := make(chan error), make(chan error)
-		go func() {
+		w.besideAFailure(func() error {
 			_, err := w.desk.Erase(w.t.Context(), Erasure{Home: "oak", Person: "Anna"})
-			erased <- err
-		}()
-		w.wait()
-		go func() { // an operator's mistake: two people of one name
-			_, _, err := w.desk.AddHome(w.t.Context(), HomeSpec{Name: "elm", Zone: "Europe/Zurich", People: []PersonSpec{{Name: "Eva", Age: device.Adult}, {Name: "Eva", Age: device.Adult}}})
-			bad <- err
-		}()
-		w.wait()
-		close(release)
-		if err := <-erased; err != nil {
-			t.Errorf("erase: %v", err)
-		}
-		t.Logf("the other unit: %v", <-bad)
+			return err
+		})
 		people, err := w.desk.People(w.t.Context(), "oak")
 		w.must(err)
-		t.Logf("%+v", people)
 		for _, p := range people {
 			if p.Name == "Anna" {
 				t.Errorf("she is still there")
@@ -161,34 +168,10 @@ func TestGuestBesideAUnitThatFails(t *testing.T) {
 		w.must(w.desk.OpenWindow(w.t.Context(), "oak"))
 		s := w.stranger(wire.ByCode, "")
 		w.must(s.ask(""))
-		// The writer is busy; meanwhile two units come to wait.
-		busy, go1 := make(chan struct{}), make(chan struct{})
-		go w.db.Update(func(tx *store.Tx) error { close(busy); <-go1; return nil })
-		<-busy
-		type let struct {
-			id  device.ID
-			err error
-		}
-		in, bad := make(chan let), make(chan error)
-		go func() {
-			id, err := w.desk.LetIn(w.t.Context(), "oak", s.id, s.binding.Code(), "", Admission{Until: w.now().Add(3600e9), Name: "Visitor"})
-			in <- let{id, err}
-		}()
-		w.wait()
-		go func() { // an operator's mistake: two people of one name
-			_, _, err := w.desk.AddHome(w.t.Context(), HomeSpec{Name: "elm", Zone: "Europe/Zurich", People: []PersonSpec{{Name: "Eva", Age: device.Adult}, {Name: "Eva", Age: device.Adult}}})
-			bad <- err
-		}()
-		w.wait()
-		close(go1)
-		got := <-in
-		if err := <-bad; !errors.Is(err, registry.ErrTaken) {
-			t.Logf("the other unit: %v", err)
-		}
-		if got.err != nil {
-			t.Errorf("the guest is not let in because of somebody else's mistake: %v", got.err)
-			return
-		}
+		w.besideAFailure(func() error {
+			_, err := w.desk.LetIn(w.t.Context(), "oak", s.id, s.binding.Code(), "", Admission{Until: w.now().Add(3600e9), Name: "Visitor"})
+			return err
+		})
 		people, err := w.desk.People(w.t.Context(), "oak")
 		w.must(err)
 		if len(people) != 3 {
