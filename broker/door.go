@@ -138,15 +138,13 @@ type registrar struct {
 // opened. Nothing is accepted before Run.
 func New(desk Desk, db *store.DB, o Options, log *slog.Logger) (*Door, error) {
 	ctx := context.Background() // a log-in is one read; the connection's end does not undo it
+	keys := registry.NewBrandKeys(db)
 	return open(desk, registrar{
 		device: func(id device.ID, p registry.Proof) (l registry.Login, err error) {
 			err = db.View(ctx, func(tx *store.Tx) error { l, err = registry.Authenticate(tx, id, p); return err })
 			return l, err
 		},
-		brand: func(key string) (b registry.Brand, err error) {
-			err = db.View(ctx, func(tx *store.Tx) error { b, err = registry.AuthenticateBrand(tx, key); return err })
-			return b, err
-		},
+		brand:   func(key string) (registry.Brand, error) { return keys.Authenticate(ctx, key) },
 		changes: func() int64 { return db.Commits() },
 	}, o, log)
 }

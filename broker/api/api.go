@@ -27,6 +27,7 @@ import (
 
 	"porchlight/broker/delivery"
 	"porchlight/device"
+	"porchlight/device/registry"
 	"porchlight/device/store"
 )
 
@@ -66,6 +67,7 @@ type Options struct {
 type Door struct {
 	desk      *delivery.Desk
 	db        *store.DB
+	keys      *registry.BrandKeys
 	o         Options
 	log       *slog.Logger
 	count     *counters
@@ -90,7 +92,7 @@ const (
 // New opens the listeners, so that a caller knows the ports, and fails if one cannot be opened.
 // Nothing is answered before Run.
 func New(desk *delivery.Desk, db *store.DB, o Options, log *slog.Logger) (*Door, error) {
-	d := &Door{desk: desk, db: db, o: o, log: log, count: newCounters(), shed: newShed(), often: newOften()}
+	d := &Door{desk: desk, db: db, keys: registry.NewBrandKeys(db), o: o, log: log, count: newCounters(), shed: newShed(), often: newOften()}
 	d.o.Metrics = append(slices.Clip(o.Metrics), d.shed)
 	handler, err := d.handler()
 	if err != nil {

@@ -19,7 +19,6 @@ import (
 	"porchlight/broker/delivery"
 	"porchlight/device"
 	"porchlight/device/registry"
-	"porchlight/device/store"
 )
 
 // Message is what a brand is told about one of its messages.
@@ -168,7 +167,7 @@ func (d *Door) authenticate(r *http.Request) (b registry.Brand, err error) {
 	if !strings.EqualFold(scheme, "Bearer") || key == "" {
 		return b, errUnauthorized
 	}
-	err = d.db.View(r.Context(), func(tx *store.Tx) error { b, err = registry.AuthenticateBrand(tx, key); return err })
+	b, err = d.keys.Authenticate(r.Context(), key)
 	if errors.Is(err, registry.ErrUnknown) {
 		return b, errUnauthorized
 	}

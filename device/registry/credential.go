@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -8,6 +9,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"porchlight/device"
@@ -107,18 +109,61 @@ func Authenticate(tx *store.Tx, id device.ID, p Proof) (l Login, err error) {
 	return l, err
 }
 
-// AuthenticateBrand returns the brand whose API key this is, or ErrUnknown.
-func AuthenticateBrand(tx *store.Tx, key string) (Brand, error) {
+// BrandKeys tells whose an API key is. It remembers those that it has seen, until something is written about a brand: a
+// look into the file costs more than all else about a request. Its methods may be called from any goroutine.
+type BrandKeys struct {
+	db *store.DB
+
+	mu    sync.Mutex
+	as    int64 // Changes when what is known was read
+	known map[[sha256.Size]byte]owner
+}
+
+// owner is whose an API key is.
+type owner struct {
+	brand Brand
+	until device.Instant // void from then on; 0: never
+}
+
+// NewBrandKeys remembers nothing yet.
+func NewBrandKeys(db *store.DB) *BrandKeys {
+	return &BrandKeys{db: db, known: map[[sha256.Size]byte]owner{}}
+}
+
+// Authenticate returns the brand whose API key this is, which the caller does not change. It fails with ErrUnknown if there is none.
+func (k *BrandKeys) Authenticate(ctx context.Context, key string) (Brand, error) {
+	hash := sha256.Sum256([]byte(key))
+	changes := k.db.Changes("brand") // before anything is read
+	k.mu.Lock()
+	if k.as != changes {
+		k.as = changes
+		clear(k.known)
+	}
+	o, ok := k.known[hash]
+	k.mu.Unlock()
+	if !ok {
+		err := k.db.View(ctx, func(tx *store.Tx) (err error) { o, err = ownerOf(tx, hash[:]); return err })
+		if err != nil {
+			return Brand{}, fmt.Errorf("authenticate brand: %w", unknown(err))
+		}
+		k.mu.Lock()
+		if k.as == changes {
+			k.known[hash] = o
+		}
+		k.mu.Unlock()
+	}
+	if o.until != 0 && k.db.Now() >= o.until {
+		return Brand{}, fmt.Errorf("authenticate brand: %w", ErrUnknown)
+	}
+	return o.brand, nil
+}
+
+func ownerOf(tx *store.Tx, hash []byte) (o owner, err error) {
 	var id device.BrandID
-	var until device.Instant
-	err := tx.QueryRow(`SELECT brand, until FROM credential WHERE hash = ? AND kind = ?`, Hash(key), brandKey).Scan(&id, &until)
-	if err == nil && until != 0 && tx.Now >= until {
-		err = ErrUnknown
+	if err = tx.QueryRow(`SELECT brand, until FROM credential WHERE hash = ? AND kind = ?`, hash, brandKey).Scan(&id, &o.until); err == nil {
+		o.brand, err = BrandByID(tx, id)
 	}
-	if err != nil {
-		return Brand{}, fmt.Errorf("authenticate brand: %w", unknown(err))
-	}
-	return BrandByID(tx, id)
+	return o, err
 }
 
 func unknown(err error) error {

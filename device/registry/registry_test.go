@@ -146,10 +146,8 @@ func TestAuthenticate(t *testing.T) {
 			t.Errorf("%s: %v, want ErrUnknown", name, err)
 		}
 	}
-	brand := func(key string) (b Brand, err error) {
-		err = db.View(t.Context(), func(tx *store.Tx) (err error) { b, err = AuthenticateBrand(tx, key); return err })
-		return b, err
-	}
+	keys := NewBrandKeys(db)
+	brand := func(key string) (Brand, error) { return keys.Authenticate(t.Context(), key) }
 	if b, err := brand(key); err != nil || b.ID != "grocer" {
 		t.Errorf("the brand's key: %+v, %v", b, err)
 	}

@@ -754,3 +754,45 @@ func rows(t testing.TB, db *DB, home device.HomeID) string {
 	}
 	return strings.Join(all, " ")
 }
+
+// TestChanges: what is written of one noun is no news of another, what fails is none, and what is erased may be of any.
+func TestChanges(t *testing.T) {
+	db := house(t, file(t))
+	was := map[string]int64{}
+	news := func() (of []string) {
+		for _, noun := range []string{"home", "note", "person"} {
+			if n := db.Changes(noun); n != was[noun] {
+				of, was[noun] = append(of, noun), n
+			}
+		}
+		return of
+	}
+	undone := errors.New("undone")
+	for _, step := range []struct {
+		name string
+		do   func()
+		want []string
+	}{
+		{"a home with people and notes", func() { furnish(t, db, 1) }, []string{"home", "note", "person"}},
+		{"nothing", func() {}, nil},
+		{"a note", func() { write(t, db, 1, "", note{Name: "n", Text: "more"}) }, []string{"note"}},
+		{"a note that is undone", func() {
+			if err := db.Update(func(tx *Tx) error {
+				_, err := tx.Add(1, "note.written", note{Name: "n", Text: "more"})
+				return errors.Join(err, undone)
+			}); !errors.Is(err, undone) {
+				t.Fatal(err)
+			}
+		}, nil},
+		{"an erasure", func() {
+			if _, err := db.Erase(t.Context(), "", 1, nil, []device.PersonID{anna}, "asked to"); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"home", "note", "person"}},
+	} {
+		step.do()
+		if of := news(); !slices.Equal(of, step.want) {
+			t.Errorf("%s: news of %q, want %q", step.name, of, step.want)
+		}
+	}
+}

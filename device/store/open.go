@@ -70,7 +70,8 @@ type DB struct {
 	fault                  atomic.Pointer[error] // the last write failure, if it still stands
 	commits, units, failed atomic.Int64
 	largest                atomic.Int64
-	took, shared           measure // each commit's seconds and units
+	took, shared           measure  // each commit's seconds and units
+	changes                sync.Map // by noun, *atomic.Int64: commits with an event of it
 }
 
 // Open opens the file at path, made if it is not there (mode 0600), migrates it and reads every pragma back.
@@ -100,7 +101,7 @@ func Open(ctx context.Context, path string, o Options) (*DB, error) {
 	if db.path, db.lock, db.w, err = openWriter(ctx, path, o); err != nil {
 		return nil, fmt.Errorf("open database %w", err)
 	}
-	db.book.heads = make(map[device.HomeID]int64)
+	db.book = newBook()
 	if db.keys, err = openKeys(db.path, db.w, o.busy); err == nil {
 		err = db.complete()
 	}

@@ -75,8 +75,11 @@ func (tx *Tx) QueryRow(query string, args ...any) *Row {
 // book is what the writer remembers of the journal. Nobody else can write it while the file is open.
 type book struct {
 	heads map[device.HomeID]int64
-	seq   int64 // of the newest event; 0 if it must be looked up
+	seq   int64           // of the newest event; 0 if it must be looked up
+	nouns map[string]bool // of the events of this transaction, at least
 }
+
+func newBook() book { return book{heads: map[device.HomeID]int64{}, nouns: map[string]bool{}} }
 
 const maxHeads = 1 << 16 // remembered; beyond, all are forgotten
 
@@ -91,6 +94,7 @@ func (b *book) forget(touched []device.HomeID) {
 func (b *book) forgetAll() {
 	b.seq = 0
 	clear(b.heads)
+	clear(b.nouns)
 }
 
 // Head returns the position of home's newest event; 0 if it has none.
@@ -207,6 +211,7 @@ func (tx *Tx) write(e *Event) error {
 		return err
 	}
 	tx.book.seq, tx.book.heads[e.Home] = e.Seq, e.Pos
+	tx.book.nouns[noun(e.Kind)] = true
 	if e.Erased || e.Kind == KindErased {
 		return nil
 	}

@@ -6,7 +6,11 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"time"
+
+	"porchlight/device"
 )
 
 // unit is one Update that waits for its answer.
@@ -201,6 +205,10 @@ func (db *DB) attempt(batch []*unit, careful bool) error {
 		db.shared.add(float64(len(batch)))
 		db.lengthened()
 		db.commits.Add(1)
+		for noun := range db.book.nouns {
+			db.changed(noun).Add(1)
+		}
+		clear(db.book.nouns)
 		db.largest.Store(max(db.largest.Load(), int64(len(batch))))
 		db.fault.Store(nil)
 	}
@@ -252,6 +260,29 @@ func call(f func(*Tx) error, tx *Tx) (err error) {
 // Commits counts the transactions that have written something. While it stays the same, so does what can be
 // read: it is counted before Update returns.
 func (db *DB) Commits() int64 { return db.commits.Load() }
+
+// Changes counts the transactions that have written an event of a noun, the first word of its kind, or have erased
+// something. While it stays the same, so does what is read of the tables of that noun: it is counted before Update returns.
+func (db *DB) Changes(of string) int64 {
+	return db.changed(of).Load() + db.changed(noun(KindErased)).Load()
+}
+
+func (db *DB) changed(noun string) *atomic.Int64 {
+	n, ok := db.changes.Load(noun)
+	if !ok {
+		n, _ = db.changes.LoadOrStore(noun, new(atomic.Int64))
+	}
+	return n.(*atomic.Int64)
+}
+
+// noun is the first word of the kind of an event.
+func noun(kind string) string {
+	noun, _, _ := strings.Cut(kind, ".")
+	return noun
+}
+
+// Now is the clock of the database.
+func (db *DB) Now() device.Instant { return db.now() }
 
 func (db *DB) sick(err error) { db.fault.Store(&err) }
 
