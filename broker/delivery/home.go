@@ -88,6 +88,7 @@ type screen struct {
 // session is one connection of a device.
 type session struct {
 	link       Link
+	desk       *Desk // on behalf of the device
 	subscribed bool
 	born       bool
 	bornAt     time.Time

@@ -22,7 +22,7 @@ import (
 // on runs f for the device's current connection, on behalf of the device. Any other connection of it
 // is away.
 func (d *Desk) on(dev device.ID, link Link, f func(d *Desk, h *home, s *screen) error) error {
-	return d.with(dev, link, func(h *home, s *screen) error { return f(d.As(deviceAt(dev, link.From())), h, s) })
+	return d.with(dev, link, func(h *home, s *screen) error { return f(s.session.desk, h, s) })
 }
 
 // with is on for what is not written down, and so on behalf of nobody.
@@ -83,7 +83,7 @@ func (d *Desk) Connected(dev device.ID, id device.HomeID, link Link) error {
 			d.forget(s.session.link)
 			d.away(h, s)
 		}
-		s.session = &session{link: link, twin: -1, mono: d.mono}
+		s.session = &session{link: link, desk: d.As(deviceAt(dev, link.From())), twin: -1, mono: d.mono}
 		d.mu.Lock()
 		d.links[link] = id
 		d.mu.Unlock()
@@ -262,8 +262,7 @@ func (d *Desk) alarmed(h *home, s *screen) error {
 	if on {
 		h.alarms[s.ID], h.view.Alarm, h.all = true, true, true
 	}
-	as := d.As(deviceAt(s.ID, s.session.link.From()))
-	if err := as.update(func(tx *store.Tx) error { return registry.SetAlarm(tx, h.id, s.ID, on) }); err != nil {
+	if err := s.session.desk.update(func(tx *store.Tx) error { return registry.SetAlarm(tx, h.id, s.ID, on) }); err != nil {
 		return err
 	}
 	if !on {

@@ -119,7 +119,7 @@ type Erasure struct {
 
 // Erased says what was erased, or would be.
 type Erased struct {
-	Events  int         `json:"events"`            // of the home's book
+	Events  int         `json:"events"`            // of the home's book as it was: what erasing itself writes, and erases with the rest, does not count
 	Removed []device.ID `json:"removed,omitempty"` // devices that are removed with it
 }
 
@@ -196,23 +196,65 @@ func (d *Desk) erase(ctx context.Context, what Erasure) (done Erased, err error)
 	if what.Person != "" && len(done.Removed) > 0 && !what.Devices {
 		return Erased{}, fmt.Errorf("person %.40q: %w by device %s: remove it first, or have their devices removed with them", what.Person, registry.ErrInUse, done.Removed[0])
 	}
+	last := b.last()
 	if what.Try {
-		done.Events = len(b.plan(t))
-		return done, nil
+		done.Events, err = d.would(id, t, done.Removed, last)
+		return done, err
 	}
 	for _, dev := range done.Removed {
 		if err := d.removeDevice(ctx, dev, registry.ByOperator); err != nil && !errors.Is(err, registry.ErrUnknown) {
 			return Erased{}, err
 		}
 	}
-	if done.Events, err = d.clear(ctx, id, t); err == nil {
+	if done.Events, err = d.clear(ctx, id, t, last); err == nil {
 		err = d.forgetTold(id, t)
 	}
 	return done, err
 }
 
-// clear takes what is to be erased off the screens, and erases it.
-func (d *Desk) clear(ctx context.Context, id device.HomeID, t target) (n int, err error) {
+// would counts the events up to last that would be erased, by doing all but that in a unit that is undone: what is
+// written anew decides what of the rest can go.
+func (d *Desk) would(id device.HomeID, t target, devices []device.ID, last int64) (n int, err error) {
+	tried := errors.New("it was only tried")
+	err = d.update(func(tx *store.Tx) error {
+		for _, dev := range devices {
+			if err := registry.RemoveDevice(tx, dev, registry.ByOperator); err != nil && !errors.Is(err, registry.ErrUnknown) {
+				return err
+			}
+		}
+		b, err := readPages(tx, id)
+		if err != nil {
+			return err
+		}
+		if n = 0; len(b.plan(t)) > 0 {
+			if err := b.renew(tx, t); err != nil {
+				return err
+			}
+			if b, err = readPages(tx, id); err != nil {
+				return err
+			}
+			n = upTo(last, b.plan(t))
+		}
+		return tried
+	})
+	if errors.Is(err, tried) {
+		err = nil
+	}
+	return n, err
+}
+
+// upTo counts the positions up to last.
+func upTo(last int64, positions map[int64]bool) (n int) {
+	for pos := range positions {
+		if pos <= last {
+			n++
+		}
+	}
+	return n
+}
+
+// clear takes what is to be erased off the screens, and erases it. n is how many events up to last that were.
+func (d *Desk) clear(ctx context.Context, id device.HomeID, t target, last int64) (n int, err error) {
 	shown := errors.New("still shown")
 	patience := time.NewTimer(2*d.o.AckWait + time.Minute + d.o.Allowance) // so long a question can stand, and a message no longer
 	defer patience.Stop()
@@ -239,7 +281,7 @@ func (d *Desk) clear(ctx context.Context, id device.HomeID, t target) (n int, er
 			if b, err = d.pages(ctx, id); err != nil { // with the ends of what was hushed
 				return err
 			}
-			n, err = d.eraseNow(ctx, h, &b, t)
+			n, err = d.eraseNow(ctx, h, &b, t, last)
 			return err
 		})
 		if !errors.Is(err, shown) {
@@ -301,7 +343,7 @@ func (d *Desk) hushAsk(h *home, t target, called *time.Time) (there bool) {
 }
 
 // eraseNow writes anew what stands, and erases. Nothing that is concerned is on a screen. The caller holds h.mu.
-func (d *Desk) eraseNow(ctx context.Context, h *home, b *pages, t target) (int, error) {
+func (d *Desk) eraseNow(ctx context.Context, h *home, b *pages, t target, last int64) (int, error) {
 	if len(b.plan(t)) == 0 {
 		return 0, nil
 	}
@@ -333,7 +375,8 @@ func (d *Desk) eraseNow(ctx context.Context, h *home, b *pages, t target) (int, 
 			delete(positions, p.pos) // it was written just now, in place of what goes
 		}
 	}
-	return d.db.Erase(ctx, d.actor, h.id, func(e store.Event) bool { return positions[e.Pos] }, people, "asked for: "+t.what)
+	_, err = d.db.Erase(ctx, d.actor, h.id, func(e store.Event) bool { return positions[e.Pos] }, people, "asked for: "+t.what)
+	return upTo(last, positions), err
 }
 
 func (d *Desk) pages(ctx context.Context, home device.HomeID) (b pages, err error) {
@@ -378,6 +421,14 @@ type pages struct {
 	acts    map[int64]standing // what still counts of what people did, by position
 	force   []forgottenMessage // messages in force of which something was on a screen
 	seen    map[device.MessageID][]device.ID
+}
+
+// last is the position of the newest event.
+func (b *pages) last() int64 {
+	if len(b.all) == 0 {
+		return 0
+	}
+	return b.all[len(b.all)-1].pos
 }
 
 // page is one event.

@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -125,17 +126,23 @@ func ParseSubmission(raw []byte) (Submission, error) {
 	if !utf8.Valid(raw) {
 		return s, Invalid{{"body", "syntax", "is not UTF-8", "encode the JSON as UTF-8"}}
 	}
-	if err := readsOneWay(raw); err != nil {
-		return s, Invalid{{"body", "syntax", err.Error(), "name each field once, in small letters"}}
-	}
-	if bad := lookOver(raw); len(bad) > 0 { // also what Go's decoder would take: a text for an array of small numbers
-		return s, bad
-	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
 	err := dec.Decode(&s)
-	if err == nil && dec.More() || err == nil && !atEnd(dec) {
+	if err == nil && len(bytes.TrimLeft(raw[dec.InputOffset():], " \t\r\n")) > 0 {
 		err = errors.New("more follows after the message")
+	}
+	var names scan
+	if err == nil || json.Valid(raw) { // otherwise the decoder says it better
+		names.rest = string(raw)
+		if err := names.value(false); err != nil {
+			return Submission{}, Invalid{{"body", "syntax", err.Error(), "name each field once, in small letters"}}
+		}
+	}
+	if err != nil || names.text {
+		if bad := lookOver(raw); len(bad) > 0 {
+			return Submission{}, bad
+		}
 	}
 	if err != nil {
 		return s, Invalid{explainJSON(err)}
@@ -143,52 +150,106 @@ func ParseSubmission(raw []byte) (Submission, error) {
 	return s, nil
 }
 
-// readsOneWay refuses what two readers of JSON could take for two messages: a name that occurs twice
-// in one object, and one of our names in other letters, which Go's decoder would take for it.
-func readsOneWay(raw []byte) error {
-	if !json.Valid(raw) {
-		return nil // the decoder will say it better
+// scan goes over a JSON text once for what two readers of it could take for two messages: a name that
+// occurs twice in one object, and one of our names in other letters, which Go's decoder would take for
+// it. The text must be valid; of any other, what it says means nothing.
+type scan struct {
+	rest string // what has not been read
+	text bool   // classes or forms is a text, which Go's decoder would take for an array of small numbers
+}
+
+// value reads the next value. free: the names are not ours.
+func (s *scan) value(free bool) error {
+	switch s.next() {
+	case '{':
+		return s.object(free)
+	case '[':
+		s.skip(1)
+		for c := s.next(); c != ']' && c != 0; c = s.next() {
+			if err := s.value(free); err != nil {
+				return err
+			}
+		}
+		s.skip(1)
+	case '"':
+		s.quoted()
+	default:
+		end := 1
+		for end < len(s.rest) && strings.IndexByte(" \t\r\n,]}", s.rest[end]) < 0 {
+			end++
+		}
+		word := s.skip(end) // a number, true, false or null
+		if _, err := strconv.ParseFloat(word, 64); errors.Is(err, strconv.ErrRange) {
+			return &json.UnmarshalTypeError{Value: "number " + word, Type: reflect.TypeFor[float64]()}
+		}
 	}
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	var walk func(free bool) error // free: the names are not ours
-	walk = func(free bool) error {
-		token, err := dec.Token()
-		if err != nil {
+	return nil
+}
+
+func (s *scan) object(free bool) error {
+	seen := map[string]bool{}
+	s.skip(1)
+	for c := s.next(); c != '}' && c != 0; c = s.next() {
+		name := unquoted(s.quoted())
+		if seen[name] {
+			return fmt.Errorf("names %.40q twice in one object", name)
+		}
+		seen[name] = true
+		if !free && (name != strings.ToLower(name) || strings.ContainsRune(name, 'ſ')) { // which Go takes for an s
+			return fmt.Errorf("names %.40q, which is not a field", name)
+		}
+		if s.next() == '"' && (name == "classes" || name == "forms") {
+			s.text = true
+		}
+		if err := s.value(name == "label"); err != nil {
 			return err
 		}
-		switch token {
-		case json.Delim('{'):
-			seen := map[string]bool{}
-			for dec.More() {
-				key, err := dec.Token()
-				name, ok := key.(string)
-				if err != nil || !ok {
-					return fmt.Errorf("names a field otherwise than by a string: %w", err)
-				}
-				if seen[name] {
-					return fmt.Errorf("names %.40q twice in one object", name)
-				}
-				seen[name] = true
-				if !free && (name != strings.ToLower(name) || strings.ContainsRune(name, 'ſ')) { // which Go takes for an s
-					return fmt.Errorf("names %.40q, which is not a field", name)
-				}
-				if err := walk(name == "label"); err != nil {
-					return err
-				}
-			}
-		case json.Delim('['):
-			for dec.More() {
-				if err := walk(free); err != nil {
-					return err
-				}
-			}
-		default:
-			return nil
-		}
-		_, _ = dec.Token() // the end
-		return nil
 	}
-	return walk(false)
+	s.skip(1)
+	return nil
+}
+
+// next passes over what stands between values, and returns the byte that follows, 0 at the end.
+func (s *scan) next() byte {
+	i := 0
+	for i < len(s.rest) && strings.IndexByte(" \t\r\n,:", s.rest[i]) >= 0 {
+		i++
+	}
+	if s.skip(i); s.rest == "" {
+		return 0
+	}
+	return s.rest[0]
+}
+
+// quoted reads the next text, as it is written.
+func (s *scan) quoted() string {
+	for i := 1; i < len(s.rest); i++ {
+		switch s.rest[i] {
+		case '\\':
+			i++
+		case '"':
+			return s.skip(i + 1)
+		}
+	}
+	return s.skip(len(s.rest))
+}
+
+// unquoted is what a text says.
+func unquoted(text string) string {
+	if !strings.Contains(text, `\`) {
+		return strings.Trim(text, `"`)
+	}
+	var says string
+	_ = json.Unmarshal([]byte(text), &says)
+	return says
+}
+
+// skip passes over the next n bytes, and returns them.
+func (s *scan) skip(n int) string {
+	n = min(n, len(s.rest))
+	over := s.rest[:n]
+	s.rest = s.rest[n:]
+	return over
 }
 
 // lookOver names what can be seen to be wrong with the fields of a message one by one, all at once.
@@ -198,12 +259,11 @@ func lookOver(raw []byte) (bad Invalid) {
 	if json.Unmarshal(raw, &fields) != nil {
 		return nil
 	}
-	own := namesOf(reflect.TypeFor[Submission]())
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		value := fields[name]
 		switch {
-		case !slices.Contains(own, name):
-			bad = append(bad, unknownField(name, own))
+		case !slices.Contains(fieldNames, name):
+			bad = append(bad, unknownField(name))
 		case string(value) == "null":
 		case (name == "classes" || name == "forms") && value[0] != '[':
 			bad.add(name, "type", `send an array, such as ["tv"]`, "is not a JSON array")
@@ -221,29 +281,33 @@ func lookOver(raw []byte) (bad Invalid) {
 }
 
 // unknownField says where a field that does not belong here does.
-func unknownField(name string, own []string) *InvalidError {
+func unknownField(name string) *InvalidError {
 	fix := "leave it out"
-	if near := device.Nearest(name, own); near != "" {
+	if near := device.Nearest(name, fieldNames); near != "" {
 		fix = fmt.Sprintf("did you mean %q?", near)
 	}
 	for _, part := range parts {
-		if slices.Contains(namesOf(part.of), name) {
+		if slices.Contains(part.names, name) {
 			fix = "put it into " + part.field
 		}
 	}
 	return &InvalidError{fmt.Sprintf("%.40s", name), "unknown", "is not a field of a message", fix}
 }
 
+// fieldNames are those of a message itself.
+var fieldNames = namesOf[Submission]()
+
 // parts are what a message is made of.
 var parts = []struct {
 	field string
-	of    reflect.Type
+	names []string
 }{
-	{"when", reflect.TypeFor[SubmissionCondition]()}, {"buttons", reflect.TypeFor[SubmissionButton]()}, {"texts", reflect.TypeFor[SubmissionText]()}, {"sequence", reflect.TypeFor[SubmissionStep]()},
+	{"when", namesOf[SubmissionCondition]()}, {"buttons", namesOf[SubmissionButton]()}, {"texts", namesOf[SubmissionText]()}, {"sequence", namesOf[SubmissionStep]()},
 }
 
 // namesOf lists the JSON names of a struct's fields.
-func namesOf(t reflect.Type) (names []string) {
+func namesOf[T any]() (names []string) {
+	t := reflect.TypeFor[T]()
 	for i := range t.NumField() {
 		if f := t.Field(i); f.IsExported() {
 			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
@@ -273,7 +337,7 @@ func explainJSON(err error) *InvalidError {
 	if m := unknownName.FindStringSubmatch(err.Error()); m != nil {
 		var inside []string
 		for _, part := range parts {
-			inside = append(inside, namesOf(part.of)...)
+			inside = append(inside, part.names...)
 		}
 		fix := "leave it out"
 		if near := device.Nearest(m[1], inside); near != "" && near != m[1] {
@@ -322,7 +386,9 @@ var (
 // plain reports whether s is text that any screen can show: no control characters but newline,
 // and nothing that turns the direction of the text around it.
 func plain(s string) bool {
-	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r != '\n' && r != utf8.RuneError && !device.Printable(r) })
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool {
+		return (r < ' ' || r > '~') && r != '\n' && r != utf8.RuneError && !device.Printable(r)
+	})
 }
 
 // compile checks s, sent by b at now, and makes it ready to be judged. The answer depends on

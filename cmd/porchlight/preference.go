@@ -31,7 +31,7 @@ type homeSetCmd struct {
 	Cap         []capFlag       `help:"At most so many messages. May be given several times; all together replace those before." sep:"none" placeholder:"CAP" xor:"cap"`
 	NoCap       bool            `help:"No cap at all." xor:"cap"`
 	DefaultCaps bool            `help:"The caps that a new home has." xor:"cap"`
-	Spacing     time.Duration   `help:"At least so long between any two messages, as 45m: a short form of --cap 1/45m that leaves the other caps as they are." placeholder:"TIME" xor:"spacing"`
+	Spacing     *time.Duration  `help:"At least so long between any two messages, as 45m: a short form of --cap 1/45m that leaves the other caps as they are." placeholder:"TIME" xor:"spacing"`
 	NoSpacing   bool            `help:"Messages may follow each other at once, as far as the other caps let them." xor:"spacing"`
 	Mute        []muteFlag      `help:"What is not to be shown. May be given several times; all together replace those before." sep:"none" placeholder:"WHAT" xor:"mute"`
 	NoMute      bool            `help:"Mute nothing." xor:"mute"`
@@ -99,9 +99,10 @@ func (c *homeSetCmd) preferences() (p delivery.Preferences) {
 	if c.DefaultCaps {
 		p.Caps = delivery.DefaultPreferences().Caps
 	}
-	if c.Spacing != 0 || c.NoSpacing {
-		minutes := int(c.Spacing / time.Minute)
-		p.Spacing = &minutes
+	if c.Spacing != nil {
+		p.Spacing = new(int(*c.Spacing / time.Minute))
+	} else if c.NoSpacing {
+		p.Spacing = new(0)
 	}
 	if len(c.Mute) > 0 || c.NoMute {
 		p.Mutes = []delivery.NamedMute{}
@@ -132,8 +133,8 @@ func (c *homeSetCmd) preferences() (p delivery.Preferences) {
 
 // Validate is called by the parser.
 func (c *homeSetCmd) Validate() error {
-	if c.Spacing < 0 || c.Spacing%time.Minute != 0 || c.Spacing > 24*time.Hour {
-		return fmt.Errorf("--spacing %s: use whole minutes, 1m to 24h", c.Spacing)
+	if d := c.Spacing; d != nil && (*d <= 0 || *d%time.Minute != 0 || *d > 24*time.Hour) {
+		return fmt.Errorf("--spacing %s: use whole minutes, 1m to 24h, or --no-spacing for none", *d)
 	}
 	if reflect.DeepEqual(c.preferences(), delivery.Preferences{}) {
 		return errors.New("say what to set: see --help")
@@ -372,7 +373,10 @@ func (c *homeSnoozeCmd) Run(e *env) error {
 		in.Until = ""
 	}
 	done, err := ask[api.Snoozed](e, "home/snooze", in)
+	var wrong delivery.Invalid
 	switch {
+	case errors.As(err, &wrong) && wrong[0].Field == "until":
+		return fmt.Errorf("%w; to end a snooze say off", err)
 	case err != nil:
 		return err
 	case done.Until == 0:

@@ -389,7 +389,7 @@ func printed(field, s string) error {
 	if err := size(field, s, 0, MaxName); err != nil {
 		return err
 	}
-	if strings.ContainsFunc(s, func(r rune) bool { return !device.Printable(r) }) {
+	if strings.ContainsFunc(s, func(r rune) bool { return (r < ' ' || r > '~') && !device.Printable(r) }) {
 		return fmt.Errorf("%s has characters that cannot be printed", field)
 	}
 	return nil

@@ -1,12 +1,14 @@
 package wire
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"math/big"
 	"strings"
+	"sync"
 
 	"github.com/fxamacker/cbor/v2"
 
@@ -66,23 +68,17 @@ func readModel(t *table, m *Model) {
 }
 
 func readCapabilities(t *table, c *Capabilities) {
-	t.each(0, "screen", optional, func(v any) error {
-		n, err := upTo("it", v, maxPixels)
-		c.Screen = append(c.Screen, uint(n))
-		return err
-	})
+	c.Screen = t.numbers(0, "screen", optional, maxPixels)
 	if t.has(0) && len(c.Screen) == 0 {
 		t.fail(errors.New("screen has 0 items, 3 allowed"))
 	}
 	c.Inputs = t.uint32(1, "inputs", optional)
 	c.Sound = t.uint32(2, "sound", optional)
-	t.each(3, "forms", optional, func(v any) error {
-		n, err := upTo("it", v, math.MaxUint64)
-		if f := device.Form(min(n, math.MaxUint8)); err == nil && f.Known() {
+	for _, n := range t.numbers(3, "forms", optional, math.MaxUint64) {
+		if f := device.Form(min(n, math.MaxUint8)); f.Known() {
 			c.Forms = append(c.Forms, f)
 		}
-		return err
-	})
+	}
 	c.MaxPacket = t.uint32(4, "max packet", optional)
 	c.MaxButtons = t.uint32(5, "max buttons", optional)
 	c.Languages = t.texts(6, "languages", optional)
@@ -93,38 +89,29 @@ func readCapabilities(t *table, c *Capabilities) {
 
 // DecodeContext reads a frame of up/ctx from a device whose birth listed attributes.
 func DecodeContext(attributes []string, b []byte) (Context, error) {
-	if f, ok := quickContext(attributes, b); ok {
-		return f, nil
-	}
-	return slowContext(attributes, b)
-}
-
-func slowContext(attributes []string, b []byte) (Context, error) {
 	return decode(UpCtx, b, func(t *table, f *Context) {
 		f.Seq = t.uint(0, "seq", required)
 		f.Observed = t.uint(1, "observed", optional)
 		f.Age = t.uint(2, "age", optional)
-		values := t.entries(3, "values", required)
-		f.Values = make(map[string]any, len(values))
-		for key, v := range values {
-			name, ok := key.(string)
-			if place, isPlace := key.(uint64); isPlace {
-				if place >= uint64(len(attributes)) {
-					t.fail(fmt.Errorf("values: place %d is beyond the %d attributes of the birth", place, len(attributes)))
-					return
-				}
-				name, ok = attributes[place], true
+		count := func(n int) { f.Values = make(map[string]any, n) }
+		t.entries(3, "values", required, count, func(key, at int) error {
+			name := ""
+			switch k := &t.laid[key]; {
+			case k.major == majorUint && k.n < uint64(len(attributes)):
+				name = attributes[k.n]
+			case k.major == majorUint:
+				return fmt.Errorf("place %d is beyond the %d attributes of the birth", k.n, len(attributes))
+			case k.major == majorText:
+				name = word(t.content(key))
+			default:
+				return fmt.Errorf("a key is %s, it must be a place or a name", show(t.value(key)))
 			}
-			if !ok {
-				t.fail(fmt.Errorf("values: a key is %s, it must be a place or a name", show(key)))
-				return
+			before := len(f.Values)
+			if f.Values[name] = signed(t.value(at)); len(f.Values) == before {
+				return fmt.Errorf("%s occurs twice", quote(name))
 			}
-			if _, twice := f.Values[name]; twice {
-				t.fail(fmt.Errorf("values: %s occurs twice", quote(name)))
-				return
-			}
-			f.Values[name] = signed(v)
-		}
+			return nil
+		})
 		f.Complete = t.bool(4, "complete", optional)
 	})
 }
@@ -180,12 +167,7 @@ func DecodeProposal(b []byte) (Proposal, error) {
 			f.Frozen = &frozen
 		}
 		if t.has(10) {
-			places := []uint{}
-			t.each(10, "forget", required, func(v any) error {
-				n, err := upTo("it", v, MaxItems-1)
-				places = append(places, uint(n))
-				return err
-			})
+			places := append([]uint{}, t.numbers(10, "forget", required, MaxItems-1)...)
 			f.Forget = &places
 		}
 	})
@@ -252,27 +234,27 @@ func readPresent(t *table, f *Present) {
 		f.Form = &form
 	}
 	f.Display = t.uint(11, "display", optional)
-	for key, v := range t.entries(13, "guards", optional) {
-		name, ok := key.(string)
-		if !ok {
-			t.fail(fmt.Errorf("guards: a key is %s, it must be a name", show(key)))
-			return
+	count := func(n int) {
+		if n > 0 {
+			f.Guards = make(map[string]Guard, n)
 		}
-		guard, ok := v.([]any)
+	}
+	t.entries(13, "guards", optional, count, func(key, at int) error {
+		name, ok := t.value(key).(string)
+		if !ok {
+			return fmt.Errorf("a key is %s, it must be a name", show(t.value(key)))
+		}
+		guard, ok := t.value(at).([]any)
 		if !ok || len(guard) != 2 {
-			t.fail(fmt.Errorf("guards: %s is %s, it must be a list of an op and a value", quote(name), show(v)))
-			return
+			return fmt.Errorf("%s is %s, it must be a list of an op and a value", quote(name), show(t.value(at)))
 		}
 		op, ok := guard[0].(string)
 		if !ok {
-			t.fail(fmt.Errorf("guards: %s: op is %s, it must be a text", quote(name), show(guard[0])))
-			return
-		}
-		if f.Guards == nil {
-			f.Guards = make(map[string]Guard)
+			return fmt.Errorf("%s: op is %s, it must be a text", quote(name), show(guard[0]))
 		}
 		f.Guards[name] = Guard{Op: op, Value: signed(guard[1])}
-	}
+		return nil
+	})
 	f.ContextSeq = t.uint(14, "context seq", optional)
 	f.Language = t.filled(15, "language", maxTag)
 	f.Lease = t.uint(16, "lease", required)
@@ -389,27 +371,27 @@ func decode[F any, P interface {
 	if len(b) > MaxFrame {
 		return none, bad(leaf, tooLong(len(b)))
 	}
-	parse := func(mode cbor.DecMode) (f F, err error) {
-		var v any
-		if err := mode.Unmarshal(b, &v); err != nil {
+	t := tables.Get().(*table)
+	defer tables.Put(t)
+	parse := func() (f F, err error) {
+		if err := t.inside(0, func() { read(t, &f) }); err != nil {
 			return none, err
-		}
-		t, err := newTable(v)
-		if err != nil {
-			return none, err
-		}
-		read(t, &f)
-		if t.err != nil {
-			return none, t.err
 		}
 		return f, P(&f).check()
 	}
-	f, err := parse(strict)
+	err := t.lay(b)
 	if err == nil {
-		return f, nil
+		var f F
+		if f, err = parse(); err == nil {
+			return f, nil
+		}
 	}
 	if _, ok := errors.AsType[*cbor.SemanticError](err); ok { // invalid UTF-8: our own checks say where
-		if _, located := parse(lax); located != nil {
+		located := t.respell(lax, b)
+		if located == nil {
+			_, located = parse()
+		}
+		if located != nil {
 			err = located
 		}
 	}
@@ -445,9 +427,19 @@ func plain(err error) error {
 // table is a map of the frame that is being read. Its methods return the zero value for an
 // optional key that is absent, and after the first error, which stays in err.
 type table struct {
-	entry map[any]any
-	err   error
+	layout
+	scope
+	err error
 }
+
+// scope says which of the maps of a frame a table is.
+type scope struct {
+	at   int    // where it is laid
+	next int    // where the key is laid with which the search for one begins
+	keys uint64 // bit n: it has the key n
+}
+
+var tables = sync.Pool{New: func() any { return new(table) }}
 
 type presence bool
 
@@ -456,19 +448,26 @@ const (
 	optional presence = false
 )
 
-func newTable(v any) (*table, error) {
-	m, ok := v.(map[any]any)
-	if !ok {
-		return nil, wrong("it", v, "a map")
+// inside has the value at a place read, which must be a map with integers as keys: t is that map meanwhile.
+func (t *table) inside(at int, read func()) error {
+	if t.laid[at].major != majorMap {
+		return t.wrong("it", at, "a map")
 	}
-	for key := range m {
-		switch key.(type) {
-		case uint64, int64:
-		default:
-			return nil, fmt.Errorf("a key is %s, it must be an integer", show(key))
+	within := scope{at: at, next: at + 1}
+	for key := range t.pairs(at) {
+		switch k := &t.laid[key]; {
+		case k.major == majorUint && k.n < 64:
+			within.keys |= 1 << k.n
+		case k.major != majorUint && k.major != majorNegint:
+			return fmt.Errorf("a key is %s, it must be an integer", show(t.value(key)))
 		}
 	}
-	return &table{entry: m}, nil
+	around := t.scope
+	t.scope = within
+	read()
+	err := t.err
+	t.scope, t.err = around, nil
+	return err
 }
 
 func (t *table) fail(err error) {
@@ -477,30 +476,59 @@ func (t *table) fail(err error) {
 	}
 }
 
-func (t *table) has(key uint64) bool { _, ok := t.entry[key]; return ok }
+func (t *table) has(key uint64) bool { return t.keys>>key&1 != 0 }
 
-// take returns the value under key; ok is false if there is none or something was wrong before.
-func (t *table) take(key uint64, name string, must presence) (v any, ok bool) {
+// take returns where the value under key is laid; ok is false if there is none or something was wrong before.
+func (t *table) take(key uint64, name string, must presence) (at int, ok bool) {
 	if t.err != nil {
-		return nil, false
+		return 0, false
 	}
-	v, ok = t.entry[key]
-	if !ok && must == required {
-		t.fail(fmt.Errorf("%s is missing: key %d", name, key))
+	if !t.has(key) {
+		if must == required {
+			t.fail(fmt.Errorf("%s is missing: key %d", name, key))
+		}
+		return 0, false
 	}
-	return v, ok
+	for at = t.next; ; at = int(t.laid[at+1].end) {
+		if at == int(t.laid[t.at].end) {
+			at = t.at + 1
+		}
+		if k := &t.laid[at]; k.major == majorUint && k.n == key {
+			t.next = at
+			return at + 1, true
+		}
+	}
 }
 
-func wrong(name string, v any, want string) error {
-	return fmt.Errorf("%s is %s, it must be %s", name, show(v), want)
+// of takes a value of one kind.
+func (t *table) of(major uint8, key uint64, name string, must presence, want string) (at int, ok bool) {
+	at, ok = t.take(key, name, must)
+	if ok && t.laid[at].major != major {
+		t.fail(t.wrong(name, at, want))
+		return 0, false
+	}
+	return at, ok
+}
+
+func (t *table) wrong(name string, at int, want string) error {
+	return fmt.Errorf("%s is %s, it must be %s", name, show(t.value(at)), want)
+}
+
+// whole reads an unsigned integer.
+func (t *table) whole(name string, at int, largest uint64) (uint64, error) {
+	v := &t.laid[at]
+	if v.major != majorUint {
+		return 0, t.wrong(name, at, "an unsigned integer")
+	}
+	return v.n, number(name, v.n, largest)
 }
 
 func (t *table) upTo(key uint64, name string, must presence, largest uint64) uint64 {
-	v, ok := t.take(key, name, must)
+	at, ok := t.take(key, name, must)
 	if !ok {
 		return 0
 	}
-	n, err := upTo(name, v, largest)
+	n, err := t.whole(name, at, largest)
 	if err != nil {
 		t.fail(err)
 	}
@@ -531,15 +559,10 @@ func (t *table) known(key uint64, name string, must presence) uint8 {
 }
 
 func (t *table) text(key uint64, name string, must presence) string {
-	v, ok := t.take(key, name, must)
-	if !ok {
-		return ""
+	if at, ok := t.of(majorText, key, name, must, "a text"); ok {
+		return string(t.content(at))
 	}
-	s, ok := v.(string)
-	if !ok {
-		t.fail(wrong(name, v, "a text"))
-	}
-	return s
+	return ""
 }
 
 // filled reads an optional text that is not empty if it is there.
@@ -552,147 +575,120 @@ func (t *table) filled(key uint64, name string, most int) string {
 }
 
 func (t *table) bool(key uint64, name string, must presence) bool {
-	v, ok := t.take(key, name, must)
+	at, ok := t.take(key, name, must)
 	if !ok {
 		return false
 	}
-	b, ok := v.(bool)
+	b, ok := t.value(at).(bool)
 	if !ok {
-		t.fail(wrong(name, v, "true or false"))
+		t.fail(t.wrong(name, at, "true or false"))
 	}
 	return b
 }
 
 func (t *table) bytes(key uint64, name string, must presence) []byte {
-	v, ok := t.take(key, name, must)
-	if !ok {
-		return nil
+	if at, ok := t.of(majorBytes, key, name, must, "a byte string"); ok {
+		return bytes.Clone(t.content(at))
 	}
-	b, ok := v.([]byte)
-	if !ok {
-		t.fail(wrong(name, v, "a byte string"))
-	}
-	return b
-}
-
-func (t *table) blobs(key uint64, name string, must presence) (list [][]byte) {
-	t.each(key, name, must, func(v any) error {
-		b, ok := v.([]byte)
-		if !ok {
-			return wrong("it", v, "a byte string")
-		}
-		list = append(list, b)
-		return nil
-	})
-	return list
+	return nil
 }
 
 func (t *table) message(key uint64, name string, must presence) (id device.MessageID) {
-	if v, ok := t.take(key, name, must); ok {
-		var err error
-		if id, err = message(name, v); err != nil {
+	if at, ok := t.take(key, name, must); ok {
+		if err := t.id(name, at, &id); err != nil {
 			t.fail(err)
 		}
 	}
 	return id
 }
 
-func (t *table) entries(key uint64, name string, must presence) map[any]any {
-	v, ok := t.take(key, name, must)
-	if !ok {
-		return nil
+func (t *table) id(name string, at int, id *device.MessageID) error {
+	if t.laid[at].major != majorBytes || copy(id[:], t.content(at)) != len(id) || t.laid[at].n != uint64(len(id)) {
+		return t.wrong(name, at, "a byte string of 16")
 	}
-	m, ok := v.(map[any]any)
-	if !ok {
-		t.fail(wrong(name, v, "a map"))
-	}
-	return m
+	return nil
 }
 
-func (t *table) sub(key uint64, name string, must presence, read func(*table)) {
-	v, ok := t.take(key, name, must)
+// entries reads a map whose keys are data, pair by pair, after it has said how many there are.
+func (t *table) entries(key uint64, name string, must presence, count func(n int), read func(key, at int) error) {
+	at, ok := t.of(majorMap, key, name, must, "a map")
 	if !ok {
 		return
 	}
-	sub, err := newTable(v)
-	if err != nil {
-		t.fail(fmt.Errorf("%s: %w", name, err))
-		return
-	}
-	read(sub)
-	if sub.err != nil {
-		t.fail(fmt.Errorf("%s: %w", name, sub.err))
-	}
-}
-
-// each reads a list, item by item.
-func (t *table) each(key uint64, name string, must presence, read func(v any) error) {
-	v, ok := t.take(key, name, must)
-	if !ok {
-		return
-	}
-	list, ok := v.([]any)
-	if !ok {
-		t.fail(wrong(name, v, "a list"))
-	}
-	for i, v := range list {
-		if err := read(v); err != nil {
-			t.fail(fmt.Errorf("%s[%d]: %w", name, i, err))
+	count(int(t.laid[at].n))
+	for key, at := range t.pairs(at) {
+		if err := read(key, at); err != nil {
+			t.fail(fmt.Errorf("%s: %w", name, err))
 			return
 		}
 	}
 }
 
-func (t *table) texts(key uint64, name string, must presence) (list []string) {
-	t.each(key, name, must, func(v any) error {
-		s, ok := v.(string)
-		if !ok {
-			return wrong("it", v, "a text")
-		}
-		list = append(list, s)
-		return nil
-	})
-	return list
+func (t *table) sub(key uint64, name string, must presence, read func(*table)) {
+	at, ok := t.take(key, name, must)
+	if !ok {
+		return
+	}
+	if err := t.inside(at, func() { read(t) }); err != nil {
+		t.fail(fmt.Errorf("%s: %w", name, err))
+	}
 }
 
-func (t *table) messages(key uint64, name string, must presence) (list []device.MessageID) {
-	t.each(key, name, must, func(v any) error {
-		id, err := message("it", v)
-		list = append(list, id)
+// list reads a list, item by item.
+func list[T any](t *table, key uint64, name string, must presence, read func(at int, item *T) error) []T {
+	at, ok := t.of(majorList, key, name, must, "a list")
+	if !ok || t.laid[at].n == 0 {
+		return nil
+	}
+	all := make([]T, t.laid[at].n)
+	at++
+	for i := range all {
+		if err := read(at, &all[i]); err != nil {
+			t.fail(fmt.Errorf("%s[%d]: %w", name, i, err))
+			break
+		}
+		at = int(t.laid[at].end)
+	}
+	return all
+}
+
+func (t *table) texts(key uint64, name string, must presence) []string {
+	return list(t, key, name, must, func(at int, s *string) error {
+		if t.laid[at].major != majorText {
+			return t.wrong("it", at, "a text")
+		}
+		*s = word(t.content(at))
+		return nil
+	})
+}
+
+func (t *table) blobs(key uint64, name string, must presence) [][]byte {
+	return list(t, key, name, must, func(at int, b *[]byte) error {
+		if t.laid[at].major != majorBytes {
+			return t.wrong("it", at, "a byte string")
+		}
+		*b = bytes.Clone(t.content(at))
+		return nil
+	})
+}
+
+func (t *table) messages(key uint64, name string, must presence) []device.MessageID {
+	return list(t, key, name, must, func(at int, id *device.MessageID) error { return t.id("it", at, id) })
+}
+
+func (t *table) numbers(key uint64, name string, must presence, largest uint64) []uint {
+	return list(t, key, name, must, func(at int, n *uint) error {
+		whole, err := t.whole("it", at, largest)
+		*n = uint(whole)
 		return err
 	})
-	return list
 }
 
 // subs reads an optional list of maps.
-func subs[T any](t *table, key uint64, name string, read func(*table, *T)) (list []T) {
-	t.each(key, name, optional, func(v any) error {
-		sub, err := newTable(v)
-		if err != nil {
-			return err
-		}
-		var item T
-		read(sub, &item)
-		list = append(list, item)
-		return sub.err
+func subs[T any](t *table, key uint64, name string, read func(*table, *T)) []T {
+	return list(t, key, name, optional, func(at int, item *T) error {
+		return t.inside(at, func() { read(t, item) })
 	})
-	return list
-}
-
-func upTo(name string, v any, largest uint64) (uint64, error) {
-	n, ok := v.(uint64)
-	if !ok {
-		return 0, wrong(name, v, "an unsigned integer")
-	}
-	return n, number(name, n, largest)
-}
-
-func message(name string, v any) (id device.MessageID, err error) {
-	b, ok := v.([]byte)
-	if !ok || len(b) != len(id) {
-		return id, wrong(name, v, "a byte string of 16")
-	}
-	return device.MessageID(b), nil
 }
 
 // signed turns an integer into an int64 if it fits; a check refuses those that do not.
