@@ -2,6 +2,7 @@ package device
 
 import (
 	"fmt"
+	"iter"
 	"math"
 	"math/bits"
 	"slices"
@@ -149,13 +150,21 @@ var byName = func() map[string]Attribute {
 // ParseAttribute finds an attribute by its name. ok is false for one that no decision knows.
 func ParseAttribute(name string) (a Attribute, ok bool) { a, ok = byName[name]; return }
 
-// AttributeNames lists the attributes that devices of class c report; c 0 lists all.
-func AttributeNames(c Class) []string {
-	var names []string
-	for a := NoAttribute + 1; a < attributes; a++ {
-		if c == 0 || a.Of(c) {
-			names = append(names, infos[a].Name)
+// AttributesOf is the attributes that devices of class c report, in their order; c 0: all.
+func AttributesOf(c Class) iter.Seq[Attribute] {
+	return func(yield func(Attribute) bool) {
+		for a := NoAttribute + 1; a < attributes; a++ {
+			if (c == 0 || a.Of(c)) && !yield(a) {
+				return
+			}
 		}
+	}
+}
+
+// AttributeNames lists the names of AttributesOf(c).
+func AttributeNames(c Class) (names []string) {
+	for a := range AttributesOf(c) {
+		names = append(names, a.String())
 	}
 	return names
 }

@@ -134,8 +134,7 @@ func Variables() []Variable {
 		if c != 0 && !c.Known() {
 			continue
 		}
-		for _, name := range device.AttributeNames(c) {
-			a, _ := device.ParseAttribute(name)
+		for a := range device.AttributesOf(c) {
 			if v := (variable{class: c, attribute: a}); !hidden.Has(a) {
 				all = append(all, v.info())
 				v.domain = ofSince

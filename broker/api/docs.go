@@ -113,9 +113,8 @@ func newDocs(api *huma.OpenAPI, now func() device.Instant) (*docs, error) {
 		return nil, err
 	}
 	p := docsPage{Title: api.Info.Title, Description: api.Info.Description, Kinds: kinds, MaxSigned: delivery.MaxSigned, Sign: signing}
-	for _, name := range device.AttributeNames(0) {
-		a, _ := device.ParseAttribute(name)
-		m := docsMoment{Attribute: name, Value: a.Info().Kind.String(), Words: a.Info().Values}
+	for a := range device.AttributesOf(0) {
+		m := docsMoment{Attribute: a.String(), Value: a.Info().Kind.String(), Words: a.Info().Values}
 		if unit := a.Info().Unit; unit != "" {
 			m.Value += " (" + unit + ")"
 		}

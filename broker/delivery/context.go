@@ -198,13 +198,12 @@ func (d *Desk) contexts(id device.HomeID, history bool, want func(*screen) bool)
 // told is what s has told. The caller holds the home's lock.
 func (s *screen) told(now device.Instant, history bool) DeviceContext {
 	c := DeviceContext{Device: s.ID, Name: s.Name, Class: s.Class, Connected: s.session != nil, Trip: s.view.Trip, Now: now, Readings: []ToldReading{}}
-	for _, name := range device.AttributeNames(s.Class) {
-		a, _ := device.ParseAttribute(name)
+	for a := range device.AttributesOf(s.Class) {
 		r, known := s.context.Get(a)
 		if !known && r.Since == 0 {
 			continue // never told
 		}
-		is := ToldReading{Attribute: name, At: r.At, Since: r.Since, TTL: a.TTL(s.Class).Milliseconds()}
+		is := ToldReading{Attribute: a.String(), At: r.At, Since: r.Since, TTL: a.TTL(s.Class).Milliseconds()}
 		if r.At != 0 {
 			is.Age = int64(max(0, now-r.At))
 		}

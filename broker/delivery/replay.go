@@ -61,10 +61,10 @@ func toldTo(q policy.Request) told {
 	for _, s := range q.Home.Screens {
 		own := s.ID == q.Screen.ID
 		near := own || s.Room != 0 && s.Room == q.Screen.Room
-		for _, name := range device.AttributeNames(0) {
-			a, _ := device.ParseAttribute(name)
+		reads := readBy(q, s)
+		for a := range device.AttributesOf(0) {
 			r, ok := s.Context.Get(a)
-			waited := readBy(q, s).Has(a)
+			waited := reads.Has(a)
 			if !ok && (!waited || r == device.Reading{}) {
 				continue
 			}

@@ -268,8 +268,8 @@ func flat(q *policy.Request) facts {
 		f.ScreenForms = append(f.ScreenForms, form.String())
 	}
 	read := func(s *policy.Screen, fresh, told map[string]any) {
-		for _, name := range device.AttributeNames(0) {
-			a, _ := device.ParseAttribute(name)
+		for a := range device.AttributesOf(0) {
+			name := a.String()
 			if v, _, ok := s.Context.Fresh(s.Class, a, q.Now); ok {
 				fresh[name] = plain(a, v)
 			}

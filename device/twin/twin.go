@@ -41,9 +41,8 @@ func Report(c *device.Context, class device.Class, values map[string]any, at, no
 		set(a, v)
 	}
 	if complete {
-		for _, name := range device.AttributeNames(class) {
-			if _, told := values[name]; !told {
-				a, _ := device.ParseAttribute(name)
+		for a := range device.AttributesOf(class) {
+			if _, told := values[a.String()]; !told {
 				set(a, device.Value{})
 			}
 		}
