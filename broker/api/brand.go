@@ -128,7 +128,7 @@ func (d *Door) forBrands(next http.Handler) http.Handler {
 func (d *Door) note(ctx context.Context, err error) *Problem {
 	err = late(ctx, err)
 	p := problem(err)
-	if p.Status == http.StatusInternalServerError && errors.Is(ctx.Err(), context.Canceled) {
+	if p.Status == http.StatusInternalServerError && errors.Is(err, context.Canceled) && errors.Is(ctx.Err(), context.Canceled) {
 		p = problem(fmt.Errorf("%w: %w", errGone, err))
 	}
 	var busy *delivery.BusyError

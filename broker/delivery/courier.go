@@ -392,6 +392,9 @@ func addAll[F any](d *Desk, home device.HomeID, kind string, facts []F) ([]devic
 // from then.
 func (d *Desk) claimAll(h *home) error {
 	now, mono := d.o.Now(), d.mono()
+	if now >= h.asOf.Add(memory-MaxLife) {
+		h.prune(now)
+	}
 	h.hush = 0
 	busy := map[device.ID]bool{}
 	for _, dl := range h.open {

@@ -41,6 +41,7 @@ type home struct {
 	wishes    int64 // journal position of the last choice or preference
 	book      int64 // position in the gateway's book when this was read, at readAt
 	readAt    device.Instant
+	asOf      device.Instant // when what is too long ago to count was last left out
 	zone      string
 	people    []registry.Person
 	rooms     []registry.Room
@@ -228,10 +229,10 @@ type tables struct {
 	stopping  []*withdrawal
 }
 
-// load reads a home that is not in memory, or whose memory may be behind its tables. The caller
-// holds h.mu.
+// load reads a home that is not in memory, or whose memory may be behind its tables: also one that was read while the clock
+// stood so far ahead of now that what counts was left out, as if it were long ago. The caller holds h.mu.
 func (d *Desk) load(h *home) error {
-	if h.loaded {
+	if h.loaded && d.o.Now() >= h.asOf.Add(MaxLife-memory) {
 		return nil
 	}
 	var t tables
@@ -246,7 +247,8 @@ func (d *Desk) load(h *home) error {
 	return nil
 }
 
-const memory = 32 * 24 * time.Hour // a message lives 31 days at most: so long must be known what was shown
+// What was shown is known for a day longer than it counts for anything, which is as long as a message lives at most.
+const memory = MaxLife + 24*time.Hour
 
 // read reads the tables of one home.
 func (d *Desk) read(tx *store.Tx, id device.HomeID) (t tables, err error) {
@@ -396,7 +398,7 @@ func DefaultCaps() []policy.Cap {
 // and what the devices let us know of open deliveries. The caller holds h.mu.
 func (d *Desk) install(h *home, t tables) {
 	h.zone, h.wishes, h.view = t.zone, t.wishes, t.view
-	h.book, h.readAt = t.book, t.at
+	h.book, h.readAt, h.asOf = t.book, t.at, t.at
 	h.people, h.rooms, h.deeds, h.learnt, h.forgotten = t.people, t.rooms, t.deeds, t.learnt, t.forgotten
 	h.tasted = 0
 	for _, w := range t.stopping {
@@ -695,6 +697,13 @@ func (h *home) without(id device.MessageID) policy.Home {
 	view := h.view
 	view.Shown = slices.DeleteFunc(slices.Clone(view.Shown), func(e policy.Exposure) bool { return e.Message == id })
 	return view
+}
+
+// prune leaves out what is too long ago to count, as reading the tables anew would.
+func (h *home) prune(now device.Instant) {
+	h.asOf = now
+	h.view.Shown = slices.DeleteFunc(h.view.Shown, func(e policy.Exposure) bool { return !e.Open && e.At <= now.Add(-memory) })
+	h.deeds = slices.DeleteFunc(h.deeds, func(one deed) bool { return one.at <= now.Add(-remembered-time.Hour) })
 }
 
 // drop takes a delivery that was settled at an instant out of memory; what counts stays an exposure.
