@@ -186,6 +186,7 @@ func (s *scan) value(free bool) error {
 	return nil
 }
 
+// object is value for an object.
 func (s *scan) object(free bool) error {
 	seen := map[string]bool{}
 	s.skip(1)
