@@ -73,6 +73,7 @@ soak: ## an hour at half of what it can do: is everything flat? The picture is b
 
 fuzz: ## each fuzzer for half a minute
 	$(GO) test -run '^$$' -fuzz FuzzDecode -fuzztime 30s ./device/wire
+	$(GO) test -run '^$$' -fuzz FuzzLayout -fuzztime 30s ./device/wire
 	$(GO) test -run '^$$' -fuzz FuzzTopic -fuzztime 30s ./device/wire
 	$(GO) test -run '^$$' -fuzz FuzzBinding -fuzztime 30s ./device/wire
 	$(GO) test -run '^$$' -fuzz FuzzParseRequest -fuzztime 30s ./device/authority

@@ -78,12 +78,20 @@ func (c *Context) check() error {
 		return err
 	}
 	for name, v := range c.Values {
-		if size("", name, 1, MaxName) != nil {
-			return within("values", size("name "+quote(name), name, 1, MaxName))
+		if err := told(name, v); err != nil {
+			return err
 		}
-		if value("", v) != nil {
-			return within("values", value(quote(name), v))
-		}
+	}
+	return nil
+}
+
+// told checks one value of a Context.
+func told(name string, v any) error {
+	if size("", name, 1, MaxName) != nil {
+		return within("values", size("name "+quote(name), name, 1, MaxName))
+	}
+	if value("", v) != nil {
+		return within("values", value(quote(name), v))
 	}
 	return nil
 }
@@ -177,15 +185,17 @@ func (t *Time) check() error {
 }
 
 func (t *Twin) check() error {
-	if err := first(number("version", t.Version, MaxUint), within("doc", t.Doc.check())); err != nil {
+	return first(number("version", t.Version, MaxUint), within("doc", t.Doc.check()))
+}
+
+// fits checks the size of the document, given how many bytes Encode makes of t.
+func (t *Twin) fits(frame int) error {
+	version, err := encoding.Marshal(t.Version)
+	if err != nil {
 		return err
 	}
-	doc, err := encoding.Marshal(t.Doc)
-	if err != nil {
-		return within("doc", err)
-	}
-	if len(doc) > MaxTwin {
-		return fmt.Errorf("doc is %d bytes long, at most %d", len(doc), MaxTwin)
+	if doc := frame - len(version) - 3; doc > MaxTwin { // beside the two are a map's head and its keys
+		return fmt.Errorf("doc is %d bytes long, at most %d", doc, MaxTwin)
 	}
 	return nil
 }

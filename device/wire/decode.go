@@ -74,8 +74,8 @@ func readCapabilities(t *table, c *Capabilities) {
 	}
 	c.Inputs = t.uint32(1, "inputs", optional)
 	c.Sound = t.uint32(2, "sound", optional)
-	for _, n := range t.numbers(3, "forms", optional, math.MaxUint64) {
-		if f := device.Form(min(n, math.MaxUint8)); f.Known() {
+	for _, f := range list(t, 3, "forms", optional, t.form) {
+		if f.Known() {
 			c.Forms = append(c.Forms, f)
 		}
 	}
@@ -89,32 +89,50 @@ func readCapabilities(t *table, c *Capabilities) {
 
 // DecodeContext reads a frame of up/ctx from a device whose birth listed attributes.
 func DecodeContext(attributes []string, b []byte) (Context, error) {
-	return decode(UpCtx, b, func(t *table, f *Context) {
+	f, err := decode(UpCtx, b, func(t *table, f *heard) {
 		f.Seq = t.uint(0, "seq", required)
 		f.Observed = t.uint(1, "observed", optional)
 		f.Age = t.uint(2, "age", optional)
-		count := func(n int) { f.Values = make(map[string]any, n) }
-		t.entries(3, "values", required, count, func(key, at int) error {
+		values, ok := t.entries(3, "values", required)
+		if !ok {
+			return
+		}
+		f.Values = make(map[string]any, t.laid[values].n)
+		for key, at := range t.pairs(values) {
 			name := ""
 			switch k := &t.laid[key]; {
 			case k.major == majorUint && k.n < uint64(len(attributes)):
 				name = attributes[k.n]
 			case k.major == majorUint:
-				return fmt.Errorf("place %d is beyond the %d attributes of the birth", k.n, len(attributes))
+				t.fail(fmt.Errorf("values: place %d is beyond the %d attributes of the birth", k.n, len(attributes)))
+				return
 			case k.major == majorText:
-				name = word(t.content(key))
+				name = word(t.content(key)).(string)
 			default:
-				return fmt.Errorf("a key is %s, it must be a place or a name", show(t.value(key)))
+				t.fail(fmt.Errorf("values: a key is %s, it must be a place or a name", show(t.value(key))))
+				return
 			}
-			before := len(f.Values)
-			if f.Values[name] = signed(t.value(at)); len(f.Values) == before {
-				return fmt.Errorf("%s occurs twice", quote(name))
+			before, v := len(f.Values), t.signed(at)
+			if f.Values[name] = v; len(f.Values) == before {
+				t.fail(fmt.Errorf("values: %s occurs twice", quote(name)))
+				return
 			}
-			return nil
-		})
+			if f.err == nil {
+				f.err = told(name, v)
+			}
+		}
 		f.Complete = t.bool(4, "complete", optional)
 	})
+	return f.Context, err
 }
+
+// heard is a Context whose values were checked as they were read.
+type heard struct {
+	Context
+	err error
+}
+
+func (h *heard) check() error { return h.err }
 
 // DecodeEvent reads a frame of up/evt.
 func DecodeEvent(b []byte) (Event, error) {
@@ -234,27 +252,28 @@ func readPresent(t *table, f *Present) {
 		f.Form = &form
 	}
 	f.Display = t.uint(11, "display", optional)
-	count := func(n int) {
-		if n > 0 {
-			f.Guards = make(map[string]Guard, n)
+	if guards, ok := t.entries(13, "guards", optional); ok {
+		for key, at := range t.pairs(guards) {
+			name, ok := t.value(key).(string)
+			if !ok {
+				t.fail(fmt.Errorf("guards: a key is %s, it must be a name", show(t.value(key))))
+				return
+			}
+			if guard := &t.laid[at]; guard.major != majorList || guard.n != 2 {
+				t.fail(fmt.Errorf("guards: %s is %s, it must be a list of an op and a value", quote(name), show(t.value(at))))
+				return
+			}
+			op, ok := t.value(at + 1).(string)
+			if !ok {
+				t.fail(fmt.Errorf("guards: %s: op is %s, it must be a text", quote(name), show(t.value(at+1))))
+				return
+			}
+			if f.Guards == nil {
+				f.Guards = make(map[string]Guard, t.laid[guards].n)
+			}
+			f.Guards[name] = Guard{Op: op, Value: t.signed(int(t.laid[at+1].end))}
 		}
 	}
-	t.entries(13, "guards", optional, count, func(key, at int) error {
-		name, ok := t.value(key).(string)
-		if !ok {
-			return fmt.Errorf("a key is %s, it must be a name", show(t.value(key)))
-		}
-		guard, ok := t.value(at).([]any)
-		if !ok || len(guard) != 2 {
-			return fmt.Errorf("%s is %s, it must be a list of an op and a value", quote(name), show(t.value(at)))
-		}
-		op, ok := guard[0].(string)
-		if !ok {
-			return fmt.Errorf("%s: op is %s, it must be a text", quote(name), show(guard[0]))
-		}
-		f.Guards[name] = Guard{Op: op, Value: signed(guard[1])}
-		return nil
-	})
 	f.ContextSeq = t.uint(14, "context seq", optional)
 	f.Language = t.filled(15, "language", maxTag)
 	f.Lease = t.uint(16, "lease", required)
@@ -274,7 +293,7 @@ func readPresent(t *table, f *Present) {
 
 // DecodeTwin reads a frame of dn/twin.
 func DecodeTwin(b []byte) (Twin, error) {
-	return decode(DnTwin, b, func(t *table, f *Twin) {
+	f, err := decode(DnTwin, b, func(t *table, f *Twin) {
 		f.Version = t.uint(0, "version", required)
 		t.sub(1, "doc", required, func(t *table) {
 			f.Doc.Brands = subs(t, 0, "brands", readBrandChoice)
@@ -296,6 +315,13 @@ func DecodeTwin(b []byte) (Twin, error) {
 			f.Doc.Learnt = t.texts(10, "learnt", optional)
 		})
 	})
+	if err == nil && len(b) > MaxTwin { // then only is the document perhaps too large: no spelling is shorter than ours
+		_, err = Encode(f)
+	}
+	if err != nil {
+		return Twin{}, err
+	}
+	return f, nil
 }
 
 func readBrandChoice(t *table, b *BrandChoice) {
@@ -372,26 +398,22 @@ func decode[F any, P interface {
 		return none, bad(leaf, tooLong(len(b)))
 	}
 	t := tables.Get().(*table)
-	defer tables.Put(t)
-	parse := func() (f F, err error) {
-		if err := t.inside(0, func() { read(t, &f) }); err != nil {
+	defer t.done()
+	parse := func(laid error) (f F, err error) {
+		if laid != nil {
+			return none, laid
+		}
+		if err := t.inside(0, func(t *table) { read(t, &f) }); err != nil {
 			return none, err
 		}
 		return f, P(&f).check()
 	}
-	err := t.lay(b)
+	f, err := parse(t.lay(b))
 	if err == nil {
-		var f F
-		if f, err = parse(); err == nil {
-			return f, nil
-		}
+		return f, nil
 	}
 	if _, ok := errors.AsType[*cbor.SemanticError](err); ok { // invalid UTF-8: our own checks say where
-		located := t.respell(lax, b)
-		if located == nil {
-			_, located = parse()
-		}
-		if located != nil {
+		if _, located := parse(t.respell(lax, b)); located != nil {
 			err = located
 		}
 	}
@@ -432,14 +454,20 @@ type table struct {
 	err error
 }
 
-// scope says which of the maps of a frame a table is.
+// scope says which map of the frame a table is.
 type scope struct {
 	at   int    // where it is laid
-	next int    // where the key is laid with which the search for one begins
-	keys uint64 // bit n: it has the key n
+	next int    // where one of its keys is laid: the search for the next begins there
+	keys uint64 // bit n: it has the key n. No frame knows a key over 63
 }
 
 var tables = sync.Pool{New: func() any { return new(table) }}
+
+// done gives the room of t to the next frame.
+func (t *table) done() {
+	*t = table{layout: layout{laid: t.laid[:0]}}
+	tables.Put(t)
+}
 
 type presence bool
 
@@ -448,8 +476,9 @@ const (
 	optional presence = false
 )
 
-// inside has the value at a place read, which must be a map with integers as keys: t is that map meanwhile.
-func (t *table) inside(at int, read func()) error {
+// inside reads the value that is laid at a place, which must be a map whose keys are integers. While it
+// is being read, t is that map.
+func (t *table) inside(at int, read func(*table)) error {
 	if t.laid[at].major != majorMap {
 		return t.wrong("it", at, "a map")
 	}
@@ -464,7 +493,7 @@ func (t *table) inside(at int, read func()) error {
 	}
 	around := t.scope
 	t.scope = within
-	read()
+	read(t)
 	err := t.err
 	t.scope, t.err = around, nil
 	return err
@@ -483,25 +512,27 @@ func (t *table) take(key uint64, name string, must presence) (at int, ok bool) {
 	if t.err != nil {
 		return 0, false
 	}
-	if !t.has(key) {
-		if must == required {
-			t.fail(fmt.Errorf("%s is missing: key %d", name, key))
-		}
-		return 0, false
-	}
-	for at = t.next; ; at = int(t.laid[at+1].end) {
-		if at == int(t.laid[t.at].end) {
-			at = t.at + 1
-		}
-		if k := &t.laid[at]; k.major == majorUint && k.n == key {
-			t.next = at
-			return at + 1, true
+	if t.has(key) {
+		at = t.next
+		for range t.laid[t.at].n {
+			if at == int(t.laid[t.at].end) {
+				at = t.at + 1
+			}
+			if k := &t.laid[at]; k.major == majorUint && k.n == key {
+				t.next = at
+				return at + 1, true
+			}
+			at = int(t.laid[at+1].end)
 		}
 	}
+	if must == required {
+		t.fail(fmt.Errorf("%s is missing: key %d", name, key))
+	}
+	return 0, false
 }
 
-// of takes a value of one kind.
-func (t *table) of(major uint8, key uint64, name string, must presence, want string) (at int, ok bool) {
+// takeA is take for a value of a major type, which is what is wanted in words.
+func (t *table) takeA(major uint8, want string, key uint64, name string, must presence) (at int, ok bool) {
 	at, ok = t.take(key, name, must)
 	if ok && t.laid[at].major != major {
 		t.fail(t.wrong(name, at, want))
@@ -559,7 +590,7 @@ func (t *table) known(key uint64, name string, must presence) uint8 {
 }
 
 func (t *table) text(key uint64, name string, must presence) string {
-	if at, ok := t.of(majorText, key, name, must, "a text"); ok {
+	if at, ok := t.takeA(majorText, "a text", key, name, must); ok {
 		return string(t.content(at))
 	}
 	return ""
@@ -587,7 +618,7 @@ func (t *table) bool(key uint64, name string, must presence) bool {
 }
 
 func (t *table) bytes(key uint64, name string, must presence) []byte {
-	if at, ok := t.of(majorBytes, key, name, must, "a byte string"); ok {
+	if at, ok := t.takeA(majorBytes, "a byte string", key, name, must); ok {
 		return bytes.Clone(t.content(at))
 	}
 	return nil
@@ -603,25 +634,16 @@ func (t *table) message(key uint64, name string, must presence) (id device.Messa
 }
 
 func (t *table) id(name string, at int, id *device.MessageID) error {
-	if t.laid[at].major != majorBytes || copy(id[:], t.content(at)) != len(id) || t.laid[at].n != uint64(len(id)) {
+	if v := &t.laid[at]; v.major != majorBytes || v.n != uint64(len(id)) {
 		return t.wrong(name, at, "a byte string of 16")
 	}
+	copy(id[:], t.content(at))
 	return nil
 }
 
-// entries reads a map whose keys are data, pair by pair, after it has said how many there are.
-func (t *table) entries(key uint64, name string, must presence, count func(n int), read func(key, at int) error) {
-	at, ok := t.of(majorMap, key, name, must, "a map")
-	if !ok {
-		return
-	}
-	count(int(t.laid[at].n))
-	for key, at := range t.pairs(at) {
-		if err := read(key, at); err != nil {
-			t.fail(fmt.Errorf("%s: %w", name, err))
-			return
-		}
-	}
+// entries takes a map whose keys are data: see pairs.
+func (t *table) entries(key uint64, name string, must presence) (at int, ok bool) {
+	return t.takeA(majorMap, "a map", key, name, must)
 }
 
 func (t *table) sub(key uint64, name string, must presence, read func(*table)) {
@@ -629,14 +651,14 @@ func (t *table) sub(key uint64, name string, must presence, read func(*table)) {
 	if !ok {
 		return
 	}
-	if err := t.inside(at, func() { read(t) }); err != nil {
+	if err := t.inside(at, read); err != nil {
 		t.fail(fmt.Errorf("%s: %w", name, err))
 	}
 }
 
 // list reads a list, item by item.
 func list[T any](t *table, key uint64, name string, must presence, read func(at int, item *T) error) []T {
-	at, ok := t.of(majorList, key, name, must, "a list")
+	at, ok := t.takeA(majorList, "a list", key, name, must)
 	if !ok || t.laid[at].n == 0 {
 		return nil
 	}
@@ -652,12 +674,18 @@ func list[T any](t *table, key uint64, name string, must presence, read func(at 
 	return all
 }
 
+func (t *table) form(at int, f *device.Form) error {
+	n, err := t.whole("it", at, math.MaxUint64)
+	*f = device.Form(min(n, math.MaxUint8))
+	return err
+}
+
 func (t *table) texts(key uint64, name string, must presence) []string {
 	return list(t, key, name, must, func(at int, s *string) error {
 		if t.laid[at].major != majorText {
 			return t.wrong("it", at, "a text")
 		}
-		*s = word(t.content(at))
+		*s = word(t.content(at)).(string)
 		return nil
 	})
 }
@@ -687,16 +715,8 @@ func (t *table) numbers(key uint64, name string, must presence, largest uint64) 
 // subs reads an optional list of maps.
 func subs[T any](t *table, key uint64, name string, read func(*table, *T)) []T {
 	return list(t, key, name, optional, func(at int, item *T) error {
-		return t.inside(at, func() { read(t, item) })
+		return t.inside(at, func(t *table) { read(t, item) })
 	})
-}
-
-// signed turns an integer into an int64 if it fits; a check refuses those that do not.
-func signed(v any) any {
-	if n, ok := v.(uint64); ok && n <= math.MaxInt64 {
-		return int64(n)
-	}
-	return v
 }
 
 // show says what v is in at most some 50 bytes.

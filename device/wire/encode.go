@@ -120,11 +120,14 @@ func encode(leaf Leaf, frame checker, form any) ([]byte, error) {
 		return nil, bad(leaf, err)
 	}
 	b, err := encoding.Marshal(form)
+	if t, ok := frame.(*Twin); ok && err == nil {
+		err = t.fits(len(b))
+	}
+	if err == nil && len(b) > MaxFrame {
+		err = tooLong(len(b))
+	}
 	if err != nil {
 		return nil, bad(leaf, err)
-	}
-	if len(b) > MaxFrame {
-		return nil, bad(leaf, tooLong(len(b)))
 	}
 	return b, nil
 }
