@@ -60,7 +60,7 @@ type newDevice struct {
 
 const description = `Runs the devices of a home against a gateway and shows their screens.
 
-With --home: the devices of a home file that was registered with porchlight home add.
+With --home: the devices of a home file that was registered with porchlight home add. One that the gateway does not know gives up.
 
 With --enrol: one device that belongs to no home yet. It makes a key and shows six digits; somebody types them on a trusted device
 of the home (on the keyboard of another simulator: @) or gives them to porchlight enrol admit, and it gets its identity. With --label its
@@ -109,7 +109,7 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) (err e
 		return usageError{err}
 	}
 	show := newTimeline(out)
-	base := sim.Config{Gateway: f.Gateway, Memory: f.Memory, Software: "firmware-sim", Notify: show.note}
+	base := sim.Config{Gateway: f.Gateway, Memory: f.Memory, Software: "firmware-sim", Notify: show.note, GiveUp: true}
 	if err := f.check(); err != nil {
 		return usageError{err}
 	}
@@ -145,8 +145,19 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) (err e
 			}
 		})
 	}
+	var given strangers
 	for _, d := range devices {
-		start(d.Run)
+		start(func(ctx context.Context) error {
+			err := d.Run(ctx)
+			if !errors.Is(err, sim.ErrNotKnown) {
+				return err
+			}
+			show.line(time.Now(), d.Name(), red, "does not try again")
+			if given.add(d) == len(devices) {
+				cancel() // nobody is left
+			}
+			return nil
+		})
 	}
 	if f.Script {
 		start(func(ctx context.Context) error { return sim.Play(ctx, devices, home.Script, show.problem) })
@@ -178,8 +189,46 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) (err e
 	case err := <-failed:
 		return err
 	default:
+		return f.notKnown(given.of(devices), home.Name)
+	}
+}
+
+// strangers are the devices that the gateway does not know.
+type strangers struct {
+	mu  sync.Mutex
+	all []*sim.Device
+}
+
+// add returns how many they are.
+func (s *strangers) add(d *sim.Device) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = append(s.all, d)
+	return len(s.all)
+}
+
+// of are the names of those among devices, in their order.
+func (s *strangers) of(devices []*sim.Device) (names []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, d := range devices {
+		if slices.Contains(s.all, d) {
+			names = append(names, d.Name())
+		}
+	}
+	return names
+}
+
+// notKnown says what to do about devices that the gateway does not know; nil if there are none.
+func (f *flags) notKnown(names []string, home string) error {
+	if len(names) == 0 {
 		return nil
 	}
+	return fmt.Errorf(`%s: %w: removed there, or given another token since
+  which devices there are:  porchlight device list --home %q
+  a new token:              porchlight device token ID, and put it into %s
+  another gateway, or the home was removed there:  porchlight home add --file %s`,
+		strings.Join(names, ", "), sim.ErrNotKnown, home, f.Credentials, f.Home)
 }
 
 // check is about flags that do not go together.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,22 +23,27 @@ import (
 	"porchlight/firmware-sim/sim"
 )
 
-// everybody may do everything.
-type everybody struct{ mochi.HookBase }
+// everybody may do everything, but for those it does not know.
+type everybody struct {
+	mochi.HookBase
+	unknown []device.ID
+}
 
 func (*everybody) ID() string { return "everybody" }
 func (*everybody) Provides(b byte) bool {
 	return b == mochi.OnConnectAuthenticate || b == mochi.OnACLCheck
 }
-func (*everybody) OnConnectAuthenticate(*mochi.Client, packets.Packet) bool { return true }
-func (*everybody) OnACLCheck(*mochi.Client, string, bool) bool              { return true }
+func (e *everybody) OnConnectAuthenticate(c *mochi.Client, _ packets.Packet) bool {
+	return !slices.Contains(e.unknown, device.ID(c.ID))
+}
+func (*everybody) OnACLCheck(*mochi.Client, string, bool) bool { return true }
 
 // broker is a plain one, until the test ends.
-func broker(t *testing.T) (url string) {
+func broker(t *testing.T, unknown ...device.ID) (url string) {
 	t.Helper()
 	server := mochi.New(&mochi.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	l := listeners.NewTCP(listeners.Config{ID: "tcp", Address: "127.0.0.1:0"})
-	if err := server.AddHook(new(everybody), nil); err != nil {
+	if err := server.AddHook(&everybody{unknown: unknown}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := server.AddListener(l); err != nil {
@@ -212,6 +218,54 @@ func TestQuestionOnTheKeyboard(t *testing.T) {
 	io.WriteString(typing, ".")
 	if err := <-over; err != nil {
 		t.Error(err)
+	}
+}
+
+// A device that the gateway does not know gives up, and the rest go on; when none is left, that is the end. What to do
+// stands in the error.
+func TestNotKnown(t *testing.T) {
+	for name, unknown := range map[string][]string{"one": {"Car"}, "all": {"TV", "Car", "Fridge"}} {
+		t.Run(name, func(t *testing.T) {
+			path := credentials(t, "")
+			creds, err := sim.ReadCredentials(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var ids []device.ID
+			for _, one := range unknown {
+				ids = append(ids, creds.Devices[one].ID)
+			}
+			creds.Gateway = broker(t, ids...)
+			if err := sim.WriteCredentials(path, creds); err != nil {
+				t.Fatal(err)
+			}
+			keys, typing := io.Pipe()
+			var out lines
+			over := make(chan error, 1)
+			go func() {
+				over <- run(t.Context(), []string{"--home", family, "--credentials", path, "--keyboard"}, keys, &out)
+			}()
+			if name == "one" {
+				out.await(t, "TV         is connected")
+				out.await(t, "Car        does not try again")
+				io.WriteString(typing, ".")
+			}
+			err = <-over
+			want := strings.Join(unknown, ", ") + ": the gateway does not know what it logs in with: removed there, or given another token since"
+			if err == nil || !strings.HasPrefix(err.Error(), want) {
+				t.Fatalf("got %v, want %s", err, want)
+			}
+			for _, fix := range []string{`porchlight device list --home "family"`, "porchlight device token ID, and put it into " + path, "porchlight home add --file " + family} {
+				if !strings.Contains(err.Error(), fix) {
+					t.Errorf("got %v, want it to name %s", err, fix)
+				}
+			}
+			out.mu.Lock()
+			defer out.mu.Unlock()
+			if n := strings.Count(out.text.String(), "is off line"); n != len(unknown) {
+				t.Errorf("they tried %d times, want once each:\n%s", n, out.text.String())
+			}
+		})
 	}
 }
 

@@ -32,7 +32,7 @@ type (
 		Person  string         `json:"person,omitempty"` // by name; "": whoever is there
 		Brand   device.BrandID `json:"brand"`
 		Purpose policy.Purpose `json:"purpose"`
-		Device  device.ID      `json:"device,omitempty"` // "": the best screen
+		Device  device.ID      `json:"device,omitempty"` // or its name; "": the best screen
 	}
 	// WithdrawalState is a no with its word, and whose it is.
 	WithdrawalState struct {

@@ -59,7 +59,7 @@ func (k *ask) on(dev device.ID) bool { return k != nil && k.device == dev }
 
 // AskWhere says on which screen to ask, or whom. The zero AskWhere leaves both to the Desk.
 type AskWhere struct {
-	Device device.ID // "": the best
+	Device device.ID // or its name; "": the best
 	Person string    // by name: on a screen of theirs, or one that they are known to be in front of; "": whoever is there
 }
 
@@ -76,66 +76,114 @@ type AskState struct {
 	State   consent.State    `json:"state"`           // requested while it is open
 }
 
+// obstacle is why somebody cannot be asked on a screen now, and what an operator may do about it. The zero obstacle is
+// none.
+type obstacle struct {
+	why, fix string
+	judged   bool // it is the judge who says so: why names its rules
+}
+
+// The obstacles that are no judgement.
+var (
+	somebodyElse = obstacle{why: "it belongs to somebody who is not to be asked", fix: "ask on another screen"}
+	nobodyThere  = obstacle{why: "nobody who can be asked is there", fix: "ask when a device tells that somebody is"}
+	isAway       = obstacle{why: "it is away", fix: "connect it"}
+	restricts    = obstacle{why: "it may only restrict", fix: "porchlight device set ID --controller lets it do more"}
+	unanswerable = obstacle{why: "there is no way to answer", fix: "ask on another screen"}
+	isTaken      = obstacle{why: "a message is on it", fix: "ask when it has gone"}
+	isBusy       = obstacle{why: "something is on", fix: "ask when it is over"}
+)
+
+// notAskedError says in the operator's words why a question is not put. It wraps what doors branch on.
+type notAskedError struct {
+	text string
+	error
+}
+
+func (e *notAskedError) Error() string { return e.text }
+func (e *notAskedError) Unwrap() error { return e.error }
+
 // Ask puts the question whether a brand may use a home's screens for a purpose, on a screen where
-// somebody can be asked at this moment. It fails with ErrAsking, with ErrNotNow and why, if there is
-// no such screen, with a consent.TooSoonError, or an error that wraps consent.ErrNotAsked,
-// consent.ErrAnswered or registry.ErrUnknown.
+// somebody can be asked at this moment. It fails with ErrAsking, with ErrNotNow and what is against each
+// screen, if there is no such screen, with a consent.TooSoonError, or an error that wraps consent.ErrNotAsked,
+// consent.ErrAnswered or registry.ErrUnknown. What it says names people and screens: it is for operators.
 func (d *Desk) Ask(ctx context.Context, homeName string, b device.BrandID, p policy.Purpose, where AskWhere) (st AskState, err error) {
 	id, err := d.homeID(ctx, homeName)
 	if err != nil {
 		return st, fmt.Errorf("ask: %w", err)
 	}
 	var person registry.Person
-	if where.Person != "" {
-		err := d.db.View(ctx, func(tx *store.Tx) (err error) { person, err = personByName(tx, id, where.Person); return err })
-		if err != nil {
-			return st, fmt.Errorf("ask: %w", err)
+	err = d.db.View(ctx, func(tx *store.Tx) (err error) {
+		if where.Person != "" {
+			if person, err = personByName(tx, id, where.Person); err != nil {
+				return err
+			}
+			if err := mayBeAsked(person, homeName); err != nil {
+				return err
+			}
 		}
+		return mayAskFor(tx, b, p)
+	})
+	if err != nil {
+		return st, fmt.Errorf("ask about %s: %w", b, err)
 	}
 	var made consent.Ask
 	err = d.in(id, func(h *home) error {
 		if err := d.readAsks(h); err != nil {
 			return err
 		}
-		if s := h.screens[where.Device]; s == nil && where.Device != "" {
-			return fmt.Errorf("device %s: %w", where.Device, registry.ErrUnknown)
+		screens := h.askable()
+		if where.Device != "" {
+			screens = slices.DeleteFunc(screens, func(s *screen) bool { return s.ID != where.Device && s.Name != string(where.Device) })
+			if len(screens) == 0 {
+				return &registry.UnknownError{What: "device", Name: string(where.Device), Home: id}
+			}
 		}
-		if h.asks.open != nil {
-			return ErrAsking
+		if k := h.asks.open; k != nil {
+			return fmt.Errorf("%w, about %s on %s: ask when that is over (porchlight consent asks --home %q)", ErrAsking, k.offer.brand, h.called(k.device), homeName)
 		}
 		now, o := d.o.Now(), offer{b, p}
-		var why []string
-		var moments int // of why
-		var never error // is no matter of the moment
-		for _, s := range h.askable() {
-			if where.Device != "" && s.ID != where.Device {
-				continue
-			}
+		var all []obstacle
+		on := map[obstacle][]string{} // the names of the screens
+		var never error               // is no matter of the moment
+		for _, s := range screens {
+			k := &ask{offer: o, subject: s.Owner}
 			who, no := h.answers(s, now)
-			if no == "" && person.ID != 0 && !slices.Contains(who, person.ID) {
-				no = "they are not known to be there"
+			if no == (obstacle{}) && person.ID != 0 && !slices.Contains(who, person.ID) {
+				no = obstacle{why: person.Name + " is not known to be there", fix: "ask when a device tells that they are"}
 			}
-			if no == "" {
-				no = d.asking(h, s, &ask{offer: o, subject: s.Owner}, now)
+			if no == (obstacle{}) {
+				no = d.asking(h, s, k, now)
 			}
-			if no != "" {
-				why = append(why, fmt.Sprintf("%s %s: %s", s.Class, s.ID, no))
-				moments++
-				continue
+			if no == (obstacle{}) {
+				switch made, err = d.put(h, s, o); {
+				case err == nil:
+					return nil
+				case errors.Is(err, consent.ErrNotAsked):
+					never = h.inWords(err, s, o, homeName)
+					continue
+				case !errors.Is(err, ErrNotNow):
+					return h.inWords(err, s, o, homeName)
+				}
+				no = obstacle{why: "its packets are too small for the question", fix: "ask on another screen"}
 			}
-			switch made, err = d.put(h, s, o); {
-			case errors.Is(err, consent.ErrNotAsked):
-				never = err
-			case !errors.Is(err, ErrNotNow):
-				return err
+			if no.judged {
+				no = d.judged(h, s, k, now)
 			}
-			why = append(why, err.Error())
+			if on[no] == nil {
+				all = append(all, no)
+			}
+			on[no] = append(on[no], s.Name)
 		}
-		if never != nil && moments == 0 {
+		if never != nil && len(all) == 0 {
 			return never
 		}
-		if len(why) == 0 {
-			why = []string{"there is no screen"}
+		var why []string
+		for _, no := range all {
+			why = append(why, fmt.Sprintf("%s: %s (%s)", strings.Join(on[no], ", "), no.why, no.fix))
+		}
+		if len(screens) == 0 {
+			why = []string{"there is no screen: porchlight device add, or porchlight enrol open"}
 		}
 		return fmt.Errorf("%w: %s", ErrNotNow, strings.Join(why, "; "))
 	})
@@ -149,6 +197,82 @@ func (d *Desk) Ask(ctx context.Context, homeName string, b device.BrandID, p pol
 		}
 	}
 	return AskState{}, cmp.Or(err, fmt.Errorf("ask about %s: %w", b, registry.ErrUnknown)) // its home has just been removed
+}
+
+// mayBeAsked is nil for somebody who is asked at all.
+func mayBeAsked(p registry.Person, homeName string) error {
+	switch {
+	case p.Frozen:
+		return &notAskedError{fmt.Sprintf("%s is frozen, and not asked: porchlight person set %[1]q --home %[2]q --unfreeze", p.Name, homeName), consent.ErrNotAsked}
+	case p.Guest, p.Age != device.Adult:
+		return &notAskedError{fmt.Sprintf("%s is not asked, only adults who live in the home are: what a guardian says for them is recorded with porchlight consent give --person %[1]q --guardian PERSON", p.Name), consent.ErrNotAsked}
+	}
+	return nil
+}
+
+// mayAskFor is nil if a brand asks for a purpose at all.
+func mayAskFor(tx *store.Tx, b device.BrandID, p policy.Purpose) error {
+	brand, err := registry.BrandByID(tx, b)
+	if err != nil {
+		return err
+	}
+	n, err := consent.Newest(tx, b)
+	switch {
+	case err != nil:
+		return err
+	case brand.Stopped != 0:
+		return &notAskedError{fmt.Sprintf("the brand is stopped: porchlight brand start %s", b), consent.ErrNotAsked}
+	case !slices.Contains(brand.Purposes, p.String()):
+		return &notAskedError{fmt.Sprintf("the brand has declared %s, not %s: porchlight brand set %s --purpose says what it declares", strings.Join(brand.Purposes, ", "), p, b), consent.ErrNotAsked}
+	case !slices.Contains(n.Purposes, p):
+		return &notAskedError{fmt.Sprintf("the brand's newest notice does not ask for %s: see porchlight notice show %s, and porchlight notice add", p, b), consent.ErrNotAsked}
+	}
+	return nil
+}
+
+// called is what people call a device of h.
+func (h *home) called(id device.ID) string {
+	if s := h.screens[id]; s != nil {
+		return s.Name
+	}
+	return string(id)
+}
+
+// inWords is an error of put as an operator can read it.
+func (h *home) inWords(err error, s *screen, o offer, homeName string) error {
+	who := "the home"
+	if p, ok := h.person(s.Owner); ok {
+		who = p.Name
+	}
+	var soon *consent.TooSoonError
+	switch {
+	case errors.As(err, &soon):
+		return &notAskedError{fmt.Sprintf("%v: ask then", soon), err}
+	case errors.Is(err, consent.ErrAnswered):
+		return &notAskedError{fmt.Sprintf("%s has said yes to %s from %s already: see porchlight consent list --home %q", who, o.purpose, o.brand, homeName), err}
+	case errors.Is(err, consent.ErrNotAsked):
+		return &notAskedError{fmt.Sprintf("%s is not to be asked on %s: ask on another screen", who, s.Name), err}
+	}
+	return err
+}
+
+// judged is what the judge has against k on a screen now, in words.
+func (d *Desk) judged(h *home, s *screen, k *ask, now device.Instant) obstacle {
+	q, decision := h.judgeAsk(s, k, now)
+	m := *q.Message
+	m.NotAfter = now.Add(30 * 24 * time.Hour) // how soon a question goes is not what is against it
+	q.Message = &m
+	if longer := policy.Decide(q); longer.Verdict != policy.Show {
+		decision = longer
+	}
+	no := obstacle{why: decision.Reasons.String(), fix: "ask when that is over"}
+	if words := tell(policy.Causes(q, decision), "en", d.names(h, s, device.Household)); len(words) > 0 {
+		no.why += ": " + strings.Join(words, ", ")
+	}
+	if decision.Reasons.Has(policy.Consent) {
+		no.fix = "whoever said no can say yes, on a device or by porchlight consent give"
+	}
+	return no
 }
 
 // Asks lists what was asked in a home, the oldest first.
@@ -272,12 +396,14 @@ func spoken(c *device.Capabilities) bool {
 // known to be in front of it; nobody in particular, if only grown-ups live here and it has not been
 // told who is there. Otherwise no says why nobody is asked: a question is not for children and guests,
 // and not in front of them.
-func (h *home) answers(s *screen, now device.Instant) (who []device.PersonID, no string) {
-	const others = "somebody who is not to be asked is there, or may be"
+func (h *home) answers(s *screen, now device.Instant) (who []device.PersonID, no obstacle) {
+	others := func(name string) obstacle {
+		return obstacle{why: name + " is not to be asked, and is there, or may be", fix: "ask when a device tells who is there, and only adults who live here are"}
+	}
 	there := policy.Present(&h.view, &s.view, now)
 	somebody := there.Unknown == 1 && there.Unsure == 0 && there.Known|there.Past == 0 && s.Owner == device.Household
 	if there.Unknown > 0 && !somebody {
-		return nil, others
+		return nil, others("somebody unknown")
 	}
 	told := there.Told && !somebody || s.Owner != device.Household
 	for i, p := range h.view.People {
@@ -287,55 +413,57 @@ func (h *home) answers(s *screen, now device.Instant) (who []device.PersonID, no
 		}
 		switch {
 		case p.Guest || p.Age == device.Child || p.Age == device.AgeUnknown, !told && p.Age != device.Adult:
-			return nil, others
+			name, _ := h.person(p.ID)
+			return nil, others(cmp.Or(name.Name, "somebody"))
 		case is && p.Age == device.Adult:
 			who = append(who, p.ID)
 		}
 	}
 	switch {
 	case slices.Contains(who, s.Owner):
-		return []device.PersonID{s.Owner}, ""
+		return []device.PersonID{s.Owner}, obstacle{}
 	case s.Owner != device.Household:
-		return nil, "it belongs to somebody who is not to be asked"
+		return nil, somebodyElse
 	case told && len(who) == 0:
-		return nil, "nobody who can be asked is there"
+		return nil, nobodyThere
 	}
-	return who, ""
+	return who, obstacle{}
 }
 
-// asking says why k may not be put on a screen now; "": it may. The judge must have nothing against
+// asking says why k may not be put on a screen now; none: it may. The judge must have nothing against
 // it, and there are things that answer to no judge: a question never comes over what is on.
-func (d *Desk) asking(h *home, s *screen, k *ask, now device.Instant) (no string) {
+func (d *Desk) asking(h *home, s *screen, k *ask, now device.Instant) (no obstacle) {
 	_, no = h.answers(s, now)
 	switch r, told := s.context.Get(device.PlayerState); {
-	case no != "":
+	case no != (obstacle{}):
 		return no
 	case !s.ready():
-		return "it is away"
+		return isAway
 	case !s.Controller:
-		return "it may only restrict"
+		return restricts
 	case !pressed(&s.Can) && !spoken(&s.Can):
-		return "there is no way to answer"
+		return unanswerable
 	case slices.ContainsFunc(h.open, func(dl *delivery) bool { return dl.device == s.ID && dl.have != HaveMissing }):
-		return "a message is on it"
+		return isTaken
 	case told && slices.Contains([]string{"playing", "paused", "buffering"}, device.PlayerState.Show(r.Value)):
-		return "something is on"
+		return isBusy
 	}
-	if decision := h.judgeAsk(s, k, now); decision.Verdict != policy.Show {
-		return decision.Reasons.String()
+	if _, decision := h.judgeAsk(s, k, now); decision.Verdict != policy.Show {
+		return obstacle{why: decision.Reasons.String(), judged: true}
 	}
-	return ""
+	return obstacle{}
 }
 
 // judgeAsk judges a message as neutral as k, as if whoever has not said no had said yes: what is
 // against it then is the moment, the screen, or a no.
-func (h *home) judgeAsk(s *screen, k *ask, now device.Instant) policy.Decision {
+func (h *home) judgeAsk(s *screen, k *ask, now device.Instant) (policy.Request, policy.Decision) {
 	var all []device.PersonID
 	for _, p := range h.view.People {
 		all = append(all, p.ID)
 	}
 	view := h.supposing(k, all)
-	return policy.Decide(policy.Request{Home: &view, Screen: &s.view, Message: k.neutral(s, now), Now: now})
+	q := policy.Request{Home: &view, Screen: &s.view, Message: k.neutral(s, now), Now: now}
+	return q, policy.Decide(q)
 }
 
 // supposing is the home as it would be if k were answered with yes: by whose choice it is, and by
@@ -468,7 +596,7 @@ func (d *Desk) phone(h *home, k *ask, person device.PersonID, now device.Instant
 		if s.Class != device.Companion || s.Owner == device.Household || k.on(s.ID) || person != 0 && s.Owner != person || k.subject != device.Household && s.Owner != k.subject {
 			continue
 		}
-		if no := d.asking(h, s, k, now); no != "" {
+		if d.asking(h, s, k, now) != (obstacle{}) {
 			continue
 		}
 		if found != nil {
@@ -486,7 +614,7 @@ func (d *Desk) askNext(h *home, s *screen, now device.Instant) (f wire.Ask, ok b
 	if !k.on(s.ID) || k.handed || !d.mono().Before(k.until) {
 		return f, false
 	}
-	if no := d.asking(h, s, k, now); no != "" || h.saidNo(k) {
+	if d.asking(h, s, k, now) != (obstacle{}) || h.saidNo(k) {
 		return f, false // it waits until its time is over
 	}
 	k.handed = true
@@ -604,7 +732,7 @@ func (d *Desk) silent(h *home, now device.Instant) (all []candidate) {
 			said := h.view.Consents[policy.ConsentKey{Subject: k.subject, Brand: m.Brand, Purpose: m.Purpose}].Choice
 			q := policy.Request{Home: &h.view, Screen: &s.view, Message: m, Now: now}
 			if isNo(said) || policy.Decide(q).Reasons != policy.Reasons(0).With(policy.Consent) ||
-				slices.Contains(all, candidate{k.offer, s}) || d.asking(h, s, k, now) != "" {
+				slices.Contains(all, candidate{k.offer, s}) || d.asking(h, s, k, now) != (obstacle{}) {
 				continue
 			}
 			who, _ := h.answers(s, now)
@@ -658,10 +786,11 @@ func (d *Desk) Answer(dev device.ID, link Link, a wire.Answer) error {
 func (d *Desk) doubt(h *home, s *screen, k *ask, a wire.Answer) consent.Deferral {
 	now := d.o.Now()
 	_, no := h.answers(s, now)
-	switch rules := h.judgeAsk(s, k, now).Reasons; {
+	_, decision := h.judgeAsk(s, k, now)
+	switch rules := decision.Reasons; {
 	case s.Class == device.Car && rules.Has(policy.Safety):
 		return consent.ByDriving
-	case no != "", h.saidNo(k), rules.Has(policy.Age), rules.Has(policy.Consent), rules.Has(policy.Terms):
+	case no != (obstacle{}), h.saidNo(k), rules.Has(policy.Age), rules.Has(policy.Consent), rules.Has(policy.Terms):
 		return consent.ByDevice
 	case a.Person == 0 && !pressed(&s.Can), a.Person != 0 && !h.maybeThere(s, person(a.Person), now):
 		return consent.ByUnsure

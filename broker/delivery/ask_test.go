@@ -417,6 +417,11 @@ func TestAskOnlyAtAGoodMoment(t *testing.T) {
 				} else if !errors.Is(err, ErrNotNow) || !strings.Contains(err.Error(), test.why) || n != 0 {
 					t.Errorf("ask: %v, %d questions were handed over; want none, and %q", err, n, test.why)
 				}
+				for _, a := range h.a { // an operator knows screens by their names
+					if err != nil && (strings.Contains(err.Error(), string(a.id)) || !strings.Contains(err.Error(), fmt.Sprint(a.class, slices.Index(h.a, a))+": ") || !strings.HasSuffix(err.Error(), ")")) {
+						t.Errorf("ask: %v, want each screen by its name, and what to do", err)
+					}
+				}
 				w.memory()
 			})
 		})
@@ -450,8 +455,76 @@ func TestAskWhatMayNotBeAsked(t *testing.T) {
 		}
 		w.mustAsks("")
 		w.must(w.ask())
-		if err := w.ask(); !errors.Is(err, ErrAsking) {
+		if err := w.ask(); !errors.Is(err, ErrAsking) || err.Error() != `ask about grocer: this home is being asked something already, about grocer on tv 0: ask when that is over (porchlight consent asks --home "oak")` {
 			t.Errorf("a second one: %v, want %v", err, ErrAsking)
+		}
+	})
+}
+
+// A refusal says in the operator's words what is against it, and what to do.
+func TestAskSaysWhatToDo(t *testing.T) {
+	inAsking(t, func(w *askWorld) {
+		people := append(slices.Clone(grown), PersonSpec{Name: "Kim", Age: device.Child, Guardians: []string{"Anna"}})
+		all := w.lives(people, one(device.TV), DeviceSpec{Class: device.Companion, Owner: "Ben"}, one(device.Fridge))
+		refused := func(b device.BrandID, p policy.Purpose, where AskWhere, is error, want string) {
+			t.Helper()
+			_, err := w.desk.Ask(w.t.Context(), "oak", b, p, where)
+			w.wait()
+			if !errors.Is(err, is) || err.Error() != want {
+				t.Errorf("ask: got  %v\n              want %s", err, want)
+			}
+			for _, a := range all {
+				if err != nil && strings.Contains(err.Error(), string(a.id)) {
+					t.Errorf("%v names an ID", err)
+				}
+			}
+		}
+		all[1].disconnect()
+		all[2].disconnect()
+		const there = "tv 0, fridge 2: Kim is not to be asked, and is there, or may be (ask when a device tells who is there, and only adults who live here are)"
+		refused("grocer", policy.Marketing, AskWhere{}, ErrNotNow, "ask about grocer: nobody can be asked just now: "+there+"; companion 1: it is away (connect it)")
+		refused("grocer", policy.Marketing, AskWhere{Device: "companion 1"}, ErrNotNow, "ask about grocer: nobody can be asked just now: companion 1: it is away (connect it)")
+		refused("grocer", policy.Marketing, AskWhere{Person: "Anna"}, ErrNotNow,
+			"ask about grocer: nobody can be asked just now: "+there+"; companion 1: Anna is not known to be there (ask when a device tells that they are)")
+		refused("grocer", policy.Marketing, AskWhere{Person: "Kim"}, consent.ErrNotAsked,
+			"ask about grocer: Kim is not asked, only adults who live in the home are: what a guardian says for them is recorded with porchlight consent give --person \"Kim\" --guardian PERSON")
+		refused("grocer", policy.Analytics, AskWhere{}, consent.ErrNotAsked,
+			"ask about grocer: the brand has declared marketing, service, not analytics: porchlight brand set grocer --purpose says what it declares")
+		refused("grcer", policy.Marketing, AskWhere{}, registry.ErrUnknown, "ask about grcer: brand grcer: not known")
+		refused("grocer", policy.Marketing, AskWhere{Device: "tv"}, registry.ErrUnknown, `ask about grocer: device "tv": not known`)
+		refused("grocer", policy.Marketing, AskWhere{Person: "Bne"}, registry.ErrUnknown, `ask about grocer: person "Bne": not known`)
+		for what, want := range map[registry.UnknownError]string{
+			{What: "brand", Name: "grcer"}: "did you mean grocer?", {What: "device", Name: "tv", Home: 1}: `did you mean "tv 0"?`, {What: "person", Name: "Bne", Home: 1}: `did you mean "Ben"?`,
+		} {
+			if got := w.desk.Instead(w.t.Context(), &what); got != want {
+				t.Errorf("instead of %s %q: got %q, want %q", what.What, what.Name, got, want)
+			}
+		}
+		_, err := w.desk.ChangePerson(w.t.Context(), "oak", "Ben", PersonChange{Frozen: new(true)})
+		w.must(err)
+		refused("grocer", policy.Marketing, AskWhere{Person: "Ben"}, consent.ErrNotAsked, `ask about grocer: Ben is frozen, and not asked: porchlight person set "Ben" --home "oak" --unfreeze`)
+		w.must(w.desk.SetQuiet(w.t.Context(), "oak", []policy.Quiet{{}}))
+		all[0].tell(map[string]any{"presence.who": "1"})
+		refused("grocer", policy.Marketing, AskWhere{Device: "tv 0"}, ErrNotNow, "ask about grocer: nobody can be asked just now: tv 0: quiet: quiet time until Monday 10 January 2000 00:00 (ask when that is over)")
+		w.must(w.desk.SetQuiet(w.t.Context(), "oak", nil))
+		w.must(w.desk.Choose(w.t.Context(), "oak", "Anna", "grocer", policy.Marketing, policy.Refused))
+		refused("grocer", policy.Marketing, AskWhere{Device: "tv 0"}, ErrNotNow, "ask about grocer: nobody can be asked just now: tv 0: consent: somebody here has said no to offers from Grocer (whoever said no can say yes, on a device or by porchlight consent give)")
+		_, err = w.desk.StopBrand(w.t.Context(), "grocer", "x")
+		w.must(err)
+		refused("grocer", policy.Marketing, AskWhere{}, consent.ErrNotAsked, "ask about grocer: the brand is stopped: porchlight brand start grocer")
+	})
+	inAsking(t, func(w *askWorld) { // what the ledger of choices has against it
+		w.lives(grown, one(device.TV))
+		w.must(w.desk.Choose(w.t.Context(), "oak", "", "grocer", policy.Marketing, policy.Given))
+		err := w.ask()
+		if want := `ask about grocer: the home has said yes to marketing from grocer already: see porchlight consent list --home "oak"`; !errors.Is(err, consent.ErrAnswered) || err.Error() != want {
+			t.Errorf("ask: got %v, want %s", err, want)
+		}
+		w.must(w.desk.Choose(w.t.Context(), "oak", "", "grocer", policy.Marketing, policy.Withdrawn))
+		_, err = w.desk.Ask(w.t.Context(), "oak", "grocer", policy.Service, AskWhere{})
+		var soon *consent.TooSoonError
+		if !errors.As(err, &soon) || err.Error() != fmt.Sprintf("ask about grocer: not before %s: somebody has said no to this brand: ask then", soon.Until) {
+			t.Errorf("ask: got %v, want when, and why", err)
 		}
 	})
 }

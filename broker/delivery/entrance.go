@@ -443,11 +443,12 @@ func (e *entrance) closed(w *joining) { e.show(w, false, nil) }
 
 // Admission is what a person says of a device that is let in.
 type Admission struct {
-	Name       string          `json:"name,omitempty"`  // "": its class
-	Room       string          `json:"room,omitempty"`  // made if it is not there
-	Owner      device.PersonID `json:"owner,omitempty"` // 0: everybody's
-	Until      device.Instant  `json:"until,omitempty"` // a guest's, which is removed then
-	Controller bool            `json:"controller"`      // it may widen what the home permits, and let others in
+	Name       string          `json:"name,omitempty"`     // "": its class
+	Room       string          `json:"room,omitempty"`     // by name
+	NewRoom    bool            `json:"new_room,omitempty"` // the room is made if it is not there, also in a home that has others
+	Owner      device.PersonID `json:"owner,omitempty"`    // 0: everybody's
+	Until      device.Instant  `json:"until,omitempty"`    // a guest's, which is removed then
+	Controller bool            `json:"controller"`         // it may widen what the home permits, and let others in
 }
 
 // find finds an applicant at a window. The caller holds e.mu.
@@ -541,7 +542,7 @@ func (d *Desk) admitted(h *home, a *applicant, say Admission) (device.ID, error)
 			return nil
 		}
 		dev := dev // a unit may be run twice
-		if err = moveIn(tx, &dev, say.Room); err != nil {
+		if err = moveIn(tx, &dev, say.Room, say.NewRoom); err != nil {
 			return err
 		}
 		if dev.Name, err = registry.FreeName(tx, h.id, dev.Name); err != nil {
@@ -641,7 +642,7 @@ func (d *Desk) Join(dev device.ID, link Link, f wire.Join) error {
 		case wire.JoinReject:
 			d.reject(h.id, f.Applicant)
 		case wire.JoinAdmit:
-			say := Admission{Name: f.Name, Room: f.Room, Owner: device.PersonID(f.Person), Until: device.Instant(f.Until), Controller: f.Controller}
+			say := Admission{Name: f.Name, Room: f.Room, NewRoom: true, Owner: device.PersonID(f.Person), Until: device.Instant(f.Until), Controller: f.Controller}
 			id, err := d.letIn(h, f.Applicant, f.Code, say)
 			switch {
 			case err == nil:

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -261,6 +262,67 @@ func TestEntranceOnADevice(t *testing.T) {
 		w.must(w.desk.Join(tv.id, tv.up, wire.Join{Op: wire.JoinClose}))
 		if last = heard(); last.Until != 0 {
 			t.Errorf("closed: %+v", last)
+		}
+	})
+}
+
+// Where a new device stands is a room of the home, or one that is called new: what is misspelt makes none, and costs
+// no try.
+func TestEntranceRoom(t *testing.T) {
+	inEntrance(t, func(w *world) {
+		tv := w.home(device.TV)[device.TV]
+		rooms := func() (names []string) {
+			st, err := w.desk.Home(w.t.Context(), "oak")
+			w.must(err)
+			return st.Rooms
+		}
+		w.must(w.desk.OpenWindow(w.t.Context(), "oak"))
+		ways := map[string]func(room string, made bool) error{
+			"admitted": func(room string, made bool) error {
+				s := w.stranger(wire.ByCode, "")
+				w.must(s.ask(""))
+				_, err := w.desk.LetIn(w.t.Context(), "oak", s.id, s.binding.Code(), "", Admission{Room: room, NewRoom: made})
+				if err == nil {
+					return nil
+				}
+				if left := w.at("oak"); len(left) != 1 || left[0].Tries != maxTries {
+					t.Errorf("in room %q: who asks is %+v, want all tries left", room, left)
+				}
+				w.must(w.desk.TurnAway(w.t.Context(), "oak", s.id))
+				return err
+			},
+			"added": func(room string, made bool) error {
+				_, err := w.desk.AddDevice(w.t.Context(), "oak", DeviceSpec{Class: device.Speaker, Name: room, Room: room, NewRoom: made})
+				return err
+			},
+			"changed": func(room string, made bool) error {
+				_, err := w.desk.ChangeDevice(w.t.Context(), tv.id, DeviceChange{Room: &room, NewRoom: made})
+				return err
+			},
+		}
+		w.must(ways["changed"]("kitchen", false)) // the first is made
+		for how, put := range ways {
+			for room, want := range map[string]string{
+				"kitchn": `room is "kitchn", and this home has no such room: did you mean "kitchen"? (--new-room makes a new one)`,
+				"attic":  `room is "attic", and this home has no such room: use one of kitchen (--new-room makes a new one)`,
+			} {
+				var bad Invalid
+				if err := put(room, false); !errors.As(err, &bad) || len(bad) != 1 || bad[0].Error() != want {
+					t.Errorf("%s in room %q: %v, want %s", how, room, err, want)
+				}
+			}
+			if got := rooms(); !slices.Equal(got, []string{"kitchen"}) {
+				t.Errorf("%s: the rooms are %q, want the kitchen", how, got)
+			}
+		}
+		want := []string{"kitchen"}
+		for _, how := range slices.Sorted(maps.Keys(ways)) {
+			w.must(ways[how]("kitchen", false))
+			w.must(ways[how]("new "+how, true))
+			want = append(want, "new "+how)
+			if got := rooms(); !slices.Equal(got, want) {
+				t.Errorf("%s: the rooms are %q, want %q", how, got, want)
+			}
 		}
 	})
 }

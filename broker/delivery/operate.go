@@ -43,11 +43,12 @@ type PersonSpec struct {
 type DeviceSpec struct {
 	ID         device.ID      `json:"id,omitempty"` // "": a new one is made
 	Class      device.Class   `json:"class"`
-	Name       string         `json:"name,omitempty"`  // "": its class
-	Room       string         `json:"room,omitempty"`  // by name; made if it is not there
-	Owner      string         `json:"owner,omitempty"` // a person's name; "": everybody's
-	Controller bool           `json:"controller"`      // may widen what the home permits
-	Until      device.Instant `json:"until,omitempty"` // a guest's: it is removed then
+	Name       string         `json:"name,omitempty"`     // "": its class
+	Room       string         `json:"room,omitempty"`     // by name
+	NewRoom    bool           `json:"new_room,omitempty"` // the room is made if it is not there, also in a home that has others
+	Owner      string         `json:"owner,omitempty"`    // a person's name; "": everybody's
+	Controller bool           `json:"controller"`         // may widen what the home permits
+	Until      device.Instant `json:"until,omitempty"`    // a guest's: it is removed then
 }
 
 // Enrolled is a device that was added, with the token it logs in with: the only time that
@@ -83,6 +84,7 @@ func (d *Desk) AddHome(_ context.Context, spec HomeSpec) (h registry.Home, devic
 			}
 		}
 		for _, ds := range spec.Devices {
+			ds.NewRoom = true
 			e, err := enrol(tx, h.ID, ds)
 			if err != nil {
 				return err
@@ -133,29 +135,42 @@ func enrol(tx *store.Tx, home device.HomeID, spec DeviceSpec) (Enrolled, error) 
 		}
 		dev.Owner = p.ID
 	}
-	if err := moveIn(tx, &dev, spec.Room); err != nil {
+	if err := moveIn(tx, &dev, spec.Room, spec.NewRoom); err != nil {
 		return Enrolled{}, err
 	}
 	token := registry.NewToken()
 	return Enrolled{dev, token}, registry.AddDevice(tx, dev, token)
 }
 
-// moveIn gives a device that is to be added its room, which is made if it is not there, and a guest's
-// its guest.
-func moveIn(tx *store.Tx, dev *device.Device, room string) error {
+// moveIn gives a device that is to be added its room, see roomOf, and a guest's its guest.
+func moveIn(tx *store.Tx, dev *device.Device, room string, made bool) (err error) {
 	if room != "" {
-		r, err := registry.AddRoom(tx, dev.Home, room)
-		if err != nil {
+		if dev.Room, err = roomOf(tx, dev.Home, room, made); err != nil {
 			return err
 		}
-		dev.Room = r.ID
 	}
 	if dev.Until == 0 || dev.Owner != device.Household {
 		return nil
 	}
-	guest, err := registry.AddGuest(tx, dev.Home, dev.Name)
-	dev.Owner = guest
+	dev.Owner, err = registry.AddGuest(tx, dev.Home, dev.Name)
 	return err
+}
+
+// roomOf is the room of a home with that name. If there is none, it is made in a home that has no rooms, or if made is
+// set; otherwise it is taken for misspelt, because rooms are not removed, and the error is an Invalid about room.
+func roomOf(tx *store.Tx, home device.HomeID, name string, made bool) (device.RoomID, error) {
+	rooms, err := registry.Rooms(tx, home)
+	if err != nil {
+		return 0, err
+	}
+	if id, bad := (names{rooms: rooms}).room(name); len(bad) == 0 {
+		return id, nil
+	} else if len(rooms) > 0 && !made {
+		bad[0].Fix += " (--new-room makes a new one)"
+		return 0, bad.in("room")
+	}
+	r, err := registry.AddRoom(tx, home, name)
+	return r.ID, err
 }
 
 func personByName(tx *store.Tx, home device.HomeID, name string) (registry.Person, error) {
@@ -168,7 +183,7 @@ func personByName(tx *store.Tx, home device.HomeID, name string) (registry.Perso
 			return p, nil
 		}
 	}
-	return registry.Person{}, fmt.Errorf("person %.40q: %w", name, registry.ErrUnknown)
+	return registry.Person{}, &registry.UnknownError{What: "person", Name: name, Home: home}
 }
 
 // named runs f, which records facts, on the home that the operator calls name.
@@ -212,6 +227,12 @@ func (d *Desk) Instead(ctx context.Context, wrong *registry.UnknownError) string
 			all, err := registry.Devices(tx, wrong.Home)
 			for _, one := range all {
 				names = append(names, strconv.Quote(one.Name))
+			}
+			return err
+		case "person":
+			all, err := registry.People(tx, wrong.Home)
+			for _, p := range all {
+				names = append(names, strconv.Quote(p.Name))
 			}
 			return err
 		}

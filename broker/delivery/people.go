@@ -122,14 +122,15 @@ func (d *Desk) SetLanguages(ctx context.Context, homeName string, languages []st
 // DeviceChange is what is to be different about a device. What is nil stays as it is.
 type DeviceChange struct {
 	Name       *string `json:"name,omitempty"`
-	Room       *string `json:"room,omitempty"`  // by name, made if it is not there; "": none
-	Owner      *string `json:"owner,omitempty"` // a person's name; "": everybody's
+	Room       *string `json:"room,omitempty"`     // by name; "": none
+	NewRoom    bool    `json:"new_room,omitempty"` // the room is made if it is not there, also in a home that has others
+	Owner      *string `json:"owner,omitempty"`    // a person's name; "": everybody's
 	Controller *bool   `json:"controller,omitempty"`
 }
 
 // ChangeDevice changes a device's name, place or part. Whose choices count on it follows its owner
 // at once, and what is on its screen is judged anew. It fails with registry.ErrUnknown, ErrTaken or
-// ErrInvalid.
+// ErrInvalid, or with an Invalid about room.
 func (d *Desk) ChangeDevice(ctx context.Context, id device.ID, c DeviceChange) (dev device.Device, err error) {
 	if dev, err = d.device(ctx, id); err != nil {
 		return dev, err
@@ -150,11 +151,9 @@ func (d *Desk) ChangeDevice(ctx context.Context, id device.ID, c DeviceChange) (
 			}
 			if c.Room != nil {
 				if dev.Room = 0; *c.Room != "" {
-					r, err := registry.AddRoom(tx, h.id, *c.Room)
-					if err != nil {
+					if dev.Room, err = roomOf(tx, h.id, *c.Room, c.NewRoom); err != nil {
 						return err
 					}
-					dev.Room = r.ID
 				}
 			}
 			if c.Owner != nil {

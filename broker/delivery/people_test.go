@@ -492,7 +492,7 @@ func TestChangeDevice(t *testing.T) {
 		if err != nil || journalLength(w) != before {
 			t.Errorf("as it is: %v, and %d facts", err, journalLength(w)-before)
 		}
-		dev, err := w.desk.ChangeDevice(w.t.Context(), guest.ID, DeviceChange{Name: new("Zoe's phone"), Room: new("hall")})
+		dev, err := w.desk.ChangeDevice(w.t.Context(), guest.ID, DeviceChange{Name: new("Zoe's phone"), Room: new("hall"), NewRoom: true})
 		if err != nil || dev.Name != "Zoe's phone" || dev.Room == 0 || dev.Owner != guest.Owner {
 			t.Errorf("a guest's name and room: got %+v, %v", dev, err)
 		}

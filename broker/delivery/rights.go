@@ -722,7 +722,7 @@ func (b *pages) target(what Erasure) (t target, err error) {
 			}
 		}
 		if _, ok := b.owner[id]; !ok {
-			return t, fmt.Errorf("device %.40q: %w", what.Device, registry.ErrUnknown)
+			return t, &registry.UnknownError{What: "device", Name: what.Device, Home: b.home}
 		}
 		t.devices[id] = true
 	case what.Brand != "":
@@ -757,7 +757,7 @@ func (b *pages) somebody(name string) (device.PersonID, error) {
 		if n, err := strconv.ParseInt(name, 10, 32); err == nil && b.called[device.PersonID(n)] != nil {
 			return device.PersonID(n), nil
 		}
-		return 0, fmt.Errorf("person %.40q: %w", name, registry.ErrUnknown)
+		return 0, &registry.UnknownError{What: "person", Name: name, Home: b.home}
 	}
 	return 0, fmt.Errorf("person %.40q: %w: several had that name: give the number of one, %v", name, registry.ErrInvalid, was)
 }

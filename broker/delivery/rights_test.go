@@ -965,9 +965,21 @@ func TestImportRoundTrip(t *testing.T) {
 		_, _, err = v.desk.AddHome(w.t.Context(), HomeSpec{Name: "oak", Zone: "UTC"})
 		v.must(err)
 		v.brand = w.brand
-		if _, err := v.desk.Import(w.t.Context(), bytes.NewReader(first), int64(len(first)), ""); !errors.Is(err, registry.ErrTaken) {
-			t.Errorf("with a name that is taken: %v, want ErrTaken", err)
+		refused := func(raw []byte, name, want string) {
+			t.Helper()
+			if _, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), name); !errors.Is(err, registry.ErrTaken) || err.Error() != "import: "+want {
+				t.Errorf("import: %v, want ErrTaken: %s", err, want)
+			}
 		}
+		refused(first, "", `another home is called "oak" here: give this one another name with --name`)
+		_, err = v.desk.AddDevice(w.t.Context(), "oak", DeviceSpec{ID: "fridge-marker", Class: device.Fridge})
+		v.must(err)
+		frees := `its device fridge-marker is, or was, one of home "oak" here, and an ID is one device's alone: porchlight erase --home "oak" --device fridge-marker frees it`
+		refused(first, "elm", frees)
+		v.must(v.desk.RemoveDevice(w.t.Context(), "fridge-marker"))
+		refused(first, "elm", frees)
+		_, err = v.desk.Erase(w.t.Context(), Erasure{Home: "oak", Device: "fridge-marker"})
+		v.must(err)
 		done, err := v.desk.Import(w.t.Context(), bytes.NewReader(first), int64(len(first)), "elm")
 		v.must(err)
 		if done.Home.Name != "elm" || done.Home.ID != 2 || !slices.Equal(done.Brands, []device.BrandID{"cinemarker", "grocer"}) || len(done.Strange) > 0 {
@@ -1038,8 +1050,13 @@ func TestImportRoundTrip(t *testing.T) {
 				t.Errorf("event %d: got %s, want %s", i+1, is[i], was[i])
 			}
 		}
-		if _, err := v.desk.Import(w.t.Context(), bytes.NewReader(first), int64(len(first)), "ash"); !errors.Is(err, registry.ErrTaken) {
-			t.Errorf("the same again: %v, want ErrTaken: its devices are here", err)
+		// It is not taken in twice, under whatever name, neither here nor where it came from; nor is it from here again.
+		for _, name := range []string{"ash", "elm", ""} {
+			refused(first, name, `this home is here already, as "elm". To have it as it is in the file, remove it first, with all that was said in it since: porchlight home remove "elm"`)
+			refused(v.export(ExportAsked{Home: "elm"}), name, `this home is here already, as "elm". To have it as it is in the file, remove it first, with all that was said in it since: porchlight home remove "elm"`)
+		}
+		if _, err := w.desk.Import(w.t.Context(), bytes.NewReader(first), int64(len(first)), "ash"); !errors.Is(err, registry.ErrTaken) || !strings.Contains(err.Error(), `this home is here already, as "oak"`) {
+			t.Errorf("where it came from: %v, want ErrTaken, as oak", err)
 		}
 		// The home goes on: it is judged, and a device of it is shown something.
 		tv := v.hand(device.Device{ID: l.tv.id, Class: device.TV})

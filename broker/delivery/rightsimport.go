@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
+	"database/sql"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
@@ -37,7 +38,7 @@ const (
 	maxImportBrands = 1000
 )
 
-// What Import fails with beside registry.ErrTaken, if a name or a device is there already.
+// What Import fails with beside registry.ErrTaken, if the home, its name or a device of it is there already.
 var (
 	ErrDamaged = errors.New("the export is damaged")                        // or was altered, or is none
 	ErrNewer   = errors.New("the export was written by a newer porchlight") // this one may not understand all of it
@@ -91,7 +92,7 @@ func readImport(ctx context.Context, file io.ReaderAt, size int64) (in imported,
 	}
 	z, err := zip.NewReader(file, size)
 	if err != nil {
-		return in, damaged("it is no zip: %v", err)
+		return in, damaged("it is no zip, as porchlight export writes one: %v", err)
 	}
 	if len(z.File) > maxImportFiles {
 		return in, damaged("it has %d files, at most %d are taken", len(z.File), maxImportFiles)
@@ -415,19 +416,8 @@ func (d *Desk) takeIn(ctx context.Context, in imported, name string) (done Impor
 			return err
 		}
 		done.Home = h
-		if _, err := registry.HomeByName(tx, h.Name); err == nil {
-			return fmt.Errorf("home %q: %w: give it another with --name", h.Name, registry.ErrTaken)
-		} else if !errors.Is(err, registry.ErrUnknown) {
+		if err := inTheWay(tx, h, devices); err != nil {
 			return err
-		}
-		for _, id := range devices {
-			var taken int
-			if err := tx.QueryRow(`SELECT count(*) FROM device WHERE id = ?`, id).Scan(&taken); err != nil {
-				return err
-			}
-			if taken > 0 {
-				return fmt.Errorf("device %s: %w: is this home here already?", id, registry.ErrTaken)
-			}
 		}
 		if err := tx.Import(h.ID, events); err != nil {
 			return unfit(err)
@@ -466,6 +456,9 @@ func (d *Desk) takeIn(ctx context.Context, in imported, name string) (done Impor
 		}
 		return nil
 	})
+	if no := (*takenError)(nil); errors.As(err, &no) {
+		err = errors.Join(no, d.already(ctx, no, in.key))
+	}
 	if err != nil {
 		return Imported{}, err
 	}
@@ -479,6 +472,85 @@ func (d *Desk) takeIn(ctx context.Context, in imported, name string) (done Impor
 	d.ends.Store(0)
 	d.queue.put(d.home(done.Home.ID))
 	return done, nil
+}
+
+// takenError says why a home cannot be taken in beside what is here. It wraps registry.ErrTaken.
+type takenError struct {
+	named  registry.Home // has its name here; zero: nobody has
+	device device.ID     // of it, and of another home here, or it was; "": none is
+	of     registry.Home // that other home
+	here   string        // what the home itself is called here; "": it is not here
+}
+
+func (e *takenError) Error() string {
+	switch {
+	case e.here != "":
+		return fmt.Sprintf("this home is here already, as %q. To have it as it is in the file, remove it first, with all that was said in it since: porchlight home remove %[1]q", e.here)
+	case e.named.ID != 0:
+		return fmt.Sprintf("another home is called %q here: give this one another name with --name", e.named.Name)
+	}
+	return fmt.Sprintf("its device %s is, or was, one of home %q here, and an ID is one device's alone: porchlight erase --home %[2]q --device %[1]s frees it", e.device, e.of.Name)
+}
+
+func (e *takenError) Unwrap() error { return registry.ErrTaken }
+
+// inTheWay is a takenError if a home with h's name, or one of the devices, is here.
+func inTheWay(tx *store.Tx, h registry.Home, devices []device.ID) (err error) {
+	var e takenError
+	if e.named, err = registry.HomeByName(tx, h.Name); err != nil && !errors.Is(err, registry.ErrUnknown) {
+		return err
+	}
+	for _, id := range devices {
+		var of device.HomeID
+		switch err := tx.QueryRow(`SELECT home FROM device WHERE id = ?`, id).Scan(&of); {
+		case errors.Is(err, sql.ErrNoRows):
+			continue
+		case err != nil:
+			return err
+		}
+		if e.of, err = registry.HomeByID(tx, of); err != nil {
+			return err
+		}
+		e.device = id
+		break
+	}
+	if e.named.ID == 0 && e.device == "" {
+		return nil
+	}
+	return &e
+}
+
+// already looks whether what is in the way is the home itself: its log is verified with key, or it came with a log that is.
+func (d *Desk) already(ctx context.Context, e *takenError, key []byte) error {
+	return d.db.View(ctx, func(tx *store.Tx) error {
+		for _, h := range []registry.Home{e.of, e.named} {
+			if h.ID == 0 {
+				continue
+			}
+			public, err := d.db.PublicKey(h.ID)
+			if err != nil {
+				return err
+			}
+			own, err := x509.MarshalPKIXPublicKey(public)
+			if err != nil {
+				return err
+			}
+			is := bytes.Equal(own, key)
+			for fact, err := range tx.Journal(store.Filter{Home: &h.ID, Kind: func(kind string) bool { return kind == homeImported }}) {
+				if err == nil && !fact.Erased {
+					err = store.With(fact, func(f importedFact) error { is = is || bytes.Equal(f.Key, key); return nil })
+				}
+				if err != nil {
+					return err
+				}
+			}
+			if is {
+				e.here = h.Name
+				return nil
+			}
+		}
+		return nil
+	})
 }
 
 // unfit says that what err is about cannot be taken in, unless it is the database that cannot take anything in.

@@ -163,14 +163,14 @@ func (c *backupCmd) run(e *env) (done backedUp, err error) {
 	if err != nil {
 		return done, err
 	}
-	if _, err := os.Stat(filepath.Join(data, databaseFile)); err != nil {
-		return done, fmt.Errorf("there is no gateway's data in %s: %w", data, err)
+	if err := hasData(data); err != nil {
+		return done, err
 	}
 	if inside(data, dir) {
 		return done, fmt.Errorf("%s is in the data folder, and would be lost with it: name another one with --to", dir)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return done, err
+		return done, cannotWrite(dir, err)
 	}
 	lock, err := lockBackups(dir)
 	if err != nil {
@@ -454,7 +454,7 @@ const mostManifest = 16 << 20
 func readManifest(backup string) (m manifest, err error) {
 	f, err := os.Open(filepath.Join(backup, manifestFile))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return m, fmt.Errorf("%s is no backup: there is no %s in it", backup, manifestFile)
+		return m, fmt.Errorf("%s is no backup: there is no %s in it: name a folder that porchlight backup has made", backup, manifestFile)
 	}
 	if err != nil {
 		return m, err
@@ -616,7 +616,7 @@ func (c *restoreCmd) run(e *env) (done restored, err error) {
 	}
 	done.Made, done.At, done.Events, done.Bytes = m.Made, began.UTC().Truncate(time.Millisecond), m.Events, m.size()
 	if err := os.MkdirAll(done.Data, 0o700); err != nil {
-		return done, err
+		return done, cannotWrite(done.Data, err)
 	}
 	hold, err := store.Hold(filepath.Join(done.Data, databaseFile))
 	if err != nil {
@@ -1003,6 +1003,8 @@ func (c *checkCmd) run(e *env) (done checked, err error) {
 			return done, err
 		}
 		done.Backup = &m.Made
+	} else if err := hasData(done.Of); err != nil {
+		return done, err
 	} else if raw, err := os.ReadFile(filepath.Join(done.Of, restoredFile)); err == nil {
 		done.Restored = &restored{}
 		if err := json.Unmarshal(raw, done.Restored); err != nil {

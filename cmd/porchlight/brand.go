@@ -258,7 +258,7 @@ func (c *pushCmd) secret() (string, error) {
 		}
 		return "", usageError{errors.New("push: no API key: give --key-file, or set PORCHLIGHT_API_KEY to what `porchlight brand add` printed")}
 	}
-	raw, err := os.ReadFile(c.KeyFile)
+	raw, err := readNamed(c.KeyFile)
 	if err != nil {
 		return "", fmt.Errorf("push: read API key: %w", err)
 	}
@@ -314,13 +314,13 @@ func (c *pushCmd) send(ctx context.Context, f *yamlFile, secret, key, kind strin
 		return m, false, usageError{fmt.Errorf("--api %q does not begin with http:// or https://", c.API)}
 	}
 	if c.CA != "" {
-		pem, err := os.ReadFile(c.CA)
+		pem, err := readNamed(c.CA)
 		if err != nil {
 			return m, false, err
 		}
 		roots := x509.NewCertPool()
 		if !roots.AppendCertsFromPEM(pem) {
-			return m, false, fmt.Errorf("%s has no certificate in PEM", c.CA)
+			return m, false, fmt.Errorf("%s has no certificate in PEM: porchlight ca show names the gateway's", c.CA)
 		}
 		client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
 	}

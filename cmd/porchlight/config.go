@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -180,7 +179,7 @@ func readConfig(path string) (Config, error) {
 	if path == "" {
 		return c, nil
 	}
-	raw, err := os.ReadFile(path)
+	raw, err := readNamed(path)
 	if err != nil {
 		return c, fmt.Errorf("read configuration: %w", err)
 	}

@@ -51,6 +51,7 @@ type conformCmd struct {
 type conformReport struct {
 	Contract string    `json:"contract"`
 	Device   device.ID `json:"device"`
+	Complete bool      `json:"complete"` // false: the run was ended, or could not go on, before it was over
 	Pass     int       `json:"pass"`
 	Fail     int       `json:"fail"`
 	NotSeen  int       `json:"not_seen"`
@@ -147,7 +148,8 @@ func (c *conformCmd) run(e *env, class device.Class, id device.ID, token string,
 	}
 	c.announce(ways, run, token)
 
-	g, gctx := errgroup.WithContext(e.ctx)
+	// Who ends the run ends what is played alone: what it has seen is judged while the door is open still.
+	g, gctx := errgroup.WithContext(context.WithoutCancel(e.ctx))
 	gctx, end := context.WithCancel(gctx)
 	g.Go(func() error { return b.door.Run(gctx) })
 	if b.front != nil {
@@ -159,7 +161,10 @@ func (c *conformCmd) run(e *env, class device.Class, id device.ID, token string,
 	g.Go(func() error { return b.beat(gctx) })
 	g.Go(func() error {
 		defer end()
-		return run.play(gctx, c.Only)
+		ctx, stop := context.WithCancel(gctx)
+		defer stop()
+		defer context.AfterFunc(e.ctx, stop)()
+		return run.play(ctx, c.Only)
 	})
 	if err := g.Wait(); err != nil {
 		return fmt.Errorf("conform: %w", err)
@@ -210,7 +215,7 @@ func (c *conformCmd) announce(w io.Writer, run *conformance, token string) {
 
 // report prints the outcome; the error says how many MUSTs failed.
 func (c *conformCmd) report(w io.Writer, run *conformance) error {
-	r := conformReport{Contract: "pl/1", Device: run.id, Musts: []finding{}}
+	r := conformReport{Contract: "pl/1", Device: run.id, Complete: run.stopped == nil, Musts: []finding{}}
 	for _, m := range musts {
 		f := run.found[m.id]
 		if f == nil {
@@ -235,12 +240,18 @@ func (c *conformCmd) report(w io.Writer, run *conformance) error {
 			fmt.Fprintf(w, "%-4s %-9s %s\n", f.ID, f.Verdict, f.Must)
 			fmt.Fprintf(w, "%14s saw: %s\n", "", f.Saw)
 		}
-		fmt.Fprintf(w, "%d pass, %d fail, %d not seen.\n", r.Pass, r.Fail, r.NotSeen)
+		whole := ""
+		if !r.Complete {
+			whole = "NOT COMPLETE: "
+		}
+		fmt.Fprintf(w, "%s%d pass, %d fail, %d not seen.\n", whole, r.Pass, r.Fail, r.NotSeen)
 	}
-	if r.Fail > 0 {
+	switch {
+	case r.Fail > 0 && run.stopped != nil:
+		return fmt.Errorf("conform: %d of %d MUSTs failed, and the run ended early: %w", r.Fail, len(r.Musts), run.stopped)
+	case r.Fail > 0:
 		return fmt.Errorf("conform: %d of %d MUSTs failed", r.Fail, len(r.Musts))
-	}
-	if run.stopped != nil {
+	case run.stopped != nil:
 		return fmt.Errorf("conform: the run ended early: %w", run.stopped)
 	}
 	return nil

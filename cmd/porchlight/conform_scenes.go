@@ -174,11 +174,13 @@ func (c *conformance) play(ctx context.Context, only []string) error {
 	}
 	err := c.playAll(ctx)
 	if err == nil && !c.came {
-		err = c.enter(ctx) // whatever was asked for
+		err = c.part(ctx, c.enter) // whatever was asked for
 	}
 	switch heard := slices.ContainsFunc(c.seen(), func(f fact) bool { return f.act == didApply }); {
+	case ctx.Err() != nil && !c.came && !heard:
+		return errors.New("it was ended before a device came")
 	case ctx.Err() != nil:
-		return ctx.Err()
+		err = errEnded
 	case errors.Is(err, errAway):
 		c.fail("M5", "%v", err)
 	case err != nil && !c.came && !heard:
@@ -190,6 +192,9 @@ func (c *conformance) play(ctx context.Context, only []string) error {
 	c.judge()
 	return nil
 }
+
+// errEnded is why a run that somebody has ended is not complete.
+var errEnded = errors.New("it was ended from outside")
 
 // over ends a run: there is no device, or it has lost its way.
 type over struct{ error }
@@ -209,10 +214,10 @@ func (c *conformance) playAll(ctx context.Context) error {
 		default:
 			c.tell("%d of %d: %s", i+1, len(scenes), s.name)
 			if s.need != stranger {
-				err = c.enter(ctx)
+				err = c.part(ctx, c.enter)
 			}
 			if err == nil {
-				err = s.play(c, ctx)
+				err = c.part(ctx, func(ctx context.Context) error { return s.play(c, ctx) })
 			}
 		}
 		if err == nil {
@@ -229,6 +234,22 @@ func (c *conformance) playAll(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// part plays a part of a run. Nothing is found in one that is ended: what did not come then says nothing of the device.
+func (c *conformance) part(ctx context.Context, play func(context.Context) error) error {
+	before := map[string]finding{}
+	for id, f := range c.found {
+		before[id] = *f
+	}
+	err := play(ctx)
+	if ctx.Err() == nil {
+		return err
+	}
+	for id, f := range before {
+		*c.found[id] = f
+	}
+	return errEnded
 }
 
 // enter leaves the device connected, with an identity, and with nothing on it.

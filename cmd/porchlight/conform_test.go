@@ -633,6 +633,113 @@ func TestConformOnly(t *testing.T) {
 	}
 }
 
+// endedAt is standard error, of which one line ends the run.
+type endedAt struct {
+	*announced
+	at  string
+	end context.CancelFunc
+}
+
+func (e *endedAt) Write(b []byte) (int, error) {
+	n, err := e.announced.Write(b)
+	if strings.Contains(e.String(), e.at) {
+		e.end()
+	}
+	return n, err
+}
+
+// A run that is ended tells what it has seen so far, that this is not all, and fails.
+func TestConformEnded(t *testing.T) {
+	t.Parallel()
+	type run struct {
+		cmd  conformCmd
+		at   string // the scene in which it is ended
+		seen []string
+		not  map[string]string // what is said of what was not seen
+		want string
+	}
+	const outside, later = "it was ended from outside", "the run did not come to it"
+	tests := map[string]run{
+		"in a scene": {conformCmd{Plain: "127.0.0.1:0", JSON: true}, ": the lease\n", []string{"M1", "M3", "M14", "M15", "M16", "M19"},
+			map[string]string{"M22": outside, "M23": outside, "M24": later, "M32": later}, "conform: the run ended early: " + outside},
+		"in words":    {conformCmd{Plain: "127.0.0.1:0"}, ": the lease\n", nil, nil, "conform: the run ended early: " + outside},
+		"when let in": {conformCmd{TLS: "127.0.0.1:0", Enrol: true, JSON: true}, ": a chain that does not hold\n", []string{"M42", "M43"}, map[string]string{"M44": outside, "M47": later}, "conform: the run ended early: " + outside},
+		"before":      {conformCmd{Plain: "127.0.0.1:0", JSON: true}, "/...\n", nil, nil, "conform: it was ended before a device came"},
+	}
+	together(t, tests, func(t *testing.T, test run) func(*testing.T) {
+		seats <- struct{}{}
+		defer func() { <-seats }()
+		ctx, end := context.WithCancel(t.Context())
+		defer end()
+		devices, off := context.WithCancel(t.Context())
+		defer off()
+		errs := &endedAt{&announced{said: make(chan string, 1)}, test.at, end}
+		u := underTest{id: device.NewID(), token: registry.NewToken()}
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			var text string
+			select {
+			case text = <-errs.said:
+			case <-ctx.Done():
+				return
+			}
+			cfg := sim.Config{Class: device.Fridge, Retry: 20 * time.Millisecond,
+				Can: device.Capabilities{Duties: device.CanDim, Forms: []device.Form{device.Toast}, MaxButtons: 2, Holds: 1, Languages: []string{"en"}}}
+			if test.cmd.Enrol {
+				cfg.Gateway = "tls://" + regexp.MustCompile(`mqtts://(\S+)`).FindStringSubmatch(text)[1]
+				cfg.Enrol = &sim.Enrolment{Way: wire.ByHome, Secret: regexp.MustCompile(`asks for one +(\S+)`).FindStringSubmatch(text)[1]}
+			} else {
+				cfg.ID, cfg.Token, cfg.Gateway = u.id, u.token, "tcp://"+regexp.MustCompile(`mqtt://(\S+)`).FindStringSubmatch(text)[1]
+			}
+			d, err := sim.New(cfg)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			d.Run(devices)
+		}()
+		c := test.cmd
+		c.Lease, c.Wait, c.Timeout = conformLease, 30*time.Second, 30*time.Second
+		var out bytes.Buffer
+		e := &env{ctx, strings.NewReader(""), &out, errs, ""}
+		if !c.JSON {
+			e.out = io.MultiWriter(&out, errs) // which tells the device where to go
+		}
+		err := c.run(e, 0, u.id, u.token, func(context.Context, chore) error { return errNoHands })
+		off()
+		<-over
+		return func(t *testing.T) {
+			if err == nil || err.Error() != test.want {
+				t.Errorf("got %v, want %s\n%s", err, test.want, errs)
+			}
+			switch {
+			case test.not == nil && test.want == "conform: the run ended early: "+outside:
+				if !regexp.MustCompile(`(?m)^NOT COMPLETE: \d+ pass, 0 fail, \d+ not seen\.$`).MatchString(out.String()) || !strings.Contains(out.String(), "M15  pass ") {
+					t.Errorf("got %s\nwant what was seen, and that it is not complete", out.String())
+				}
+				return
+			case test.not == nil:
+				return
+			}
+			r, by := verdicts(t, out.String(), errs.String())
+			if r.Complete || r.Fail != 0 || r.Pass == 0 {
+				t.Errorf("complete %t, %d fail, %d pass; want a run that is not complete, and no fault", r.Complete, r.Fail, r.Pass)
+			}
+			for _, id := range test.seen {
+				if by[id].Verdict != passed {
+					t.Errorf("%s: %s, saw %s; want pass", id, by[id].Verdict, by[id].Saw)
+				}
+			}
+			for id, saw := range test.not {
+				if by[id].Verdict != notSeen || by[id].Saw != saw {
+					t.Errorf("%s: %s, saw %s; want not seen, %s", id, by[id].Verdict, by[id].Saw, saw)
+				}
+			}
+		}
+	})
+}
+
 // Without a device the run says so, and why a device was turned away.
 func TestConformWithoutDevice(t *testing.T) {
 	t.Parallel()

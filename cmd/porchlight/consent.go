@@ -121,7 +121,7 @@ type consentAskCmd struct {
 	Person  string         `help:"Whom to ask: on a screen of theirs, or one that they are known to be in front of; default whoever is there." placeholder:"PERSON"`
 	Brand   string         `required:"" help:"The brand's ID." placeholder:"ID"`
 	Purpose policy.Purpose `required:"" help:"For what." placeholder:"PURPOSE"`
-	Device  string         `help:"On which screen, by its ID; default the best." placeholder:"ID"`
+	Device  string         `help:"On which screen, by its name or ID; default the best." placeholder:"DEVICE"`
 	Wait    bool           `help:"Wait for what becomes of it."`
 	JSON    bool           `help:"Print JSON."`
 }

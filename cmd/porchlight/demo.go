@@ -51,7 +51,7 @@ func demoCommand(ctx context.Context, args []string, out io.Writer) error {
 	if *keep != "" {
 		f, err := os.Create(*keep)
 		if err != nil {
-			return fmt.Errorf("demo: %w", err)
+			return fmt.Errorf("demo: %w", cannotWrite(*keep, err))
 		}
 		defer f.Close()
 		log = slog.New(slog.NewTextHandler(f, &slog.HandlerOptions{Level: slog.LevelDebug}))

@@ -121,17 +121,21 @@ type enrolAdmitCmd struct {
 	Applicant  string     `arg:"" help:"Which device, as enrol list names it."`
 	Code       []string   `arg:"" help:"The six digits that it shows or speaks, or the secret on its label."`
 	Name       string     `help:"What people call it; default its class." placeholder:"NAME"`
-	Room       string     `help:"Where it stands." placeholder:"ROOM"`
+	Room       string     `help:"Where it stands: a room of the home." placeholder:"ROOM"`
+	NewRoom    bool       `help:"With --room: make the room if the home does not have it."`
 	Owner      string     `help:"The person it belongs to; default everybody." placeholder:"PERSON"`
 	Until      *time.Time `help:"A guest's device: it is removed then, as 2026-12-24T18:00:00Z." placeholder:"TIME"`
 	Controller bool       `help:"It may widen what the home permits, and let others in."`
 	JSON       bool       `help:"Print JSON."`
 }
 
+// Validate is called by the parser.
+func (c *enrolAdmitCmd) Validate() error { return newRoom(c.NewRoom, c.Room != "") }
+
 // Run lets a device in.
 func (c *enrolAdmitCmd) Run(e *env) error {
 	dev, err := ask[api.DeviceRef](e, "enrol/admit", api.Admit{Home: c.Home, Applicant: c.Applicant, Code: strings.Join(c.Code, ""), Owner: c.Owner, Admission: delivery.Admission{
-		Name: c.Name, Room: c.Room, Until: instant(c.Until), Controller: c.Controller,
+		Name: c.Name, Room: c.Room, NewRoom: c.NewRoom, Until: instant(c.Until), Controller: c.Controller,
 	}})
 	if err != nil {
 		return err

@@ -60,7 +60,7 @@ func (c *homeAddCmd) Run(e *env) error {
 	}
 	h, err := sim.ReadHome(c.File)
 	if err != nil {
-		return err
+		return cannotRead(c.File, err)
 	}
 	path := c.Credentials
 	if path == "" {
@@ -76,7 +76,7 @@ func (c *homeAddCmd) Run(e *env) error {
 	}
 	// Before the home is there: tokens that cannot be written down are lost.
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("write credentials: %w", err)
+		return fmt.Errorf("write credentials: %w", cannotWrite(path, err))
 	}
 	added, err := ask[api.HomeAdded](e, "home/add", homeSpec(h))
 	if err != nil {
@@ -84,7 +84,7 @@ func (c *homeAddCmd) Run(e *env) error {
 	}
 	if err := sim.WriteCredentials(path, credentials(status.Gateway, added.Devices)); err != nil {
 		_, undo := ask[api.None](e, "home/remove", api.Named{Name: h.Name})
-		return errors.Join(err, undo)
+		return errors.Join(fmt.Errorf("write credentials: %w", cannotWrite(path, err)), undo)
 	}
 	if c.Credentials == "" { // in the data folder, whose owner makes backups of it
 		if err := giveTo(e.data, filepath.Dir(path)); err != nil {

@@ -4,8 +4,8 @@ import (
 	"crypto"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
-	"os"
 	"slices"
 
 	"porchlight/broker/api"
@@ -124,17 +124,17 @@ func (c *ledgerVerifyCmd) Run(e *env) error {
 	}
 	var heads []ledger.Head
 	for _, path := range c.Head {
-		raw, err := os.ReadFile(path)
+		raw, err := readNamed(path)
 		if err != nil {
 			return err
 		}
 		h, err := ledger.OpenHead(raw, key)
 		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
+			return notThat(path, "ledger head --out", err)
 		}
 		heads = append(heads, h)
 	}
-	f, err := os.Open(c.File)
+	f, err := openFile(c.File)
 	if err != nil {
 		return err
 	}
@@ -169,18 +169,26 @@ func (c *receiptVerifyCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	raw, err := os.ReadFile(c.File)
+	raw, err := readNamed(c.File)
 	if err != nil {
 		return err
 	}
 	r, err := ledger.OpenReceipt(raw, key)
 	if err != nil {
-		return fmt.Errorf("%s: %w", c.File, err)
+		return notThat(c.File, "receipt show --out", err)
 	}
 	if c.JSON {
 		return printJSON(e.out, r)
 	}
 	return printReceipt(e, r)
+}
+
+// notThat is what is wrong with a file that command should have written.
+func notThat(path, command string, err error) error {
+	if errors.Is(err, ledger.ErrFormat) {
+		err = fmt.Errorf("%w: name a file that porchlight %s has written", err, command)
+	}
+	return fmt.Errorf("%s: %w", path, err)
 }
 
 // printReceipt tells what a receipt says.
@@ -201,7 +209,7 @@ func printReceipt(e *env, r ledger.Receipt) error {
 
 // readPublic reads a file with a public key in PEM.
 func readPublic(path string) (crypto.PublicKey, error) {
-	raw, err := os.ReadFile(path)
+	raw, err := readNamed(path)
 	if err != nil {
 		return nil, err
 	}

@@ -236,6 +236,9 @@ type rebuildCmd struct {
 
 // Run makes the tables again, or compares.
 func (c *rebuildCmd) Run(e *env) error {
+	if err := hasData(e.data); err != nil {
+		return fmt.Errorf("rebuild: %w", err)
+	}
 	path := filepath.Join(e.data, databaseFile)
 	if !c.Check {
 		if err := store.Rebuild(e.ctx, path, delivery.Project); err != nil {

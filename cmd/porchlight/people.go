@@ -149,7 +149,8 @@ type deviceAddCmd struct {
 	Home       string       `required:"" help:"The home's name." placeholder:"HOME"`
 	Class      device.Class `required:"" help:"What it is: tv, speaker, console, car, fridge, washer, dryer, dishwasher, oven, display, companion, other." placeholder:"CLASS"`
 	Name       string       `help:"What people call it; default its class." placeholder:"NAME"`
-	Room       string       `help:"Where it stands." placeholder:"ROOM"`
+	Room       string       `help:"Where it stands: a room of the home." placeholder:"ROOM"`
+	NewRoom    bool         `help:"With --room: make the room if the home does not have it."`
 	Owner      string       `help:"The person it belongs to; default everybody." placeholder:"PERSON"`
 	Controller bool         `help:"It may widen what the home permits, not only restrict."`
 	Until      *time.Time   `help:"A guest's device: it is removed then, as 2026-12-24T18:00:00Z." placeholder:"TIME"`
@@ -157,10 +158,21 @@ type deviceAddCmd struct {
 	JSON       bool         `help:"Print JSON."`
 }
 
+// Validate is called by the parser.
+func (c *deviceAddCmd) Validate() error { return newRoom(c.NewRoom, c.Room != "") }
+
+// newRoom is an error if --new-room is given without --room.
+func newRoom(made, room bool) error {
+	if made && !room {
+		return errors.New("--new-room goes with --room")
+	}
+	return nil
+}
+
 // Run adds a device.
 func (c *deviceAddCmd) Run(e *env) error {
 	added, err := ask[delivery.Enrolled](e, "device/add", api.DeviceAdd{Home: c.Home, Device: delivery.DeviceSpec{
-		ID: device.ID(c.ID), Class: c.Class, Name: c.Name, Room: c.Room, Owner: c.Owner, Controller: c.Controller, Until: instant(c.Until),
+		ID: device.ID(c.ID), Class: c.Class, Name: c.Name, Room: c.Room, NewRoom: c.NewRoom, Owner: c.Owner, Controller: c.Controller, Until: instant(c.Until),
 	}})
 	if err != nil {
 		return err
@@ -176,7 +188,8 @@ func (c *deviceAddCmd) Run(e *env) error {
 type deviceSetCmd struct {
 	ID           string  `arg:"" help:"The device's ID."`
 	Name         *string `help:"What people call it." placeholder:"NAME"`
-	Room         *string `help:"Where it stands; made if it is not there." placeholder:"ROOM" xor:"room"`
+	Room         *string `help:"Where it stands: a room of the home." placeholder:"ROOM" xor:"room"`
+	NewRoom      bool    `help:"With --room: make the room if the home does not have it."`
 	NoRoom       bool    `help:"In no room." xor:"room"`
 	Owner        *string `help:"The person it belongs to: their choices count on it." placeholder:"PERSON" xor:"owner"`
 	Shared       bool    `help:"It is everybody's." xor:"owner"`
@@ -185,7 +198,7 @@ type deviceSetCmd struct {
 }
 
 func (c *deviceSetCmd) change() delivery.DeviceChange {
-	change := delivery.DeviceChange{Name: c.Name, Room: c.Room, Owner: c.Owner}
+	change := delivery.DeviceChange{Name: c.Name, Room: c.Room, NewRoom: c.NewRoom, Owner: c.Owner}
 	if c.NoRoom {
 		change.Room = new("")
 	}
@@ -208,7 +221,7 @@ func (c *deviceSetCmd) Validate() error {
 	case c.Room != nil && *c.Room == "":
 		return errors.New("--room is empty: --no-room takes it out of its room")
 	}
-	return nil
+	return newRoom(c.NewRoom, c.Room != nil)
 }
 
 // Run changes a device.

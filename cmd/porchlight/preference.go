@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"reflect"
 	"regexp"
 	"slices"
@@ -444,7 +443,7 @@ const maxFile = 2 * delivery.MaxSubmission
 func (e *env) readFile(path string) (raw []byte, name string, err error) {
 	in, name := e.in, "standard input"
 	if path != "-" {
-		f, err := os.Open(path)
+		f, err := openFile(path)
 		if err != nil {
 			return nil, path, err
 		}
@@ -453,9 +452,9 @@ func (e *env) readFile(path string) (raw []byte, name string, err error) {
 	}
 	raw, err = io.ReadAll(io.LimitReader(in, maxFile+1))
 	if err == nil && len(raw) > maxFile {
-		err = fmt.Errorf("%s is larger than %d bytes", name, maxFile)
+		err = fmt.Errorf("%s is larger than %d bytes: is it the right one?", name, maxFile)
 	}
-	return raw, name, err
+	return raw, name, cannotRead(name, err)
 }
 
 func (e *env) readYAML(path string) (*yamlFile, error) {

@@ -20,7 +20,7 @@ type profileCmd struct {
 // Run takes a profile of the gateway that runs.
 func (c *profileCmd) Run(e *env) error {
 	if _, err := os.Stat(filepath.Dir(c.Out)); err != nil { // sooner than after all those seconds
-		return fmt.Errorf("write the profile: %w", err)
+		return fmt.Errorf("write the profile: %w", cannotWrite(c.Out, err))
 	}
 	answer, err := call(e, "profile", api.ProfileAsked{Kind: c.Kind, Seconds: c.Seconds}, 10*time.Minute)
 	if err != nil {
@@ -35,7 +35,7 @@ func (c *profileCmd) Run(e *env) error {
 		return fmt.Errorf("the gateway ended before the profile was there")
 	}
 	if err := writeWhole(c.Out, bytes.NewReader(raw)); err != nil {
-		return fmt.Errorf("write the profile: %w", err)
+		return fmt.Errorf("write the profile: %w", cannotWrite(c.Out, err))
 	}
 	tool := "pprof"
 	if c.Kind == "trace" {

@@ -132,7 +132,7 @@ func (c *rehearseCmd) Run(e *env) error {
 	if c.Out != "" {
 		f, err := os.Create(c.Out)
 		if err != nil {
-			return fmt.Errorf("rehearse: %w", err)
+			return fmt.Errorf("rehearse: %w", cannotWrite(c.Out, err))
 		}
 		defer f.Close()
 		out = f
@@ -584,7 +584,7 @@ func (r *rehearsal) brand(id device.BrandID) error {
 func (c *rehearseCmd) readMessages(r *rehearsal) (all []*rehearsed, err error) {
 	entries, err := os.ReadDir(c.Messages)
 	if err != nil {
-		return nil, fmt.Errorf("read messages: %w", err)
+		return nil, fmt.Errorf("read messages: %w", cannotRead(c.Messages, err))
 	}
 	read := func(path string, brand func() (device.BrandID, error)) error {
 		if ext := filepath.Ext(path); ext != ".yaml" && ext != ".yml" && ext != ".json" {

@@ -286,7 +286,7 @@ func TestRehearsalErrors(t *testing.T) {
 		"preference":     {trace: head + good, edit: func(s string) string { return strings.Replace(s, `to: "08:00"`, `to: "8"`, 1) }, want: line(`to: "08:00"`) + "preferences.quiet[0].to"},
 		"preference key": {trace: head + good, edit: func(s string) string { return strings.Replace(s, "  quiet:", "  quite:", 1) }, want: line("  quiet:") + `key "quite" is unknown: did you mean "quiet"?`},
 		"consent":        {trace: head + good, edit: func(s string) string { return strings.Replace(s, "person: Anna}", "person: Ben}", 1) }, want: line("person: Anna}") + `person "Ben"`},
-		"messages":       {trace: head + good, args: []string{"--messages", filepath.Join(dir, "none")}, want: "read messages: open "},
+		"messages":       {trace: head + good, args: []string{"--messages", filepath.Join(dir, "none")}, want: "none: no such file or directory"},
 		"message":        {trace: head + good, args: []string{"--messages", filepath.Dir(write("bad/one.yaml", "purpose: marketing\ntexts: [{language: en, bdy: Hello}]\n"))}, want: `one.yaml:2: key "bdy" is unknown: did you mean "body"?`},
 		"not accepted":   {trace: head + good, args: []string{"--messages", filepath.Dir(write("long/one.yaml", "purpose: marketing\ndisplay_seconds: 900\ntexts: [{language: en, body: Hello}]\n"))}, want: "one.yaml:2: display_seconds is 900: use 1 to 600"},
 		"no messages":    {trace: head + good, args: []string{"--messages", filepath.Dir(write("empty/readme.txt", ""))}, want: "has no file that ends in .yaml, .yml or .json"},

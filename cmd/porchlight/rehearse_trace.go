@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -120,7 +119,7 @@ func readTraceMap(e *env, path string) (m traceMap, err error) {
 // readTrace reads a recording that is in order: what begins earlier stands further up, and a sensor
 // does not begin again before it has ended. What is not of one decade is no recording of a home.
 func readTrace(ctx context.Context, path string, zone *time.Location) ([]sim.Interval, error) {
-	f, err := os.Open(path)
+	f, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}

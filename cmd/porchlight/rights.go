@@ -47,7 +47,7 @@ func (c *exportCmd) Run(e *env) (err error) {
 	// It is about people: nobody else may read it, and half of it is none.
 	f, err := os.CreateTemp(filepath.Dir(c.Out), ".export-")
 	if err != nil {
-		return fmt.Errorf("export: %w", err)
+		return fmt.Errorf("export: %w", cannotWrite(c.Out, err))
 	}
 	defer func() {
 		if f.Close(); err != nil {
@@ -69,7 +69,7 @@ func (c *exportCmd) Run(e *env) (err error) {
 			err = os.Rename(f.Name(), c.Out)
 		}
 		if err != nil {
-			return fmt.Errorf("export: %w", err)
+			return fmt.Errorf("export: %w", cannotWrite(c.Out, err))
 		}
 	} else if err := os.Remove(f.Name()); err != nil {
 		return fmt.Errorf("export: %w", err)
@@ -86,7 +86,7 @@ type importCmd struct {
 
 // Run takes a home in.
 func (c *importCmd) Run(e *env) error {
-	f, err := os.Open(c.File)
+	f, err := openFile(c.File)
 	if err != nil {
 		return fmt.Errorf("import: %w", err)
 	}

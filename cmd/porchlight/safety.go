@@ -51,9 +51,9 @@ func (c DeliveryConfig) safety() (*policy.SafetyTable, error) {
 		err = fmt.Errorf("%s has %d bytes, %d at most", c.Safety, info.Size(), policy.MostSafety)
 	}
 	if err != nil {
-		return nil, err
+		return nil, cannotRead(c.Safety, err)
 	}
-	raw, err := os.ReadFile(c.Safety)
+	raw, err := readNamed(c.Safety)
 	if err != nil {
 		return nil, err
 	}

@@ -180,7 +180,7 @@ func dataFolder(path string, log *slog.Logger) (string, error) {
 		return "", fmt.Errorf("data folder: %w", err)
 	}
 	if err := os.MkdirAll(path, 0o700); err != nil {
-		return "", fmt.Errorf("data folder: %w", err)
+		return "", fmt.Errorf("data folder: %w", cannotWrite(path, err))
 	}
 	fi, err := os.Stat(path)
 	if err != nil {

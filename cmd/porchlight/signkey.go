@@ -93,17 +93,17 @@ func publicPEM(k registry.SignKey) []byte {
 func writeNew(path string, mode os.FileMode, raw []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
-		return err
+		return cannotWrite(path, err)
 	}
 	_, err = f.Write(raw)
-	return errors.Join(err, f.Close())
+	return cannotWrite(path, errors.Join(err, f.Close()))
 }
 
 // maxKeyFile is how large a file with a key may be.
 const maxKeyFile = 16 << 10
 
 func readKeyFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}

@@ -135,7 +135,7 @@ func TestAskedOnAScreen(t *testing.T) {
 		t.Errorf("consent history printed\n%s\nwant the question and the yes", got)
 	}
 	var errs strings.Builder
-	if status := run(t.Context(), question, strings.NewReader(""), io.Discard, &errs); status != 1 || !strings.Contains(errs.String(), "has been answered") {
+	if status := run(t.Context(), question, strings.NewReader(""), io.Discard, &errs); status != 1 || !strings.Contains(errs.String(), "the home has said yes to marketing from fresh already") {
 		t.Errorf("asked again: status %d, %s; want 1, and that it has been answered", status, errs.String())
 	}
 }

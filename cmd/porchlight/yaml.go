@@ -27,7 +27,7 @@ type yamlFile struct {
 func parseYAML(path string, raw []byte) (*yamlFile, error) {
 	tree, err := parser.ParseBytes(raw, 0)
 	if err != nil {
-		return nil, located(path, err)
+		return nil, fmt.Errorf("%w: write YAML or JSON", located(path, err))
 	}
 	return &yamlFile{path, raw, tree}, nil
 }
@@ -36,7 +36,11 @@ func parseYAML(path string, raw []byte) (*yamlFile, error) {
 func located(path string, err error) error {
 	var at yaml.Error
 	if errors.As(err, &at) && at.GetToken() != nil {
-		return fmt.Errorf("%s:%d: %s", path, at.GetToken().Position.Line, at.GetMessage())
+		fix := ""
+		if strings.HasSuffix(at.GetMessage(), "where mapping is expected") {
+			fix = ": write keys with their values, as in name: oak"
+		}
+		return fmt.Errorf("%s:%d: %s%s", path, at.GetToken().Position.Line, at.GetMessage(), fix)
 	}
 	return fmt.Errorf("%s: %w", path, err)
 }

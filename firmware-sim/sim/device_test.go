@@ -1,11 +1,14 @@
 package sim
 
 import (
+	"errors"
 	"net"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
 
 	"porchlight/device"
 	"porchlight/device/wire"
@@ -80,6 +83,55 @@ func TestWrongPassword(t *testing.T) {
 	g.start(d)
 	j.await(t, Away, "connect: ")
 	j.await(t, Away, "connect: ") // and again
+}
+
+// At a terminal it gives up, and only for that: while nobody answers, or the gateway says that it cannot look, it tries
+// again.
+func TestGivesUp(t *testing.T) {
+	g := newGateway(t)
+	cfg := g.config(device.TV)
+	cfg.ID, cfg.GiveUp = "stranger", true
+	d, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Run(t.Context()); !errors.Is(err, ErrNotKnown) || !strings.Contains(err.Error(), "not Authorized") {
+		t.Errorf("run: got %v, want %v", err, ErrNotKnown)
+	}
+	for name, code := range map[string]byte{"cannot look": packets.Err3ServerUnavailable.Code, "another ID": packets.Err3ClientIdentifierNotValid.Code} {
+		busy, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		j := newJournal()
+		cfg := g.config(device.TV)
+		cfg.GiveUp, cfg.Gateway, cfg.Notify = true, "tcp://"+busy.Addr().String(), j.note
+		if d, err = New(cfg); err != nil {
+			t.Fatal(err)
+		}
+		stop := g.start(d) // an error of Run is an error of the test
+		for range 3 {
+			conn, err := busy.Accept()
+			if err != nil {
+				t.Fatal(name, err)
+			}
+			_, _ = conn.Read(make([]byte, 256))
+			_, _ = conn.Write([]byte{0x20, 2, 0, code})
+			conn.Close()
+			j.await(t, Away, "connect: ")
+		}
+		stop()
+		busy.Close()
+	}
+	j := newJournal()
+	cfg.ID, cfg.Gateway, cfg.Notify = device.NewID(), "tcp://"+freePort(t), j.note
+	if d, err = New(cfg); err != nil {
+		t.Fatal(err)
+	}
+	g.start(d)
+	for range 3 {
+		j.await(t, Away, "connection refused")
+	}
 }
 
 func TestBadAddress(t *testing.T) {

@@ -640,6 +640,12 @@ func strict(path string, data []byte, v any) (*ast.File, error) {
 			}
 		}
 	}
+	switch {
+	case root == nil:
+		msg += ": write YAML or JSON"
+	case strings.HasSuffix(msg, "where mapping is expected"):
+		msg += ": write keys with their values, as in name: oak"
+	}
 	return nil, fmt.Errorf("%s:%d: %s", path, line, msg)
 }
 

@@ -107,7 +107,7 @@ func (d *Device) stayConnected(ctx context.Context) error {
 		default:
 			return nil // it has been erased
 		}
-		if errors.Is(err, errConfig) {
+		if errors.Is(err, errConfig) || errors.Is(err, ErrNotKnown) && d.cfg.GiveUp && d.cfg.Enrol == nil {
 			return fmt.Errorf("connect %s: %w", d.cfg.Name, err)
 		}
 		if ctx.Err() != nil {
@@ -141,6 +141,9 @@ func (d *Device) stayConnected(ctx context.Context) error {
 	}
 	return nil
 }
+
+// ErrNotKnown means that the gateway is there, and does not know what a device logs in with.
+var ErrNotKnown = errors.New("the gateway does not know what it logs in with")
 
 // errConfig means that connecting again would fail again.
 var errConfig = errors.New("bad gateway address")
@@ -255,7 +258,8 @@ func (d *Device) logIn(ctx context.Context, id identity) (*link, credential, err
 		}
 		unknown = unknown && no.unknown()
 	}
-	if unknown {
+	if unknown && first != nil {
+		first = fmt.Errorf("%w: %w", ErrNotKnown, first)
 		d.with(func(now time.Time) error {
 			if err := d.fw.refused(now); err != nil {
 				d.fw.note(Event{Kind: Trouble, Why: err.Error()})

@@ -56,7 +56,7 @@ func ReadRecording(r io.Reader, name string, zone *time.Location) ([]Interval, e
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	if len(rows) == 0 {
-		return nil, fmt.Errorf("read %s: it has no rows", name)
+		return nil, fmt.Errorf("read %s: it has no rows: write start, end, sensor, kind and place in each, separated by tabs, under a header line", name)
 	}
 	slices.SortStableFunc(rows, func(a, b Interval) int { return a.Start.Compare(b.Start) })
 	return rows, nil

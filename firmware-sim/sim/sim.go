@@ -35,8 +35,11 @@ type Config struct {
 
 	// Enrol is how the device gets an identity if it has none: neither ID nor one in its memory.
 	// Such a device then trusts the gateway that enrolled it, not Roots. Without Enrol, a device
-	// that is erased ends, and one that is refused keeps trying.
+	// that is erased ends, and one that is refused keeps trying, unless GiveUp is set.
 	Enrol *Enrolment
+	// GiveUp has Run end with [ErrNotKnown] when the gateway knows none of what the device logs in with, where there
+	// is no Enrol: for people at a terminal. Firmware keeps trying, as the contract says, because the no may be a slip.
+	GiveUp bool
 
 	// Retry is the pause before the second attempt to connect; it doubles up to MaxRetry, and a
 	// part of it is left to chance. 0 means 500 ms and 30 s. Twenty times Retry, 10 s, pass at
