@@ -146,7 +146,7 @@ func AddBrand(tx *store.Tx, b Brand, key string) error {
 		return err
 	}
 	if taken > 0 {
-		return fmt.Errorf("brand %s: %w", b.ID, ErrTaken)
+		return fmt.Errorf("brand %s: the ID %w, now or before: choose another", b.ID, ErrTaken)
 	}
 	b.Stopped, b.Reason = 0, ""
 	return add(tx, device.Gateway, brandAdded, brandFact{b, Hash(key)})

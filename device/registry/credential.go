@@ -244,7 +244,7 @@ func free(tx *store.Tx, id device.ID, p Proof) error {
 		return err
 	}
 	if taken > 0 {
-		return fmt.Errorf("credential for device %s: it is another device's: %w", id, ErrTaken)
+		return fmt.Errorf("credential for device %s: it %w by another", id, ErrTaken)
 	}
 	return nil
 }

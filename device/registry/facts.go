@@ -60,7 +60,7 @@ func AddHome(tx *store.Tx, name, zone string) (Home, error) {
 		return Home{}, fmt.Errorf("home %q: %w", name, err)
 	}
 	if _, err := HomeByName(tx, name); err == nil {
-		return Home{}, fmt.Errorf("home %q: %w", name, ErrTaken)
+		return Home{}, fmt.Errorf("home %q: the name %w: choose another", name, ErrTaken)
 	}
 	var last int64
 	if err := tx.QueryRow(`SELECT coalesce(max(id), 0) FROM home`).Scan(&last); err != nil {
@@ -134,7 +134,7 @@ func checkPerson(tx *store.Tx, home device.HomeID, p Person) ([]Person, error) {
 	adults := map[device.PersonID]bool{}
 	for _, other := range people {
 		if other.Name == p.Name && other.ID != p.ID {
-			return nil, fmt.Errorf("person %q: %w", p.Name, ErrTaken)
+			return nil, fmt.Errorf("person %q: the name %w: choose another", p.Name, ErrTaken)
 		}
 		adults[other.ID] = other.Age == device.Adult && other.ID != p.ID
 	}
@@ -248,7 +248,7 @@ func Admit(tx *store.Tx, d device.Device, p Proof, void device.Instant, from *Or
 		return err
 	}
 	if ids > 0 {
-		return fmt.Errorf("device %s: %w", d.ID, ErrTaken)
+		return fmt.Errorf("device %s: the ID %w, now or before: choose another, or none", d.ID, ErrTaken)
 	}
 	if err := checkPlace(tx, d); err != nil {
 		return err
@@ -263,7 +263,7 @@ func checkPlace(tx *store.Tx, d device.Device) error {
 		return err
 	}
 	if names > 0 {
-		return fmt.Errorf("device %q: %w: give it another with --name", d.Name, ErrTaken)
+		return fmt.Errorf("device %q: the name %w: give it another with --name", d.Name, ErrTaken)
 	}
 	if d.Owner == device.Household {
 		return nil

@@ -20,7 +20,7 @@ import (
 // What callers branch on.
 var (
 	ErrUnknown = errors.New("not known")            // no such home, person, room, device, brand or credential
-	ErrTaken   = errors.New("name is taken")        // somebody else has that name or ID, or had it
+	ErrTaken   = errors.New("is taken")             // somebody else has that name or ID, or had it
 	ErrInvalid = errors.New("cannot be taken in")   // a field is missing or out of its bounds
 	ErrInUse   = errors.New("is still referred to") // remove what refers to it first
 )

@@ -103,9 +103,9 @@ func AddSignKey(tx *store.Tx, k SignKey) error {
 	case err != nil:
 		return err
 	case ids > 0:
-		return fmt.Errorf("signing key %s of brand %s: %w, now or before: give it another ID", k.ID, k.Brand, ErrTaken)
+		return fmt.Errorf("signing key %s of brand %s: the ID %w, now or before: give it another", k.ID, k.Brand, ErrTaken)
 	case keys > 0:
-		return fmt.Errorf("signing key %s of brand %s: %w: that very key is, or was, in use: make another", k.ID, k.Brand, ErrTaken)
+		return fmt.Errorf("signing key %s of brand %s: that very key %w, now or before: make another", k.ID, k.Brand, ErrTaken)
 	case inForce >= MaxSignKeys:
 		return fmt.Errorf("signing key %s of brand %s: %w: %d are in force already: revoke one first", k.ID, k.Brand, ErrInvalid, inForce)
 	}
