@@ -320,8 +320,16 @@ func (a Attribute) Show(v Value) string {
 // Reading is a value and when it was true.
 type Reading struct {
 	Value Value
-	At    Instant // when it was last told
+	At    Instant // when it was last told; 0: never, or it counts no more
 	Since Instant // since when it has been so, as far as was told: a gap longer than its TTL begins anew
+}
+
+// Until is when r stops being fresh, which lasts so long; 0: it is not fresh, wherever the clock stands (see Context.Stale).
+func (r Reading) Until(ttl time.Duration) Instant {
+	if r.At == 0 {
+		return 0
+	}
+	return r.At.Add(ttl)
 }
 
 // Context is what a device last told about itself. The zero Context knows nothing.
@@ -381,7 +389,9 @@ func (c *Context) Fresh(class Class, a Attribute, now Instant) (v Value, until I
 		return Value{}, 0, false
 	}
 	r, ttl := &c.readings[a], a.ttl(class)
-	until = r.At + ttl
+	if r.At != 0 { // as Until has it
+		until = r.At + ttl
+	}
 	if r.Value.Kind == Unknown || now >= until || r.At > now+ttl {
 		return Value{}, 0, false
 	}

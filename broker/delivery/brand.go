@@ -202,7 +202,7 @@ func (d *Desk) retract(id device.BrandID, f func(tx *store.Tx) (keep []string, e
 			return err
 		}
 		rows, err := store.List(tx, scanEvent, `SELECT m.seq, m.at, j.body FROM message m INDEXED BY message_force JOIN journal j ON j.home = 0 AND j.pos = m.seq
-			WHERE m.brand = ? AND m.withdrawn = 0 AND m.not_after > ? ORDER BY m.seq`, id, tx.Now)
+			WHERE m.brand = ? AND m.withdrawn = 0 AND m.not_after > `+notLater+` ORDER BY m.seq`, id, tx.Now)
 		if err != nil {
 			return err
 		}
@@ -226,10 +226,10 @@ func (d *Desk) retract(id device.BrandID, f func(tx *store.Tx) (keep []string, e
 	}
 	d.count.withdrawn.Add(int64(len(gone)))
 	wake := map[*home]bool{}
-	now := d.o.Now()
+	mono := d.mono()
 	d.mu.Lock()
 	for _, mid := range gone {
-		d.back[mid] = now // those that were accepted a moment ago may not be in memory yet
+		d.back[mid] = mono // those that were accepted a moment ago may not be in memory yet
 	}
 	for mid, m := range d.force {
 		if m.Brand == id && !slices.Contains(keep, m.Purpose.String()) {

@@ -54,9 +54,13 @@ func (d *Desk) turn(h *home) {
 	d.keepHeld(h)
 }
 
-// clockwork does what comes about by the clock alone, to messages, devices and choices.
+// clockwork does what comes about by the clock alone, to messages, devices and choices. What cannot be taken back waits where
+// the clock was set far ahead, perhaps only for a moment: nobody is let in, or shown anything, by what is over.
 func (d *Desk) clockwork(now device.Instant) {
 	d.expire(now)
+	if d.mono().Before(d.unsure) {
+		return
+	}
 	d.dismiss(now)
 	d.runOut(now)
 }
@@ -64,20 +68,24 @@ func (d *Desk) clockwork(now device.Instant) {
 // watch wakes homes when their time comes. Once a second it looks at the clock itself: where it
 // was set, everything is judged anew; messages that have expired leave memory.
 func (d *Desk) watch(ctx context.Context) error {
-	start, wall := d.mono(), d.o.Now()
+	since := d.began
 	timer := time.NewTimer(time.Second)
 	defer timer.Stop()
-	looked := start
+	looked := d.mono()
 	for {
 		if mono := d.mono(); mono.Sub(looked) >= lastLook {
 			looked = mono
 			d.evict(longAway, glanced)
 		}
-		now := d.o.Now()
-		if drift := now - wall - device.Instant(d.mono().Sub(start).Milliseconds()); drift > 500 || drift < -500 {
+		is := d.moment()
+		now := is.wall
+		if drift := now - since.wall - device.Instant(is.mono.Sub(since.mono).Milliseconds()); drift > 500 || drift < -500 {
 			d.log.Warn("clock was set", "by_ms", int64(drift))
-			start, wall = d.mono(), now
+			since = is
 			d.jumps.Add(1)
+			if drift > device.Instant(time.Minute.Milliseconds()) {
+				d.unsure = is.mono.Add(10 * time.Minute)
+			}
 			if err := d.readForce(); err != nil { // what had expired may be in force again
 				d.log.Error("messages in force cannot be read", "err", err)
 			}
@@ -131,7 +139,7 @@ func (d *Desk) expire(now device.Instant) {
 		return
 	}
 	for id, at := range d.back {
-		if now > at.Add(time.Hour) {
+		if d.mono().Sub(at) > time.Hour {
 			delete(d.back, id)
 		}
 	}
@@ -586,8 +594,8 @@ func (d *Desk) launch(h *home, s *screen, now device.Instant, mono time.Time) {
 			continue // what is missing is claimed anew first
 		}
 		m := d.message(dl.id)
-		if m == nil {
-			continue // withdrawn a moment ago: judged at the next turn
+		if m == nil || now >= m.NotAfter {
+			continue // withdrawn a moment ago, or over: judged at the next turn
 		}
 		if d.send(s, wire.DnMsg, d.present(h, s, m, dl, now), 1, time.Duration(m.NotAfter-now)*time.Millisecond) {
 			dl.have, dl.kept = HaveSent, mono

@@ -102,9 +102,9 @@ type hall struct {
 	brands    map[device.BrandID]registry.Brand
 	served    []wire.BrandChoice // what all brands ask for, in order, unanswered; nil: it is to be made of brands
 	inForce   map[device.BrandID]int
-	notices   int64                               // that this process took in
-	noticed   map[device.BrandID]int64            // which of the notices that this process took in was the brand's last
-	back      map[device.MessageID]device.Instant // taken back lately, and when: they are not put in force any more
+	notices   int64                          // that this process took in
+	noticed   map[device.BrandID]int64       // which of the notices that this process took in was the brand's last
+	back      map[device.MessageID]time.Time // taken back lately, and when: they are not put in force any more
 
 	changing sync.Mutex // held while a brand is changed, around its transaction and what follows in memory; taken before any other
 
@@ -116,6 +116,8 @@ type hall struct {
 	queue  queue          // homes with something to do
 	look   chan struct{}  // has a token when the clock is to be looked at now
 	jumps  atomic.Int64   // how often the clock was set
+	began  moment         // when the messages in force were read first
+	unsure time.Time      // until then nothing is ended for good because of the clock, which was set far ahead; the Courier's
 	expiry device.Instant // no message in force ends before; guarded by mu
 
 	room    room
@@ -126,6 +128,14 @@ type hall struct {
 
 // mono is the clock that nobody sets.
 func (d *hall) mono() time.Time { return d.o.Mono() }
+
+// moment is an instant by both clocks.
+type moment struct {
+	mono time.Time
+	wall device.Instant
+}
+
+func (d *hall) moment() moment { return moment{d.mono(), d.o.Now()} }
 
 // offer is what a choice is about, whoever made it.
 type offer struct {
@@ -162,13 +172,14 @@ func NewDesk(db *store.DB, o Options, log *slog.Logger) (*Desk, error) {
 		db: db, o: o, log: log, look: make(chan struct{}, 1),
 		homes: map[device.HomeID]*home{}, links: map[Link]device.HomeID{}, force: map[device.MessageID]*policy.Message{}, offers: map[offer][]*policy.Message{},
 		took: newTimings(), tracing: newTracing(o.Tracer),
-		listeners: map[offer]map[*home]bool{}, brands: map[device.BrandID]registry.Brand{}, inForce: map[device.BrandID]int{}, noticed: map[device.BrandID]int64{}, back: map[device.MessageID]device.Instant{},
+		listeners: map[offer]map[*home]bool{}, brands: map[device.BrandID]registry.Brand{}, inForce: map[device.BrandID]int{}, noticed: map[device.BrandID]int64{}, back: map[device.MessageID]time.Time{},
 	}}
 	d.entrance.windows, d.entrance.applicants = map[device.HomeID]*joining{}, map[string]*applicant{}
 	d.entrance.answers, d.entrance.asked, d.entrance.challenges = map[string]answered{}, map[device.ID]time.Time{}, map[any]*challenges{}
 	d.entrance.notes = rate.NewLimiter(rate.Every(time.Minute), 20)
 	d.wiping = map[device.ID]chan struct{}{}
 	d.queue.init()
+	d.began = d.moment()
 	err := db.View(context.Background(), func(tx *store.Tx) error {
 		brands, err := registry.Brands(tx)
 		if err != nil {
@@ -194,10 +205,11 @@ func NewDesk(db *store.DB, o Options, log *slog.Logger) (*Desk, error) {
 // readForce reads the messages in force that are not in memory yet.
 func (d *Desk) readForce() error {
 	var rows []store.Event
+	now := d.o.Now()
 	err := d.db.View(context.Background(), func(tx *store.Tx) (err error) {
-		// By itself SQLite would begin with the gateway's book, and read every message that there ever was.
+		// Where the clock stands long ago nothing is over, but no message lives that long. By itself SQLite would begin with the gateway's book, and read every message that there ever was.
 		rows, err = store.List(tx, scanEvent, `SELECT m.seq, m.at, j.body FROM message m INDEXED BY message_force JOIN journal j ON j.home = 0 AND j.pos = m.seq
-			JOIN brand b ON b.id = m.brand WHERE m.withdrawn = 0 AND m.not_after > ? AND m.seq > b.cleared ORDER BY m.seq`, d.o.Now())
+			JOIN brand b ON b.id = m.brand WHERE m.withdrawn = 0 AND m.not_after > ? AND m.not_after <= ? AND m.seq > b.cleared ORDER BY m.seq`, now, now.Add(memory))
 		return err
 	})
 	if err != nil {
@@ -208,7 +220,7 @@ func (d *Desk) readForce() error {
 	for _, e := range rows {
 		err := store.With(e, func(f acceptedFact) error {
 			b, ok := d.brands[f.Brand]
-			if !ok || d.force[f.ID] != nil || d.back[f.ID] != 0 {
+			if !ok || d.force[f.ID] != nil || !d.back[f.ID].IsZero() {
 				return nil // its brand was removed, it is in force already, or was taken back this moment
 			}
 			s, err := f.submission()
@@ -231,6 +243,10 @@ func (d *Desk) readForce() error {
 	}
 	return nil
 }
+
+// notLater is an instant, the one argument, or when the newest message was accepted, if that is earlier: a clock that stands far
+// ahead does not make messages seem to be over.
+const notLater = `min(?, (SELECT at FROM message ORDER BY seq DESC LIMIT 1))`
 
 func scanEvent(scan func(...any) error) (e store.Event, err error) {
 	err = scan(&e.Pos, &e.At, &e.Body)
@@ -348,7 +364,7 @@ func (d *Desk) accept(ctx context.Context, b registry.Brand, key string, s Submi
 		d.inForce[b.ID]-- // enforce takes its own
 	}
 	var wake []*home
-	if err == nil && !a.Replayed && d.back[m.ID] == 0 {
+	if err == nil && !a.Replayed && d.back[m.ID].IsZero() {
 		d.tracing.keep(m.ID, ctx)
 		d.enforce(m)
 		wake = slices.Collect(maps.Keys(d.listeners[offer{m.Brand, m.Purpose}]))
@@ -406,7 +422,7 @@ func (d *Desk) Withdraw(ctx context.Context, b device.BrandID, id device.Message
 	} else {
 		m = nil
 	}
-	d.back[id] = d.o.Now()
+	d.back[id] = d.mono()
 	d.mu.Unlock()
 	news := false
 	err := d.update(func(tx *store.Tx) error {

@@ -138,7 +138,7 @@ func reactions(did []deed, v *policy.Home, of func(device.ID) device.Device, for
 				teaches = false
 				continue
 			}
-			all = append(all, policy.Habit{Person: person, Brand: one.brand, Category: one.category, Kind: one.kind, At: one.at})
+			all = append(all, policy.Habit{Person: person, Brand: one.brand, Category: one.category, Kind: one.kind, At: min(one.at, now)})
 			p, _ := v.Person(person)
 			teaches = teaches && !p.Frozen
 		}

@@ -314,7 +314,7 @@ func (d *Desk) Event(dev device.ID, link Link, e wire.Event) error {
 				if err := settleWith(tx, h.id, over, dl.brand, dl.thread.Item); err != nil {
 					return err
 				}
-				return d.wish(tx, h, s, e, false)
+				return d.wish(tx, h, s, e, dl.epoch)
 			})
 			return err
 		}
@@ -404,7 +404,7 @@ func (d *Desk) lateWord(h *home, s *screen, e wire.Event) error {
 		if e.Wish == nil {
 			return nil
 		}
-		return d.wish(tx, h, s, e, true)
+		return d.wish(tx, h, s, e, -1)
 	})
 }
 
@@ -427,8 +427,8 @@ func (d *Desk) declined(h *home, s *screen, e wire.Event, dl *delivery) {
 
 // wish turns what a person wants of later messages like this one into choices and preferences,
 // for the person whose device it is, or the home. It only restricts, except on a device that may
-// widen.
-func (d *Desk) wish(tx *store.Tx, h *home, s *screen, e wire.Event, late bool) error {
+// widen. claimed is the version of its choices and preferences when the message was claimed; -1: that is not known.
+func (d *Desk) wish(tx *store.Tx, h *home, s *screen, e wire.Event, claimed int64) error {
 	o, err := messageOffer(tx, e.Message)
 	if err != nil {
 		return err
@@ -440,8 +440,12 @@ func (d *Desk) wish(tx *store.Tx, h *home, s *screen, e wire.Event, late bool) e
 		}
 		return err
 	}
-	// What permits more counts only if nothing was said about it since: it may have waited in the device.
-	free := !late && h.view.Consents[policy.ConsentKey{Subject: s.Owner, Brand: o.brand, Purpose: o.purpose}].At <= tx.Now.Add(-time.Duration(min(e.Age, uint64(memory/time.Millisecond)))*time.Millisecond)
+	// What permits more counts only if nothing was said about it since: it may have waited in the device, and no clock tells how long.
+	var said int64
+	if err := tx.QueryRow(`SELECT coalesce(max(pos), 0) FROM consent WHERE home = ? AND subject = ? AND brand = ? AND purpose = ?`, h.id, s.Owner, o.brand, o.purpose).Scan(&said); err != nil {
+		return err
+	}
+	free := said <= claimed
 	switch *e.Wish {
 	case wire.Disallowed:
 		return choose(o.purpose, policy.Withdrawn)

@@ -178,7 +178,9 @@ func (d *Desk) erase(ctx context.Context, what Erasure) (done Erased, err error)
 		if b, err = readPages(tx, id); err != nil {
 			return err
 		}
-		t, err = b.target(what)
+		if t, err = b.target(what); err == nil && t.brand != "" && !b.tells(t.brand) {
+			_, err = registry.BrandByID(tx, t.brand)
+		}
 		return err
 	})
 	if err != nil {
@@ -194,11 +196,17 @@ func (d *Desk) erase(ctx context.Context, what Erasure) (done Erased, err error)
 		done.Removed = nil
 	}
 	if what.Person != "" && len(done.Removed) > 0 && !what.Devices {
-		return Erased{}, fmt.Errorf("person %.40q: %w by device %s: remove it first, or have their devices removed with them", what.Person, registry.ErrInUse, done.Removed[0])
+		var theirs []string
+		for _, dev := range b.devices {
+			if slices.Contains(done.Removed, dev.ID) {
+				theirs = append(theirs, fmt.Sprintf("%s (%s)", dev.Name, dev.ID))
+			}
+		}
+		return Erased{}, fmt.Errorf("person %.40q: %w as the owner of %s: give it to somebody else first (porchlight device set), or have it removed, too: --devices", what.Person, registry.ErrInUse, strings.Join(theirs, ", "))
 	}
 	last := b.last()
 	if what.Try {
-		done.Events, err = d.would(id, t, done.Removed, last)
+		done.Events, err = d.would(&b, t, done.Removed)
 		return done, err
 	}
 	for _, dev := range done.Removed {
@@ -214,26 +222,26 @@ func (d *Desk) erase(ctx context.Context, what Erasure) (done Erased, err error)
 
 // would counts the events up to last that would be erased, by doing all but that in a unit that is undone: what is
 // written anew decides what of the rest can go.
-func (d *Desk) would(id device.HomeID, t target, devices []device.ID, last int64) (n int, err error) {
+func (d *Desk) would(was *pages, t target, devices []device.ID) (n int, err error) {
 	tried := errors.New("it was only tried")
 	err = d.update(func(tx *store.Tx) error {
+		b := was.clone() // others wait: what was read before is not read again
 		for _, dev := range devices {
 			if err := registry.RemoveDevice(tx, dev, registry.ByOperator); err != nil && !errors.Is(err, registry.ErrUnknown) {
 				return err
 			}
 		}
-		b, err := readPages(tx, id)
-		if err != nil {
+		if err := b.read(tx); err != nil {
 			return err
 		}
 		if n = 0; len(b.plan(t)) > 0 {
 			if err := b.renew(tx, t); err != nil {
 				return err
 			}
-			if b, err = readPages(tx, id); err != nil {
+			if err := b.read(tx); err != nil {
 				return err
 			}
-			n = upTo(last, b.plan(t))
+			n = upTo(was.last(), b.plan(t))
 		}
 		return tried
 	})
@@ -626,43 +634,75 @@ func mentions(e store.Event) (m mention, err error) {
 
 // readPages reads a home's book and what stands of it.
 func readPages(tx *store.Tx, home device.HomeID) (b pages, err error) {
-	b = pages{home: home, all: []page{}, owner: map[device.ID]device.PersonID{}, called: map[device.PersonID][]string{}, seen: map[device.MessageID][]device.ID{}}
-	for e, err := range tx.Journal(store.Filter{Home: &home, Oldest: true}) {
+	b = pages{home: home, all: []page{}, owner: map[device.ID]device.PersonID{}, called: map[device.PersonID][]string{}}
+	return b, b.read(tx)
+}
+
+// clone is b, to be read on.
+func (b *pages) clone() *pages {
+	c := *b
+	c.all, c.owner, c.called = slices.Clip(b.all), maps.Clone(b.owner), maps.Clone(b.called)
+	for id, names := range c.called {
+		c.called[id] = slices.Clip(names)
+	}
+	return &c
+}
+
+// read reads what has been written since, and what stands now.
+func (b *pages) read(tx *store.Tx) error {
+	const some = 256
+	for {
+		events, err := tx.Events(b.home, b.last(), some)
 		if err != nil {
-			return b, err
+			return err
 		}
-		m, err := mentions(e)
-		if err != nil {
-			return b, err
-		}
-		b.all = append(b.all, page{e.Pos, e.At, e.Kind, m})
-		if e.Erased {
-			continue
-		}
-		switch e.Kind {
-		case "device.added", "device.changed":
-			b.owner[m.devices[0]] = m.owner
-		case "person.added", "person.changed":
-			if err := store.With(e, func(p registry.Person) error { b.called[p.ID] = append(b.called[p.ID], p.Name); return nil }); err != nil {
-				return b, err
+		for _, e := range events {
+			if err := b.add(e); err != nil {
+				return err
 			}
 		}
+		if len(events) < some {
+			break
+		}
 	}
-	if b.names, err = readNames(tx, home); err != nil {
-		return b, err
+	return b.stand(tx)
+}
+
+// add takes in one more event.
+func (b *pages) add(e store.Event) error {
+	m, err := mentions(e)
+	if err != nil {
+		return err
 	}
-	if b.choices, err = consent.List(tx, home); err != nil {
-		return b, err
+	b.all = append(b.all, page{e.Pos, e.At, e.Kind, m})
+	switch {
+	case e.Erased:
+	case e.Kind == "device.added", e.Kind == "device.changed":
+		b.owner[m.devices[0]] = m.owner
+	case e.Kind == "person.added", e.Kind == "person.changed":
+		return store.With(e, func(p registry.Person) error { b.called[p.ID] = append(b.called[p.ID], p.Name); return nil })
 	}
-	if b.prefs, err = twin.Preferences(tx, home); err != nil {
-		return b, err
+	return nil
+}
+
+// stand reads what stands.
+func (b *pages) stand(tx *store.Tx) (err error) {
+	if b.names, err = readNames(tx, b.home); err != nil {
+		return err
 	}
-	if err = tx.QueryRow(`SELECT persons FROM home WHERE id = ?`, home).Scan(&b.persons); err != nil {
-		return b, err
+	if b.choices, err = consent.List(tx, b.home); err != nil {
+		return err
 	}
-	if b.acts, err = standingActs(tx, home); err != nil {
-		return b, err
+	if b.prefs, err = twin.Preferences(tx, b.home); err != nil {
+		return err
 	}
+	if err = tx.QueryRow(`SELECT persons FROM home WHERE id = ?`, b.home).Scan(&b.persons); err != nil {
+		return err
+	}
+	if b.acts, err = standingActs(tx, b.home); err != nil {
+		return err
+	}
+	b.force, b.seen = nil, map[device.MessageID][]device.ID{}
 	_, err = store.List(tx, func(scan func(...any) error) (none struct{}, err error) {
 		var id []byte
 		var m forgottenMessage
@@ -677,8 +717,8 @@ func readPages(tx *store.Tx, home device.HomeID) (b pages, err error) {
 		b.seen[m.ID] = append(b.seen[m.ID], dev)
 		return
 	}, `SELECT d.message, d.device, d.brand, d.purpose, d.category, d.dedupe, d.journey, d.step, d.item FROM delivery d JOIN message m ON m.id = d.message
-		WHERE d.home = ? AND d.counts = 1 AND m.withdrawn = 0 AND m.not_after > ? ORDER BY m.seq, d.device`, home, tx.Now)
-	return b, err
+		WHERE d.home = ? AND d.counts = 1 AND m.withdrawn = 0 AND m.not_after > `+notLater+` ORDER BY m.seq, d.device`, b.home, tx.Now)
+	return err
 }
 
 // target is what is to be erased, by numbers.
@@ -734,6 +774,11 @@ func (b *pages) target(what Erasure) (t target, err error) {
 		t.what = strings.TrimSpace(t.what + " in a period")
 	}
 	return t, nil
+}
+
+// tells reports whether something in the book is about a brand.
+func (b *pages) tells(brand device.BrandID) bool {
+	return slices.ContainsFunc(b.all, func(p page) bool { return slices.Contains(p.brands, brand) })
 }
 
 // somebody finds who lives in the home, or once did.

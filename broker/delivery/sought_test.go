@@ -180,40 +180,6 @@ func TestGuestBesideAUnitThatFails(t *testing.T) {
 	})
 }
 
-// What was shown counts though the home was read again while the clock stood far ahead, and all of it seemed to be long ago.
-func TestCapsWhereTheClockWasAhead(t *testing.T) {
-	inWorld(t, func(w *world) {
-		tv := w.home(device.TV)[device.TV]
-		w.choose(policy.Given)
-		w.must(w.desk.SetCaps(w.t.Context(), "oak", DefaultCaps()))
-		first := w.push(nil)
-		tv.mustShow(first)
-		tv.ends(first, wire.Event{Kind: wire.TimedOut})
-		w.wait()
-		for _, by := range []time.Duration{60 * 24 * time.Hour, -60 * 24 * time.Hour} {
-			w.jump.Add(by.Milliseconds())
-			w.pass(3 * time.Second)
-			tv.tell(calm[device.TV])
-			if by > 0 {
-				w.must(w.desk.SetMutes(w.t.Context(), "oak", []policy.MuteRule{{Selector: policy.Selector{Category: "cars"}}}))
-			}
-		}
-		w.push(nil)
-		w.pass(3 * time.Second)
-		claims := 0
-		w.must(w.db.Events(w.t.Context(), 1, 0, func(e store.Event) error {
-			if e.Kind == deliveryClaimed {
-				claims++
-			}
-			return nil
-		}))
-		if claims != 1 {
-			t.Errorf("within minutes %d messages were claimed, or one of them again", claims)
-		}
-		w.memory()
-	})
-}
-
 // A home that is never read again does not keep for ever what does not count any more.
 func TestWhatIsLongAgoLeavesMemory(t *testing.T) {
 	inWorld(t, func(w *world) {

@@ -40,6 +40,7 @@ type world struct {
 	jump   atomic.Int64         // how far people's clock was set, ms
 	follow time.Duration        // Options.Follow, from the next start on
 	n      int
+	look   func() // called whenever somebody looks at the clock
 
 	learner string              // Options.Learner, from the next start on
 	safety  *policy.SafetyTable // nil: what every gateway has
@@ -103,7 +104,12 @@ func inWorldOf(t *testing.T, f func(w *world)) {
 	})
 }
 
-func (w *world) now() device.Instant { return device.At(time.Now()) + device.Instant(w.jump.Load()) }
+func (w *world) now() device.Instant {
+	if w.look != nil {
+		w.look()
+	}
+	return device.At(time.Now()) + device.Instant(w.jump.Load())
+}
 
 func (w *world) start() {
 	w.t.Helper()

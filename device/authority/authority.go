@@ -106,7 +106,14 @@ func (a *Authority) open(now time.Time) error {
 		return err
 	}
 	if l.newest.cert == nil {
-		if l.newest, err = newCA(now); err != nil {
+		// The clock of a machine that starts for the first time may be wrong, and all clients are to trust this for long.
+		earliest, latest := now, now
+		if released.Before(now) {
+			earliest = released
+		} else {
+			latest = released
+		}
+		if l.newest, err = newCA(earliest, latest); err != nil {
 			return err
 		}
 	}
@@ -267,7 +274,7 @@ func (a *Authority) Rotate(now time.Time) error {
 		if l = l.at(now); l.older.cert != nil {
 			return line{}, ErrOverlap
 		}
-		newest, err := newCA(now)
+		newest, err := newCA(now, now)
 		if err != nil {
 			return line{}, err
 		}
@@ -339,9 +346,13 @@ func (a *Authority) ExportKey(w io.Writer) error {
 
 func (a *Authority) line() line { return a.state.Load().line.at(a.now()) }
 
+// released is before every gateway's first start by a right clock.
+var released = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
 // newCA makes a key and a certificate signed by itself. Each CA has a name of its own, because
-// clients that look for the signer by name alone would take two of one name for the same.
-func newCA(now time.Time) (ca, error) {
+// clients that look for the signer by name alone would take two of one name for the same. It is good whatever the time
+// is, from earliest to latest, and for caLife after.
+func newCA(earliest, latest time.Time) (ca, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return ca{}, err
@@ -353,8 +364,8 @@ func newCA(now time.Time) (ca, error) {
 	hash := sha256.Sum256(spki)
 	t := &x509.Certificate{
 		Subject:               pkix.Name{CommonName: "Porchlight local CA " + hex.EncodeToString(hash[:4]), Organization: []string{"Porchlight"}},
-		NotBefore:             now.Add(-early),
-		NotAfter:              now.Add(caLife),
+		NotBefore:             earliest.Add(-early),
+		NotAfter:              latest.Add(caLife),
 		IsCA:                  true,
 		BasicConstraintsValid: true,
 		MaxPathLen:            1, // so that it can sign the next
