@@ -335,3 +335,27 @@ func TestClockSetBetweenAYesAndANo(t *testing.T) {
 		}))
 	})
 }
+
+// A clock that stays ahead is believed: what is over by it is over for good.
+func TestClockThatStaysAhead(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.home(device.TV)
+		w.choose(policy.Given)
+		expired := func() (n int) {
+			w.must(w.db.Events(w.t.Context(), 1, 0, func(e store.Event) error {
+				if e.Kind == "consent.expired" {
+					n++
+				}
+				return nil
+			}))
+			return n
+		}
+		w.jump.Add((2 * 365 * 24 * time.Hour).Milliseconds())
+		w.pass(9 * time.Minute)
+		before := expired()
+		w.pass(2 * time.Minute)
+		if after := expired(); before != 0 || after != 1 {
+			t.Errorf("%d yeses were over for good after 9 minutes, and %d after 11", before, after)
+		}
+	})
+}
