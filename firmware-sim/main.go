@@ -8,9 +8,11 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -35,7 +37,7 @@ type flags struct {
 	Gateway     string `placeholder:"URL" help:"tls://, tcp://, ws:// or wss://host:port; overrides the credentials."`
 	CA          string `name:"ca" placeholder:"FILE" help:"Certificate that the gateway's must come from; overrides the credentials."`
 	Memory      string `placeholder:"DIR" help:"Keep what survives a power cut in this folder, new keys among it. Default: in memory, until the end."`
-	Keyboard    bool   `help:"Act on the devices from the keyboard; ? lists the keys."`
+	Keyboard    bool   `help:"Act on the devices from the keyboard; ? lists the keys. Where the keyboard ends they go on without it."`
 	Script      bool   `help:"Play the script of the home file."`
 
 	Replay     string  `placeholder:"FILE" help:"Play a recorded home: tab-separated start, end, sensor, kind, place."`
@@ -60,7 +62,8 @@ type newDevice struct {
 
 const description = `Runs the devices of a home against a gateway and shows their screens.
 
-With --home: the devices of a home file that was registered with porchlight home add. One that the gateway does not know gives up.
+With --home: the devices of a home file that was registered with porchlight home add. One that cannot connect says why, once and then at most
+once a minute, and goes on trying, also where the gateway does not know it: that may be a slip.
 
 With --enrol: one device that belongs to no home yet. It makes a key and shows six digits; somebody types them on a trusted device
 of the home (on the keyboard of another simulator: @) or gives them to porchlight enrol admit, and it gets its identity. With --label its
@@ -109,7 +112,7 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) (err e
 		return usageError{err}
 	}
 	show := newTimeline(out)
-	base := sim.Config{Gateway: f.Gateway, Memory: f.Memory, Software: "firmware-sim", Notify: show.note, GiveUp: true}
+	base := sim.Config{Gateway: f.Gateway, Memory: f.Memory, Software: "firmware-sim", Notify: show.note}
 	if err := f.check(); err != nil {
 		return usageError{err}
 	}
@@ -132,6 +135,7 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) (err e
 		return err
 	}
 	show.devices = devices
+	show.fix = func(err error) string { return f.fix(err, home.Name) }
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -145,19 +149,8 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) (err e
 			}
 		})
 	}
-	var given strangers
 	for _, d := range devices {
-		start(func(ctx context.Context) error {
-			err := d.Run(ctx)
-			if !errors.Is(err, sim.ErrNotKnown) {
-				return err
-			}
-			show.line(time.Now(), d.Name(), red, "does not try again")
-			if given.add(d) == len(devices) {
-				cancel() // nobody is left
-			}
-			return nil
-		})
+		start(d.Run)
 	}
 	if f.Script {
 		start(func(ctx context.Context) error { return sim.Play(ctx, devices, home.Script, show.problem) })
@@ -189,46 +182,60 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) (err e
 	case err := <-failed:
 		return err
 	default:
-		return f.notKnown(given.of(devices), home.Name)
-	}
-}
-
-// strangers are the devices that the gateway does not know.
-type strangers struct {
-	mu  sync.Mutex
-	all []*sim.Device
-}
-
-// add returns how many they are.
-func (s *strangers) add(d *sim.Device) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.all = append(s.all, d)
-	return len(s.all)
-}
-
-// of are the names of those among devices, in their order.
-func (s *strangers) of(devices []*sim.Device) (names []string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, d := range devices {
-		if slices.Contains(s.all, d) {
-			names = append(names, d.Name())
-		}
-	}
-	return names
-}
-
-// notKnown says what to do about devices that the gateway does not know; nil if there are none.
-func (f *flags) notKnown(names []string, home string) error {
-	if len(names) == 0 {
 		return nil
 	}
-	return fmt.Errorf(`%s: %w: removed there, or given another token since
-  which devices there are:  porchlight device list --home %q
-  a new token:              porchlight device token ID, and put it into %s
-  another gateway, or the home was removed there:  porchlight home add --file %s`,
-		strings.Join(names, ", "), sim.ErrNotKnown, home, f.Credentials, f.Home)
+}
+
+// fix says what to do about a connection that could not be made, in lines of their own; "" where that is plain.
+func (f *flags) fix(err error, home string) string {
+	var authority x509.UnknownAuthorityError
+	var name x509.HostnameError
+	trust := "name its authority: --ca DATA/ca/ca.crt, where DATA is the gateway's data folder"
+	if f.Enrol {
+		trust = "it is another gateway than the one that has let it in: give the address of that one, or reset the device (on the keyboard: ^)"
+	}
+	switch {
+	case errors.Is(err, sim.ErrNotKnown) && f.Enrol:
+		return "removed there; when that has been said for 10 minutes it forgets who it is, and asks to be let in anew\n"
+	case errors.Is(err, sim.ErrNotKnown):
+		return fmt.Sprintf(`removed there, or given another token since; it goes on trying, for that may be a slip
+which devices there are:  porchlight device list --home %q
+a new token:              porchlight device token ID, put it into %s, and start this anew
+another gateway, or the home was removed there:  porchlight home add --file %s, and start this anew
+`, home, f.Credentials, f.Home)
+	case errors.Is(err, sim.ErrNoTLS):
+		return "tls:// and wss:// need the gateway's port with TLS, 8883 unless it was set otherwise; the port without is for tcp:// and ws://\n"
+	case errors.As(err, &authority):
+		return trust + "\n"
+	case errors.As(err, &name):
+		return "dial it by a name or an address that its certificate has\n"
+	}
+	return ""
+}
+
+// cannotRead says of a file that somebody has named why it cannot be read, and what to do about it. An error that is
+// no file's, and none, stays as it is.
+func cannotRead(path string, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		var names []string
+		entries, _ := os.ReadDir(filepath.Dir(path))
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+		folder, file := filepath.Split(path)
+		if near := device.Nearest(file, names); near != "" {
+			return fmt.Errorf("%w: did you mean %s?", err, folder+near)
+		}
+		if here, bad := filepath.Abs(filepath.Dir(path)); bad == nil {
+			return fmt.Errorf("%w: it was looked for in %s", err, here)
+		}
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: run this as a user who may read it", err)
+	case errors.Is(err, syscall.EISDIR):
+		return fmt.Errorf("%w: name a file in it", err)
+	}
+	return err
 }
 
 // check is about flags that do not go together.
@@ -295,7 +302,7 @@ func (n newDevice) make(cfg sim.Config) (*sim.Device, error) {
 // home makes the devices of the home file; moves is nil without a recording.
 func (f *flags) home(base sim.Config) (home sim.Home, moves []sim.Move, devices []*sim.Device, err error) {
 	if home, err = sim.ReadHome(f.Home); err != nil {
-		return home, nil, nil, err
+		return home, nil, nil, cannotRead(f.Home, err)
 	}
 	if moves, err = f.recording(home); err != nil {
 		return home, nil, nil, err
@@ -306,6 +313,8 @@ func (f *flags) home(base sim.Config) (home sim.Home, moves []sim.Move, devices 
 	creds, err := sim.ReadCredentials(f.Credentials)
 	if errors.Is(err, os.ErrNotExist) {
 		err = fmt.Errorf("%w\nregister the home with the running gateway first: porchlight home add --file %s", err, f.Home)
+	} else {
+		err = cannotRead(f.Credentials, err)
 	}
 	if err != nil {
 		return home, nil, nil, err
@@ -314,7 +323,7 @@ func (f *flags) home(base sim.Config) (home sim.Home, moves []sim.Move, devices 
 		creds.CA = f.CA
 	}
 	devices, err = sim.Devices(home, creds, base)
-	return home, moves, devices, err
+	return home, moves, devices, cannotRead(creds.CA, err)
 }
 
 // recording reads the one of --replay, nil if there is none.
@@ -341,7 +350,7 @@ func (f *flags) recording(home sim.Home) ([]sim.Move, error) {
 	}
 	file, err := os.Open(f.Replay)
 	if err != nil {
-		return nil, fmt.Errorf("read the recording: %w", err)
+		return nil, fmt.Errorf("read the recording: %w", cannotRead(f.Replay, err))
 	}
 	defer file.Close()
 	rows, err := sim.ReadRecording(file, f.Replay, zone)

@@ -3,15 +3,20 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/pem"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
-
+	"net"
+	"net/http/httptest"
+	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	mochi "github.com/mochi-mqtt/server/v2"
@@ -23,10 +28,11 @@ import (
 	"porchlight/firmware-sim/sim"
 )
 
-// everybody may do everything, but for those it does not know.
+// everybody may do everything, but for those it does not know at first.
 type everybody struct {
 	mochi.HookBase
-	unknown []device.ID
+	mu      sync.Mutex
+	unknown map[device.ID]int // how often they are refused
 }
 
 func (*everybody) ID() string { return "everybody" }
@@ -34,16 +40,26 @@ func (*everybody) Provides(b byte) bool {
 	return b == mochi.OnConnectAuthenticate || b == mochi.OnACLCheck
 }
 func (e *everybody) OnConnectAuthenticate(c *mochi.Client, _ packets.Packet) bool {
-	return !slices.Contains(e.unknown, device.ID(c.ID))
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.unknown[device.ID(c.ID)] == 0 {
+		return true
+	}
+	e.unknown[device.ID(c.ID)]--
+	return false
 }
 func (*everybody) OnACLCheck(*mochi.Client, string, bool) bool { return true }
 
-// broker is a plain one, until the test ends.
+// broker is a plain one, until the test ends. Those who are unknown it refuses three times.
 func broker(t *testing.T, unknown ...device.ID) (url string) {
 	t.Helper()
 	server := mochi.New(&mochi.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	l := listeners.NewTCP(listeners.Config{ID: "tcp", Address: "127.0.0.1:0"})
-	if err := server.AddHook(&everybody{unknown: unknown}, nil); err != nil {
+	hook := &everybody{unknown: make(map[device.ID]int)}
+	for _, id := range unknown {
+		hook.unknown[id] = 3
+	}
+	if err := server.AddHook(hook, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := server.AddListener(l); err != nil {
@@ -77,6 +93,25 @@ func credentials(t *testing.T, gateway string) string {
 	return path
 }
 
+// refused is credentials for the family at a broker that refuses some devices three times.
+func refused(t *testing.T, names ...string) (path string) {
+	t.Helper()
+	path = credentials(t, "")
+	creds, err := sim.ReadCredentials(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var unknown []device.ID
+	for _, name := range names {
+		unknown = append(unknown, creds.Devices[name].ID)
+	}
+	creds.Gateway = broker(t, unknown...)
+	if err := sim.WriteCredentials(path, creds); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 const family = "../configs/homes/family.yaml"
 
 func TestWrongUsage(t *testing.T) {
@@ -87,14 +122,16 @@ func TestWrongUsage(t *testing.T) {
 	}{
 		"no home":         {nil, "--home"},
 		"unknown flag":    {[]string{"--home", family, "--colour"}, "--colour"},
-		"home missing":    {[]string{"--home", "nowhere.yaml"}, "nowhere.yaml"},
+		"home missing":    {[]string{"--home", "nowhere.yaml"}, "nowhere.yaml: no such file or directory: it was looked for in /"},
+		"home misspelt":   {[]string{"--home", "../configs/homes/famly.yaml"}, "no such file or directory: did you mean ../configs/homes/family.yaml?"},
+		"home a folder":   {[]string{"--home", "../configs"}, "is a directory: name a file in it"},
 		"no credentials":  {[]string{"--home", family, "--credentials", "nowhere.yaml"}, "porchlight home add --file"},
 		"zone":            {[]string{"--home", family, "--replay", "r.tsv", "--replay-zone", "Mars"}, "Mars"},
 		"speed":           {[]string{"--home", family, "--replay", "r.tsv", "--speed", "0"}, "--speed"},
 		"date":            {[]string{"--home", family, "--replay", "r.tsv", "--from", "monday"}, "monday"},
-		"no recording":    {[]string{"--home", family, "--replay", "r.tsv"}, "r.tsv"},
+		"no recording":    {[]string{"--home", family, "--replay", "r.tsv"}, "r.tsv: no such file or directory: it was looked for in"},
 		"bad address":     {[]string{"--home", family, "--credentials", creds, "--gateway", "http://x"}, "tcp://"},
-		"no certificate":  {[]string{"--home", family, "--credentials", creds, "--ca", "nowhere.crt"}, "nowhere.crt"},
+		"no certificate":  {[]string{"--home", family, "--credentials", creds, "--ca", "nowhere.crt"}, "nowhere.crt: no such file or directory: it was looked for in"},
 		"not certificate": {[]string{"--home", family, "--credentials", creds, "--ca", family}, "no certificate"},
 	}
 	for name, tt := range tests {
@@ -146,7 +183,7 @@ func TestKeyboard(t *testing.T) {
 		{"B", "> B Car"}, {"a", "Car        » drive"}, {"c", "stop first"}, {"1", "nothing is on the screen"},
 		{"=", "moving"}, {"~", "does nothing"}, {"Z", "no device Z"},
 		{"_", "nothing is asked"}, {"/", "ask for what was held back"}, {";", "mute on Car"}, {",", "» chooses nothing for 1h0m0s"},
-		{":caps: [{max: 2000}]\n", "at most 1000"}, {":caps: [{max: 3}]\n", "» chooses caps: 1"}, {":peop\x1b", ":peop\n"}, {":people: 2\n", "give it occupancy"},
+		{":caps: [{max: 2000}]\n", "at most 1000"}, {":caps: [{max: 3}]\n", "» chooses caps: 1"}, {":snooze: off\n", "choose on Car: it is not snoozed"}, {":mute: {lift: true}\n", "nothing is muted"}, {":snooze: 0s\n", "to end a snooze say off"}, {":peop\x1b", ":peop\n"}, {":people: 2\n", "give it occupancy"},
 		{"A", "> A TV"}, {":peopel\b\ble: 2\n", "» people there: 2"}, {":comes: Anna@0.5\n", `named no "Anna"`}, {"B", "> B Car"}, {"#", "cable"}, {"#", "is connected"},
 	} {
 		io.WriteString(typing, step.keys)
@@ -221,51 +258,149 @@ func TestQuestionOnTheKeyboard(t *testing.T) {
 	}
 }
 
-// A device that the gateway does not know gives up, and the rest go on; when none is left, that is the end. What to do
-// stands in the error.
+// A device that the gateway does not know goes on trying, for that may be a slip. What to do is said once.
 func TestNotKnown(t *testing.T) {
-	for name, unknown := range map[string][]string{"one": {"Car"}, "all": {"TV", "Car", "Fridge"}} {
-		t.Run(name, func(t *testing.T) {
-			path := credentials(t, "")
-			creds, err := sim.ReadCredentials(path)
+	path := refused(t, "TV", "Car")
+	var out lines
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	over := make(chan error, 1)
+	go func() { over <- run(ctx, []string{"--home", family, "--credentials", path}, nil, &out) }()
+	for _, name := range []string{"TV", "Car", "Fridge"} {
+		out.await(t, fmt.Sprintf("%-10s is connected", name))
+	}
+	cancel()
+	if err := <-over; err != nil {
+		t.Error(err)
+	}
+	text := out.String()
+	for _, want := range []string{"Car        is off line: the gateway does not know what it logs in with", "TV         is off line: the gateway does not know what it logs in with"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in:\n%s", want, text)
+		}
+	}
+	for _, fix := range []string{"removed there, or given another token since", `porchlight device list --home "family"`, "porchlight device token ID, put it into " + path, "porchlight home add --file " + family} {
+		if n := strings.Count(text, fix); n != 1 {
+			t.Errorf("%q was said %d times, want once:\n%s", fix, n, text)
+		}
+	}
+}
+
+// What keeps devices from connecting is said with what to do about it.
+func TestNoWayIn(t *testing.T) {
+	stranger := httptest.NewTLSServer(nil) // nobody knows its authority, and it has no name but example.com
+	defer stranger.Close()
+	there := strings.TrimPrefix(stranger.URL, "https://")
+	_, port, err := net.SplitHostPort(there)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := filepath.Join(t.TempDir(), "ca.crt")
+	if err := os.WriteFile(known, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: stranger.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	noTLS, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer noTLS.Close()
+	go func() {
+		for {
+			conn, err := noTLS.Accept()
 			if err != nil {
-				t.Fatal(err)
+				return
 			}
-			var ids []device.ID
-			for _, one := range unknown {
-				ids = append(ids, creds.Devices[one].ID)
-			}
-			creds.Gateway = broker(t, ids...)
-			if err := sim.WriteCredentials(path, creds); err != nil {
-				t.Fatal(err)
-			}
-			keys, typing := io.Pipe()
+			_, _ = conn.Read(make([]byte, 4096))
+			conn.Close()
+		}
+	}()
+	plain := noTLS.Addr().String()
+	home := []string{"--home", family, "--credentials", credentials(t, "")}
+	tests := map[string]struct {
+		args []string
+		want string
+	}{
+		"no TLS there":      {append(home, "--gateway", "tls://"+plain), "tls:// and wss:// need the gateway's port with TLS, 8883 unless"},
+		"nor for a new one": {[]string{"--enrol", "--class", "tv", "--gateway", "tls://" + plain}, "tls:// and wss:// need the gateway's port with TLS, 8883 unless"},
+		"another authority": {append(home, "--gateway", "tls://"+there), "name its authority: --ca DATA/ca/ca.crt"},
+		"another name":      {append(home, "--gateway", "tls://localhost:"+port, "--ca", known), "dial it by a name or an address that its certificate has"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
 			var out lines
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
 			over := make(chan error, 1)
-			go func() {
-				over <- run(t.Context(), []string{"--home", family, "--credentials", path, "--keyboard"}, keys, &out)
-			}()
-			if name == "one" {
-				out.await(t, "TV         is connected")
-				out.await(t, "Car        does not try again")
-				io.WriteString(typing, ".")
-			}
-			err = <-over
-			want := strings.Join(unknown, ", ") + ": the gateway does not know what it logs in with: removed there, or given another token since"
-			if err == nil || !strings.HasPrefix(err.Error(), want) {
-				t.Fatalf("got %v, want %s", err, want)
-			}
-			for _, fix := range []string{`porchlight device list --home "family"`, "porchlight device token ID, and put it into " + path, "porchlight home add --file " + family} {
-				if !strings.Contains(err.Error(), fix) {
-					t.Errorf("got %v, want it to name %s", err, fix)
-				}
-			}
-			out.mu.Lock()
-			defer out.mu.Unlock()
-			if n := strings.Count(out.text.String(), "is off line"); n != len(unknown) {
-				t.Errorf("they tried %d times, want once each:\n%s", n, out.text.String())
+			go func() { over <- run(ctx, tt.args, nil, &out) }()
+			out.await(t, tt.want)
+			cancel()
+			if err := <-over; err != nil {
+				t.Error(err)
 			}
 		})
+	}
+}
+
+// The same is said once a minute, the fix once; what a person does, and what is new, at once.
+func TestSaysItOnce(t *testing.T) {
+	var out lines
+	show := newTimeline(&out)
+	mendable := errors.New("x509")
+	show.fix = func(err error) string { return map[bool]string{true: "do this\n"}[errors.Is(err, mendable)] }
+	began := time.Now()
+	away := func(err error) sim.Event { return sim.Event{Kind: sim.Away, Err: err, Why: err.Error()} }
+	full, dead := errors.New("read 127.0.0.1:4711: reset"), errors.New("refused")
+	turned := sim.Event{Kind: sim.TurnedAway, Why: "no", Err: dead}
+	for i, tt := range []struct {
+		after time.Duration
+		who   string
+		e     sim.Event
+		want  string // how it begins; "": nothing is said
+		fix   bool
+	}{
+		{0, "TV", away(mendable), "is off line: x509", true},
+		{time.Second, "TV", away(mendable), "", false},
+		{time.Second, "Car", away(mendable), "is off line: x509", false},
+		{59 * time.Second, "TV", away(mendable), "", false},
+		{60 * time.Second, "TV", away(mendable), "is off line: x509", false},
+		{61 * time.Second, "TV", away(full), "is off line: read", false},
+		{62 * time.Second, "TV", away(errors.New("read 127.0.0.1:9000: reset")), "", false},
+		{63 * time.Second, "TV", away(dead), "is off line: refused", false},
+		{64 * time.Second, "TV", sim.Event{Kind: sim.Away, Why: "power cut"}, "is off line: power cut", false},
+		{65 * time.Second, "TV", away(dead), "is off line: refused", false},
+		{66 * time.Second, "TV", sim.Event{Kind: sim.Connected}, "is connected", false},
+		{67 * time.Second, "TV", away(dead), "is off line: refused", false},
+		{68 * time.Second, "Oven", turned, "is not let in: no", false},
+		{69 * time.Second, "Oven", turned, "", false},
+		{70 * time.Second, "Oven", sim.Event{Kind: sim.Enrolling, Why: "asks"}, "asks", false},
+		{71 * time.Second, "Oven", turned, "is not let in: no", false},
+	} {
+		before := len(out.String())
+		tt.e.At, tt.e.Device = began.Add(tt.after), tt.who
+		show.note(tt.e)
+		said := out.String()[before:]
+		if tt.want == "" && said != "" || tt.want != "" && !strings.Contains(said, fmt.Sprintf("  %-10s %s", tt.who, tt.want)) || strings.Contains(said, "do this") != tt.fix {
+			t.Errorf("%d: said %q, want %q, and the fix: %t", i, said, tt.want, tt.fix)
+		}
+	}
+}
+
+// Where the keyboard ends the devices go on.
+func TestKeyboardEnds(t *testing.T) {
+	path := refused(t, "TV") // so that it comes after the end of the keyboard
+	var out lines
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	over := make(chan error, 1)
+	go func() {
+		over <- run(ctx, []string{"--home", family, "--credentials", path, "--keyboard"}, strings.NewReader("Ba"), &out)
+	}()
+	out.await(t, "Car        » drive")
+	out.await(t, "the keyboard has ended: the devices go on without it")
+	out.await(t, "TV         is connected")
+	cancel()
+	if err := <-over; err != nil {
+		t.Error(err)
 	}
 }
 
@@ -286,6 +421,12 @@ func (l *lines) Write(b []byte) (int, error) {
 	return l.text.Write(b)
 }
 
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
 func (l *lines) await(t *testing.T, want string) {
 	t.Helper()
 	l.awaitTimes(t, want, 1)
@@ -293,6 +434,8 @@ func (l *lines) await(t *testing.T, want string) {
 
 func (l *lines) awaitTimes(t *testing.T, want string, times int) {
 	t.Helper()
+	patience := time.NewTimer(time.Minute)
+	defer patience.Stop()
 	for {
 		l.mu.Lock()
 		text := l.text.String()
@@ -306,7 +449,7 @@ func (l *lines) awaitTimes(t *testing.T, want string, times int) {
 		}
 		select {
 		case <-wake:
-		case <-t.Context().Done():
+		case <-patience.C:
 			t.Fatalf("%q is not in:\n%s", want, text)
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -19,13 +20,27 @@ import (
 type timeline struct {
 	devices []*sim.Device
 
+	// fix is what to do about a connection that could not be made, in lines of their own; "": that is plain.
+	fix func(error) string
+
 	mu     sync.Mutex
 	out    io.Writer
 	colour bool
+	said   map[string]saying // by device: why it has no connection, as last said; none while it has one
+	fixed  map[string]bool   // each fix that was said
 }
 
+// saying is why a device has no connection, and when that was said.
+type saying struct {
+	why string
+	at  time.Time
+}
+
+// sayAgain is how long a device that fails to connect for the same reason is silent about it.
+const sayAgain = time.Minute
+
 func newTimeline(out io.Writer) *timeline {
-	return &timeline{out: out, colour: isTerminal(out) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+	return &timeline{out: out, said: make(map[string]saying), fixed: make(map[string]bool), fix: func(error) string { return "" }, colour: isTerminal(out) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
 }
 
 func isTerminal(f any) bool {
@@ -55,6 +70,10 @@ func (t *timeline) paint(colour, s string) string {
 
 // note prints one event, and the screen it changes.
 func (t *timeline) note(e sim.Event) {
+	fix, silent := t.mend(e)
+	if silent {
+		return
+	}
 	var colour, text string
 	quote := func() string {
 		switch {
@@ -133,6 +152,7 @@ func (t *timeline) note(e sim.Event) {
 	if lines != "" {
 		t.block(lines + "\n")
 	}
+	t.block(fix)
 	for _, d := range t.devices {
 		if d.Name() != e.Device {
 			continue
@@ -141,6 +161,39 @@ func (t *timeline) note(e sim.Event) {
 			t.block(s.Picture(44))
 		}
 	}
+}
+
+// mend is what is to be said about what keeps a device from connecting: the fix, once in all; and nothing at all
+// where the device has just said the same.
+func (t *timeline) mend(e sim.Event) (fix string, silent bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e.Err == nil {
+		switch e.Kind {
+		case sim.Connected, sim.Enrolling, sim.Away:
+			delete(t.said, e.Device)
+		}
+		return "", false
+	}
+	fix = t.fix(e.Err)
+	now := saying{fix, e.At}
+	if fix == "" {
+		now.why = strings.Map(func(r rune) rune {
+			if '0' <= r && r <= '9' {
+				return -1 // the port on this side is a new one each time
+			}
+			return r
+		}, e.Why)
+	}
+	if last, ok := t.said[e.Device]; ok && last.why == now.why && now.at.Sub(last.at) < sayAgain {
+		return "", true
+	}
+	t.said[e.Device] = now
+	if t.fixed[fix] {
+		return "", false
+	}
+	t.fixed[fix] = true
+	return fix, false
 }
 
 func (t *timeline) line(at time.Time, who, colour, text string) {
@@ -199,6 +252,7 @@ _   say nothing to a voice         $   answer it as a stranger
 /   why is this here?              \   what was held back today?
 ,   nothing for an hour            ;   nothing more of this brand
 :   type a step, as in a script: comes: Anna   people: 2   caps: [{max: 3}]
+    snooze: off   mute: {brand: grocer, for: 2h}   mute: {brand: grocer, lift: true}
 #   pull or plug the cable         %   cut the power for a moment
 =   show screens and choices       ?   this help            .   the end
 @   add a device to the home       ^   factory reset
@@ -217,6 +271,9 @@ func (k *keyboard) run(ctx context.Context, in io.Reader) (end bool) {
 	buf := make([]byte, 1)
 	for ctx.Err() == nil {
 		if n, err := in.Read(buf); n == 0 || err != nil {
+			if ctx.Err() == nil {
+				k.show.problem(errors.New("the keyboard has ended: the devices go on without it, until this is interrupted"))
+			}
 			return false
 		}
 		if buf[0] == '.' && k.typed == nil {

@@ -106,7 +106,7 @@ func (d *Door) forBrands(next http.Handler) http.Handler {
 		if err == nil && d.o.Limit != nil {
 			if ok, after := d.o.Limit(b.ID); !ok {
 				d.count.limited.Inc()
-				p := newProblem("rate", "")
+				p := newProblem("rate", "this brand sends more requests a second than it may: send this one again in as many seconds as Retry-After says")
 				p.after, err = after, p
 			}
 		}
@@ -214,6 +214,12 @@ func (d *Door) brands() (*http.ServeMux, *huma.OpenAPI, error) {
 		})
 		if errors.Is(err, registry.ErrUnknown) {
 			err = errUnauthorized // the brand was removed a moment ago
+		}
+		if errors.Is(err, delivery.ErrKey) && in.Key == "" {
+			err = keyProblem("is missing")
+		}
+		if b := brandOf(ctx); errors.Is(err, delivery.ErrQuota) {
+			err = quotaProblem(fmt.Sprintf(", which is %d", b.Quota))
 		}
 		if err != nil {
 			return nil, d.note(ctx, err)

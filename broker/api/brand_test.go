@@ -72,6 +72,9 @@ func TestSend(t *testing.T) {
 			if test.field != "" && (first.Why == "" || first.Fix == "") {
 				t.Errorf("%.300s: the error %+v does not say why and what to do", r.body, first)
 			}
+			if missing := name == "no idempotency key"; missing != (first.Why == "is missing") && first.Field == "Idempotency-Key" {
+				t.Errorf("%s: the key %s", name, first.Why)
+			}
 			if a.status == 401 && a.header.Get("WWW-Authenticate") == "" {
 				t.Error("401 without WWW-Authenticate")
 			}
@@ -265,8 +268,14 @@ func TestQuota(t *testing.T) {
 	first := w.mustSend("1")
 	w.mustSend("2")
 	w.mustSend("3")
-	if a := w.send("4"); a.status != 429 || a.problem.slug() != "quota" || a.header.Get("Retry-After") != "" {
+	a := w.send("4")
+	if a.status != 429 || a.problem.slug() != "quota" || a.header.Get("Retry-After") != "" {
 		t.Errorf("over the quota: got %v with Retry-After %q, want 429 quota without", a, a.header.Get("Retry-After"))
+	}
+	for _, want := range []string{"which is 3", "withdraw some", "not_after", "brand set ID --quota N"} {
+		if !strings.Contains(a.problem.Detail, want) {
+			t.Errorf("over the quota: %q does not say %q", a.problem.Detail, want)
+		}
 	}
 	w.do(request{method: "DELETE", path: "/v1/messages/" + first.ID, key: w.keys["fresh"]})
 	w.mustSend("4")
@@ -278,8 +287,8 @@ func TestRate(t *testing.T) {
 	w.mustSend("1")
 	w.mustSend("2")
 	a := w.send("3")
-	if a.status != 429 || a.problem.slug() != "rate" {
-		t.Fatalf("over the rate: got %v, want 429 rate", a)
+	if a.status != 429 || a.problem.slug() != "rate" || !strings.Contains(a.problem.Detail, "Retry-After") {
+		t.Fatalf("over the rate: got %v with detail %q, want 429 rate and when to send again", a, a.problem.Detail)
 	}
 	if !regexp.MustCompile(`^(9\d\d|1000)$`).MatchString(a.header.Get("Retry-After")) {
 		t.Errorf("Retry-After is %q, want nearly 1000", a.header.Get("Retry-After"))

@@ -67,6 +67,7 @@ type (
 	DeviceAdd struct {
 		Home   string              `json:"home"`
 		Device delivery.DeviceSpec `json:"device"`
+		Until  string              `json:"until,omitempty"` // as delivery.ParseUntil reads it, in place of the device's
 	}
 	// DeviceSet changes what is known of a device.
 	DeviceSet struct {
@@ -128,10 +129,19 @@ func (o *Operators) homeVerbs(mux *http.ServeMux) {
 		return None{}, d.RemovePerson(ctx, in.Home, in.Name)
 	})
 	verb(o, mux, "device/add", func(ctx context.Context, d *delivery.Desk, in DeviceAdd) (delivery.Enrolled, error) {
+		if in.Until != "" {
+			var err error
+			if in.Device.Until, err = d.Until(ctx, in.Home, in.Until); err != nil {
+				return delivery.Enrolled{}, err
+			}
+		}
 		return d.AddDevice(ctx, in.Home, in.Device)
 	})
 	verb(o, mux, "device/set", func(ctx context.Context, d *delivery.Desk, in DeviceSet) (device.Device, error) {
 		return d.ChangeDevice(ctx, in.ID, in.Change)
+	})
+	verb(o, mux, "device/show", func(ctx context.Context, d *delivery.Desk, in DeviceRef) (delivery.DeviceOf, error) {
+		return d.Device(ctx, in.ID)
 	})
 	verb(o, mux, "device/list", func(ctx context.Context, d *delivery.Desk, in InHome) ([]delivery.DeviceState, error) {
 		return d.Devices(ctx, in.Home)

@@ -72,6 +72,7 @@ type (
 		Applicant string `json:"applicant"`
 		Code      string `json:"code"`            // as the device shows it, or the secret of its label
 		Owner     string `json:"owner,omitempty"` // a person's name; "": everybody's
+		Until     string `json:"until,omitempty"` // as delivery.ParseUntil reads it, in place of the Admission's
 		delivery.Admission
 	}
 	// Wiped says whether a device has confirmed that it forgot everything.
@@ -239,6 +240,12 @@ func (o *Operators) verbs(gateway Gateway) *http.ServeMux {
 		return None{}, d.CloseWindow(ctx, in.Name)
 	})
 	verb(o, mux, "enrol/admit", func(ctx context.Context, d *delivery.Desk, in Admit) (DeviceRef, error) {
+		if in.Until != "" {
+			var err error
+			if in.Admission.Until, err = d.Until(ctx, in.Home, in.Until); err != nil {
+				return DeviceRef{}, err
+			}
+		}
 		id, err := d.LetIn(ctx, in.Home, in.Applicant, in.Code, in.Owner, in.Admission)
 		return DeviceRef{id}, err
 	})
@@ -250,19 +257,23 @@ func (o *Operators) verbs(gateway Gateway) *http.ServeMux {
 	})
 	verb(o, mux, "ca/show", func(ctx context.Context, d *delivery.Desk, _ None) (CAs, error) {
 		all := o.cas()
-		n, err := o.behind(ctx, d)
-		all.Behind = n
+		behind, err := o.behind(ctx, d)
+		all.Behind = len(behind)
 		return all, err
 	})
 	verb(o, mux, "ca/rotate", func(_ context.Context, d *delivery.Desk, _ None) (CAs, error) {
 		return o.authority(d, "rotated", o.ca.Rotate)
 	})
 	verb(o, mux, "ca/retire", func(ctx context.Context, d *delivery.Desk, in Retire) (CAs, error) {
-		if n, err := o.behind(ctx, d); err != nil {
+		if behind, err := o.behind(ctx, d); err != nil {
 			return CAs{}, err
-		} else if n > 0 && !in.Anyway {
+		} else if n := len(behind); n > 0 && !in.Anyway {
+			more := ""
+			if n > mostNamed {
+				behind, more = behind[:mostNamed], fmt.Sprintf(", and %d more", n-mostNamed)
+			}
 			return CAs{}, &Problem{Type: "about:blank", Title: "Conflict", Status: http.StatusConflict,
-				Detail: fmt.Sprintf("%d devices have not taken a certificate of the new authority yet and would be locked out: wait until they have been here, or --anyway", n)}
+				Detail: fmt.Sprintf("locked out would be %s%s, without a certificate of the new authority yet: wait until they have been here, or --anyway", strings.Join(behind, ", "), more)}
 		}
 		return o.authority(d, "retired", func(time.Time) error { return o.ca.Retire() })
 	})
@@ -309,11 +320,14 @@ func (o *Operators) verbs(gateway Gateway) *http.ServeMux {
 
 func (o *Operators) cas() CAs { return CAs{Path: o.ca.Path(), CAs: o.ca.Status()} }
 
-// behind counts the devices that have not followed a rotation that goes on.
-func (o *Operators) behind(ctx context.Context, d *delivery.Desk) (int, error) {
+// mostNamed is how many devices are named in a sentence.
+const mostNamed = 10
+
+// behind lists the devices that have not followed a rotation that goes on.
+func (o *Operators) behind(ctx context.Context, d *delivery.Desk) ([]string, error) {
 	since, rotating := o.ca.Rotating()
 	if !rotating {
-		return 0, nil
+		return nil, nil
 	}
 	return d.Behind(ctx, device.At(since))
 }

@@ -54,7 +54,7 @@ var kinds = []kind{
 	{"invalid", 422, "the request cannot be accepted", "Something in it is missing, unknown, out of its range or not declared by this brand.", "Go through errors: each names the field, the rule, why, and the fix."},
 	{"conflict", 422, "the key was used for another message", "The same Idempotency-Key came with another message before.", "Use a new key for a new message; the first one stands as it was."},
 	{"rate", 429, "too many requests", "More requests a second came than one brand may send.", "Wait as many seconds as Retry-After says."},
-	{"quota", 429, "too many messages in force", "As many messages of this brand are in force as it may have at one time.", "Withdraw one, or wait until one has passed its not_after. Trying again sooner does not help, so there is no Retry-After."},
+	{"quota", 429, "too many messages in force", "As many messages of this brand are in force as it may have at one time.", "Withdraw one, wait until one has passed its not_after, or ask the operator for more. Trying again sooner does not help, so there is no Retry-After."},
 	{"fault", 500, "the gateway has made a mistake", "Something went wrong that nobody thought of.", "Send it again with the same key; if it stays, give the operator what instance says."},
 	{"busy", 503, "the gateway has too much to do", "More is on its way than its disk, its homes or its memory have room for. Nothing of this request was taken in. Messages can be withdrawn all the same.", "Send it again with the same key after as many seconds as Retry-After says."},
 	{"late", 503, "the answer takes too long", "The disk does not follow, and the answer is not known yet.", "Send it again with the same key after as many seconds as Retry-After says: if it was taken in after all, that gives the first answer."},
@@ -68,6 +68,18 @@ func newProblem(slug, detail string) *Problem {
 		}
 	}
 	panic("kind of problem " + slug + " is not known")
+}
+
+// keyProblem is about an Idempotency-Key that is not taken.
+func keyProblem(why string) *Problem {
+	p := newProblem("key", delivery.ErrKey.Error())
+	p.Errors = delivery.Invalid{{Field: "Idempotency-Key", Rule: "required", Why: why, Fix: "send a UUID"}}
+	return p
+}
+
+// quotaProblem is about as many messages in force as a brand may have; most says how many those are.
+func quotaProblem(most string) *Problem {
+	return newProblem("quota", delivery.ErrQuota.Error()+most+": withdraw some, wait until their not_after has passed, or ask the operator of the gateway for more (porchlight brand set ID --quota N)")
 }
 
 func notFound(detail string) *Problem { return newProblem("not-found", detail) }
@@ -106,15 +118,13 @@ func problem(err error) *Problem {
 		p.Errors = invalid
 		return p
 	case errors.Is(err, delivery.ErrKey):
-		p = newProblem("key", delivery.ErrKey.Error())
-		p.Errors = delivery.Invalid{{Field: "Idempotency-Key", Rule: "required", Why: "is not 1 to 128 printable ASCII characters", Fix: "send a UUID"}}
-		return p
+		return keyProblem("is not 1 to 128 printable ASCII characters")
 	case errors.Is(err, delivery.ErrConflict):
 		p = newProblem("conflict", delivery.ErrConflict.Error())
 		p.Errors = delivery.Invalid{{Field: "Idempotency-Key", Rule: "unique", Why: "was used for another message", Fix: "use a new key for a new message"}}
 		return p
 	case errors.Is(err, delivery.ErrQuota):
-		return newProblem("quota", delivery.ErrQuota.Error())
+		return quotaProblem("")
 	case errors.Is(err, errUnauthorized):
 		return newProblem("unauthorized", "send Authorization: Bearer plk_... with a key that is in force")
 	case errors.Is(err, registry.ErrUnknown):

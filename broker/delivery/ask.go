@@ -70,6 +70,7 @@ type AskState struct {
 	Brand   device.BrandID   `json:"brand"`
 	Purpose policy.Purpose   `json:"purpose"`
 	Device  device.ID        `json:"device"`
+	Name    string           `json:"name"` // of the device, or its ID
 	Asked   device.Instant   `json:"asked"`
 	Drawn   device.Instant   `json:"drawn,omitempty"` // when it was on the screen; 0: not that we know
 	Until   device.Instant   `json:"until"`           // no answer by then is no answer
@@ -283,15 +284,16 @@ func (d *Desk) Asks(ctx context.Context, homeName string) (all []AskState, err e
 	}
 	if err == nil {
 		err = d.db.View(ctx, func(tx *store.Tx) error {
-			people, err := registry.People(tx, id)
+			n, err := readNames(tx, id)
 			if err != nil {
 				return err
 			}
 			rows, err := consent.Asks(tx, id)
 			for _, k := range rows {
-				st := AskState{ID: k.ID, Brand: k.Brand, Purpose: k.Purpose, Device: k.Device, Asked: k.Asked, Drawn: k.Drawn, Until: k.Until, State: k.State}
-				if i := slices.IndexFunc(people, func(p registry.Person) bool { return p.ID == k.Subject }); i >= 0 {
-					st.Person = people[i].Name
+				st := AskState{ID: k.ID, Brand: k.Brand, Purpose: k.Purpose, Device: k.Device, Name: string(k.Device), Asked: k.Asked, Drawn: k.Drawn, Until: k.Until, State: k.State}
+				st.Person, _ = n.nameOf(k.Subject)
+				if i := slices.IndexFunc(n.devices, func(dev device.Device) bool { return dev.ID == k.Device }); i >= 0 {
+					st.Name = n.devices[i].Name
 				}
 				all = append(all, st)
 			}

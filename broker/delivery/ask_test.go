@@ -553,6 +553,9 @@ func TestAskYes(t *testing.T) {
 		}
 		w.must(tv.say(q, wire.AnswerDrawn, nil))
 		w.mustAsks("requested")
+		if list, err := w.desk.Asks(w.t.Context(), "oak"); err != nil || list[0].Name == "" || list[0].Name == string(list[0].Device) {
+			w.t.Errorf("asked on %+v, %v: want the screen's name", list, err)
+		}
 		tv.mustShow() // drawn is no yes
 		w.must(tv.say(q, wire.AnswerYes, nil))
 		w.mustAsks("given")

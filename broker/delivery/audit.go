@@ -56,10 +56,20 @@ func (d *Desk) AuthorityChanged(what string) error {
 	})
 }
 
-// Behind counts the devices whose certificates were issued before then.
-func (d *Desk) Behind(ctx context.Context, then device.Instant) (n int, err error) {
-	err = d.db.View(ctx, func(tx *store.Tx) error { n, err = registry.Behind(tx, then); return err })
-	return n, err
+// Behind lists the devices whose certificates were issued before then, for the operator: by name, home and ID.
+func (d *Desk) Behind(ctx context.Context, then device.Instant) (all []string, err error) {
+	err = d.db.View(ctx, func(tx *store.Tx) error {
+		devices, err := registry.Behind(tx, then)
+		for _, one := range devices {
+			var h registry.Home
+			if h, err = registry.HomeByID(tx, one.Home); err != nil {
+				return err
+			}
+			all = append(all, fmt.Sprintf("%s of home %s (%s)", one.Name, h.Name, one.ID))
+		}
+		return err
+	})
+	return all, err
 }
 
 // applyNothing projects the facts that are for the audit alone.

@@ -56,7 +56,7 @@ func TestSilenceWinsUntilItIsWeighedAnew(t *testing.T) {
 		for language, word := range map[string]string{"en": "let go by", "de": "nicht beachtet", "fr": "ignorés", "es": "ignoran"} {
 			list, err := w.desk.Held(w.t.Context(), "oak", WhyOptions{Language: language})
 			w.must(err)
-			if len(list) != 1 || list[0].ID != id || !strings.Contains(strings.Join(list[0].Words, ";"), word) || len(list[0].Causes) != 1 {
+			if len(list) != 1 || list[0].Messages[0].ID != id || !strings.Contains(strings.Join(list[0].Words, ";"), word) || len(list[0].Causes) != 1 {
 				t.Errorf("%s: held back is %+v, want %q", language, list, word)
 			}
 		}

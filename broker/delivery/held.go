@@ -3,6 +3,7 @@ package delivery
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -18,25 +19,39 @@ import (
 	"porchlight/policy/words"
 )
 
-// HeldBack is a message that a home was not shown today.
+// HeldBack is what a home was not shown today of one brand, on one screen and for one reason.
 type HeldBack struct {
-	ID       device.MessageID `json:"id"`
-	Brand    device.BrandID   `json:"brand"`
-	Name     string           `json:"name"` // of the brand
-	Purpose  policy.Purpose   `json:"purpose"`
-	Category string           `json:"category,omitempty"`
-	Over     device.Instant   `json:"over,omitempty"` // since when it is not in force any more; 0: it may still be shown
-	Device   device.ID        `json:"device"`         // the screen that came nearest
-	Words    []string         `json:"words"`          // why not, each a sentence without its stop
-	Causes   []string         `json:"causes"`         // the same for operators
-	Differ   []string         `json:"differ,omitempty"`
+	Brand    device.BrandID `json:"brand"`
+	Name     string         `json:"name"`   // of the brand
+	Device   device.ID      `json:"device"` // the screen that came nearest
+	Screen   string         `json:"screen"` // its name; "": it is not there any more
+	Words    []string       `json:"words"`  // why not, each a sentence without its stop
+	Causes   []string       `json:"causes"` // the same for operators, of the newest message
+	Differ   []string       `json:"differ,omitempty"`
+	Messages []HeldMessage  `json:"messages"` // the newest first, at least one
 }
 
-// maxHeldBack is how many messages one list of what was held back has at most, the newest first.
-const maxHeldBack = 50
+// HeldMessage is one message of a HeldBack.
+type HeldMessage struct {
+	ID       device.MessageID `json:"id"`
+	Came     device.Instant   `json:"came"`
+	When     string           `json:"when"`           // the same in words, in the home's time
+	Over     device.Instant   `json:"over,omitempty"` // since when it is not in force any more; 0: it may still be shown
+	Purpose  policy.Purpose   `json:"purpose"`
+	Category string           `json:"category,omitempty"`
+	Said     string           `json:"said,omitempty"` // its title, or its text where it has none; "": it is personal, and not the reader's, or not known any more
+}
+
+// One list of what was held back covers at most so many messages of each brand, and in all, the newest
+// first, of those in force and of those that are over.
+const (
+	maxHeldOfBrand = 100
+	maxHeld        = 2000
+)
 
 // Held lists what a home was not shown since its last midnight: messages in force that it is not shown,
-// and those that somebody had agreed to and that were over before they could be.
+// and those that somebody had agreed to and that were over before they could be. What has the newest
+// message comes first.
 func (d *Desk) Held(ctx context.Context, homeName string, o WhyOptions) (all []HeldBack, err error) {
 	id, err := d.homeID(ctx, homeName)
 	if err != nil {
@@ -47,7 +62,7 @@ func (d *Desk) Held(ctx context.Context, homeName string, o WhyOptions) (all []H
 		if err != nil {
 			return err
 		}
-		all, err = d.held(ctx, h, h.language(o.Language, reader, nil), reader)
+		all, err = d.held(ctx, h, h.language(o.Language, reader, nil), reader, true)
 		return err
 	})
 	if err != nil {
@@ -56,9 +71,28 @@ func (d *Desk) Held(ctx context.Context, homeName string, o WhyOptions) (all []H
 	return all, nil
 }
 
-// held is Held for the holder of h.mu.
-func (d *Desk) held(ctx context.Context, h *home, language string, reader device.PersonID) ([]HeldBack, error) {
+// held is Held for the holder of h.mu; without said nothing of it is in the brands' own words.
+func (d *Desk) held(ctx context.Context, h *home, language string, reader device.PersonID, said bool) ([]HeldBack, error) {
 	all := []HeldBack{}
+	zone, midnight := d.midnight(h)
+	put := func(hb HeldBack, m HeldMessage) {
+		m.Came = device.Instant(binary.BigEndian.Uint64(m.ID[:8]) >> 16)
+		m.When = m.Came.Time().In(zone).Format("15:04")
+		if m.Came < midnight {
+			m.When = m.Came.Time().In(zone).Format("2006-01-02 15:04")
+		}
+		i := slices.IndexFunc(all, func(a HeldBack) bool {
+			return a.Brand == hb.Brand && a.Device == hb.Device && slices.Equal(a.Words, hb.Words)
+		})
+		if i < 0 {
+			i, all = len(all), append(all, hb)
+		}
+		all[i].Messages = append(all[i].Messages, m)
+	}
+	theirs := func(owner device.PersonID) bool { // what is on somebody else's own screen is theirs
+		return owner == device.Household || owner == reader || reader == device.Household
+	}
+	own := func(s *screen) bool { return s != nil && reader != device.Household && s.Owner == reader }
 	d.mu.Lock()
 	var messages []*policy.Message
 	for _, m := range d.force {
@@ -70,19 +104,16 @@ func (d *Desk) held(ctx context.Context, h *home, language string, reader device
 	for _, e := range h.view.Shown {
 		shown[e.Message] = true
 	}
+	of, n := map[device.BrandID]int{}, 0
 	for _, m := range messages {
-		if len(all) == maxHeldBack {
-			return all, nil
-		}
-		if shown[m.ID] {
+		if shown[m.ID] || of[m.Brand] == maxHeldOfBrand || n == maxHeld {
 			continue
 		}
+		of[m.Brand]++
+		n++
 		var best *WhyScreen
 		for _, sv := range h.view.Screens {
-			if sv.Owner != device.Household && sv.Owner != reader && reader != device.Household {
-				continue // what is on somebody else's own screen is theirs
-			}
-			if len(m.Classes) > 0 && !slices.Contains(m.Classes, sv.Class) {
+			if !theirs(sv.Owner) || len(m.Classes) > 0 && !slices.Contains(m.Classes, sv.Class) {
 				continue
 			}
 			ws := d.explain(h, h.screens[sv.ID], m, "", language, reader)
@@ -93,38 +124,62 @@ func (d *Desk) held(ctx context.Context, h *home, language string, reader device
 		if best == nil || best.Verdict == policy.Show.String() && best.Connected && !best.Silent {
 			continue // it is for none of these screens, or about to be shown
 		}
-		all = append(all, HeldBack{ID: m.ID, Brand: m.Brand, Name: m.Sender, Purpose: m.Purpose, Category: m.Category, Device: best.Device,
-			Words: best.Words, Causes: best.Causes, Differ: best.Differ})
+		hm := HeldMessage{ID: m.ID, Purpose: m.Purpose, Category: m.Category}
+		if said && (m.Audience == policy.Everybody || own(h.screens[best.Device])) {
+			hm.Said = cmp.Or(m.Texts[0].Title, m.Texts[0].Body)
+		}
+		put(HeldBack{Brand: m.Brand, Name: m.Sender, Device: best.Device, Screen: best.Name, Words: best.Words, Causes: best.Causes, Differ: best.Differ}, hm)
 	}
-	over, err := d.over(ctx, h, maxHeldBack-len(all))
+	over, err := d.over(ctx, h)
+	if err != nil {
+		return nil, err
+	}
 	for _, f := range over {
 		s := h.screens[f.Device]
-		if s != nil && s.Owner != device.Household && s.Owner != reader && reader != device.Household {
+		if s != nil && !theirs(s.Owner) {
 			continue
 		}
-		hb := HeldBack{ID: f.Message, Brand: f.Brand, Purpose: f.Purpose, Over: f.Decision.At, Device: f.Device, Words: tell(f.Decision.Because, language, d.names(h, s, reader)), Causes: []string{}}
+		hb := HeldBack{Brand: f.Brand, Device: f.Device, Words: tell(f.Decision.Because, language, d.names(h, s, reader)), Causes: []string{}}
+		if s != nil {
+			hb.Screen = s.Name
+		}
 		d.mu.Lock()
 		hb.Name = cmp.Or(d.brands[f.Brand].Name, string(f.Brand))
 		d.mu.Unlock()
 		for _, c := range f.Decision.Because {
 			hb.Causes = append(hb.Causes, words.Operator(c))
 		}
-		all = append(all, hb)
+		hm := HeldMessage{ID: f.Message, Purpose: f.Purpose, Over: f.Decision.At}
+		if said {
+			if hm.Category, hm.Said, err = d.said(ctx, f.Message, own(s)); err != nil {
+				return nil, err
+			}
+		}
+		put(hb, hm)
 	}
-	return all, err
+	for _, hb := range all {
+		slices.SortStableFunc(hb.Messages, func(a, b HeldMessage) int { return cmp.Compare(b.Came, a.Came) })
+	}
+	slices.SortStableFunc(all, func(a, b HeldBack) int { return cmp.Compare(b.Messages[0].Came, a.Messages[0].Came) })
+	return all, nil
 }
 
 var verdicts = map[string]policy.Verdict{policy.Hold.String(): policy.Hold, policy.Show.String(): policy.Show}
 
-// over lists what was over since the home's last midnight before it could be shown, the newest first.
-func (d *Desk) over(ctx context.Context, h *home, limit int) ([]heldFact, error) {
+// midnight is the home's last, and where.
+func (d *Desk) midnight(h *home) (*time.Location, device.Instant) {
 	zone := h.view.Zone
 	if zone == nil {
 		zone = time.UTC
 	}
 	now := d.o.Now().Time().In(zone)
-	midnight := device.At(time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, zone))
+	return zone, device.At(time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, zone))
+}
+
+// over lists what was over since the home's last midnight before it could be shown, the newest first.
+func (d *Desk) over(ctx context.Context, h *home) ([]heldFact, error) {
 	var all []heldFact
+	_, midnight := d.midnight(h)
 	err := d.db.View(ctx, func(tx *store.Tx) (err error) {
 		all, err = store.List(tx, func(scan func(...any) error) (f heldFact, err error) {
 			var id, decision []byte
@@ -135,10 +190,33 @@ func (d *Desk) over(ctx context.Context, h *home, limit int) ([]heldFact, error)
 			copy(f.Message[:], id)
 			f.Decision.At = at
 			return
-		}, `SELECT message, device, brand, purpose, at, decision FROM held WHERE home = ? AND at >= ? ORDER BY at DESC LIMIT ?`, h.id, midnight, limit)
+		}, `SELECT message, device, brand, purpose, at, decision FROM (SELECT *, row_number() OVER (PARTITION BY brand ORDER BY at DESC) AS nth FROM held WHERE home = ? AND at >= ?)
+			WHERE nth <= ? ORDER BY at DESC LIMIT ?`, h.id, midnight, maxHeldOfBrand, maxHeld)
 		return err
 	})
 	return all, err
+}
+
+// said is what a message is about and says, as far as it is still known; what is personal only if own.
+func (d *Desk) said(ctx context.Context, id device.MessageID, own bool) (category, said string, err error) {
+	err = d.db.View(ctx, func(tx *store.Tx) error {
+		var e store.Event
+		err := tx.QueryRow(`SELECT j.body FROM message m JOIN journal j ON j.home = 0 AND j.pos = m.seq WHERE m.id = ?`, id[:]).Scan(&e.Body)
+		if isNoRows(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return store.With(e, func(f acceptedFact) error {
+			s, err := f.submission()
+			if category = s.Category; err == nil && len(s.Texts) > 0 && (own || !s.Personal) {
+				said = cmp.Or(s.Texts[0].Title, s.Texts[0].Body)
+			}
+			return err
+		})
+	})
+	return category, said, err
 }
 
 // WhyAsked answers a person who asks on a device why: about one message, or what was held back today.
@@ -155,17 +233,35 @@ func (d *Desk) WhyAsked(dev device.ID, link Link, q wire.WhyAsked) error {
 			reader = who[0] // nobody else can be asking
 		}
 		language := h.language(q.Language, reader, s)
-		lines, err := d.because(h, s, q.Message, language, reader)
+		var lines []string
+		var stands []int
+		var err error
+		if q.Message == nil {
+			lines, stands, err = d.heldLines(h, s, language, reader)
+		} else {
+			lines, err = d.because(h, s, q.Message, language, reader)
+		}
 		if err != nil {
 			return err
 		}
+		for i, line := range lines {
+			if len(line) > wire.MaxText {
+				lines[i] = strings.ToValidUTF8(line[:wire.MaxText-len("…")], "") + "…"
+			}
+		}
 		answer := wire.Because{Seq: q.Seq, Message: q.Message, Language: language}
-		answer.Lines = append(answer.Lines, lines[:min(len(lines), maxBecause)]...)
-		for { // what does not fit a frame is left out, the last first
-			if _, err := wire.Encode(answer); err == nil || len(answer.Lines) == 0 {
+		for n := min(len(lines), maxBecause); n >= 0; n-- { // what does not fit a frame is left out, the last first
+			answer.Lines = append([]string{}, lines[:n]...)
+			if n < len(stands) {
+				left := 0
+				for _, one := range stands[n:] {
+					left += one
+				}
+				answer.Lines = append(answer.Lines, fmt.Sprintf("+ %d", left))
+			}
+			if _, err := wire.Encode(answer); err == nil && len(answer.Lines) <= maxBecause {
 				break
 			}
-			answer.Lines = answer.Lines[:len(answer.Lines)-1]
 		}
 		d.send(s, wire.DnWhy, answer, 0, 0)
 		return nil
@@ -174,41 +270,57 @@ func (d *Desk) WhyAsked(dev device.ID, link Link, q wire.WhyAsked) error {
 
 const maxBecause = 16
 
-// because is the answer to a WhyAsked, in whole sentences.
-func (d *Desk) because(h *home, s *screen, id *device.MessageID, language string, reader device.PersonID) (lines []string, err error) {
-	stop := func(s string) string { // makes a sentence whole
-		first, n := utf8.DecodeRuneInString(s)
-		s = string(unicode.ToUpper(first)) + s[n:]
-		if strings.HasSuffix(s, ".") {
-			return s
+// whole makes a sentence whole.
+func whole(s string) string {
+	first, n := utf8.DecodeRuneInString(s)
+	s = string(unicode.ToUpper(first)) + s[n:]
+	if strings.HasSuffix(s, ".") {
+		return s
+	}
+	return s + "."
+}
+
+// heldLines is what was held back, for the screen s: each line with how many messages it stands for.
+// Every brand's newest comes before the second of any, so that none fills the screen.
+func (d *Desk) heldLines(h *home, s *screen, language string, reader device.PersonID) (lines []string, stands []int, err error) {
+	if s.Until != 0 {
+		return nil, nil, nil // what this home was not shown is not a guest's to know
+	}
+	all, err := d.held(context.Background(), h, language, reader, false)
+	of, rank := map[device.BrandID]int{}, map[device.MessageID]int{}
+	for _, hb := range all {
+		rank[hb.Messages[0].ID] = of[hb.Brand]
+		of[hb.Brand]++
+	}
+	slices.SortStableFunc(all, func(a, b HeldBack) int { return cmp.Compare(rank[a.Messages[0].ID], rank[b.Messages[0].ID]) })
+	for _, hb := range all {
+		line := hb.Name
+		if hb.Device != s.ID && hb.Screen != "" {
+			line += ", " + hb.Screen
 		}
-		return s + "."
-	}
-	if id == nil && s.Until != 0 {
-		return nil, nil // what this home was not shown is not a guest's to know
-	}
-	if id == nil {
-		all, err := d.held(context.Background(), h, language, reader)
-		for _, hb := range all[:min(len(all), maxBecause)] {
-			line := hb.Name + ": "
-			for i, w := range hb.Words {
-				if i > 0 {
-					line += "; "
-				}
-				line += w
+		if n := len(hb.Messages); n > 1 {
+			first, last := hb.Messages[n-1].When, hb.Messages[0].When
+			if first != last {
+				last = first + " – " + last
 			}
-			lines = append(lines, stop(line))
+			line += fmt.Sprintf(" (%d; %s)", n, last)
 		}
-		return lines, err
+		lines = append(lines, whole(line+": "+strings.Join(hb.Words, "; ")))
+		stands = append(stands, len(hb.Messages))
 	}
+	return lines, stands, err
+}
+
+// because is the answer to a WhyAsked about one message, in whole sentences.
+func (d *Desk) because(h *home, s *screen, id *device.MessageID, language string, reader device.PersonID) (lines []string, err error) {
 	n := d.names(h, s, reader)
 	if dl := h.find(*id, s.ID); dl != nil {
 		if m := d.message(*id); m != nil {
 			q := policy.Request{Home: &h.view, Screen: &s.view, Message: m, Now: d.o.Now(), Own: true}
 			if dec := policy.Decide(q); dec.Verdict == policy.Show {
-				lines = append(lines, stop(words.Shown(policy.Grounds(q, dec), language, n)))
+				lines = append(lines, whole(words.Shown(policy.Grounds(q, dec), language, n)))
 				for _, w := range tell(dl.duties.Causes(s.Class), language, n) {
-					lines = append(lines, stop(w))
+					lines = append(lines, whole(w))
 				}
 				return lines, nil
 			}
@@ -230,21 +342,21 @@ func (d *Desk) because(h *home, s *screen, id *device.MessageID, language string
 		return nil, err
 	}
 	if r.Verdict == policy.Show.String() { // it was here
-		lines = append(lines, stop(words.Shown(r.Because, language, n)))
+		lines = append(lines, whole(words.Shown(r.Because, language, n)))
 		for _, w := range tell(r.Duties.Causes(s.Class), language, n) {
-			lines = append(lines, stop(w))
+			lines = append(lines, whole(w))
 		}
 		for _, w := range choiceWords(r, "", s.Class, language, n) {
-			lines = append(lines, stop(w))
+			lines = append(lines, whole(w))
 		}
 		return lines, nil
 	}
 	if m := d.message(*id); m != nil && s.Until == 0 {
 		ws := d.explain(h, s, m, "", language, reader)
 		for _, w := range append(ws.Words, ws.Differ...) {
-			lines = append(lines, stop(w))
+			lines = append(lines, whole(w))
 		}
 		return lines, nil
 	}
-	return []string{stop(words.Tell(policy.Cause{Code: policy.NothingYet}, language, n))}, nil
+	return []string{whole(words.Tell(policy.Cause{Code: policy.NothingYet}, language, n))}, nil
 }

@@ -28,13 +28,19 @@ func TestHeld(t *testing.T) {
 			list, err := w.desk.Held(w.t.Context(), "oak", WhyOptions{Language: language})
 			w.must(err)
 			got := map[device.MessageID]HeldBack{}
+			ended := map[device.MessageID]device.Instant{}
 			for _, h := range list {
-				got[h.ID] = h
+				for _, m := range h.Messages {
+					got[m.ID], ended[m.ID] = h, m.Over
+					if m.Said != "Fresh milk" && m.Said != w.good().Texts[0].Body {
+						t.Errorf("%s said %q", m.ID, m.Said)
+					}
+				}
 			}
-			if len(got) != 3 || got[shown].ID == shown {
+			if _, ok := got[shown]; len(got) != 3 || ok {
 				t.Fatalf("held back: %v", list)
 			}
-			if len(got[refused].Words) == 0 || got[refused].Over != 0 || got[over].Over == 0 {
+			if len(got[refused].Words) == 0 || ended[refused] != 0 || ended[over] == 0 {
 				t.Errorf("refused is %+v, over is %+v", got[refused], got[over])
 			}
 			for _, id := range []device.MessageID{waits, over} {
@@ -47,9 +53,76 @@ func TestHeld(t *testing.T) {
 		list, err := w.desk.Held(w.t.Context(), "oak", WhyOptions{})
 		w.must(err)
 		for _, h := range list {
-			if h.ID == over {
-				t.Error("what was over yesterday is among what was held back today")
+			for _, m := range h.Messages {
+				if m.ID == over {
+					t.Error("what was over yesterday is among what was held back today")
+				}
 			}
+		}
+	})
+}
+
+// One brand that pushes a lot fills neither the list nor the screen: what is the same is said once, with how often.
+func TestHeldFromALoudBrand(t *testing.T) {
+	inWorld(t, func(w *world) {
+		all := w.flat()
+		tv := all[device.TV]
+		w.choose(policy.Withdrawn)
+		w.must(w.desk.Choose(w.t.Context(), "oak", "", "baker", policy.Marketing, policy.Withdrawn))
+		grocer, baker, was := w.brand.ID, device.BrandID("baker"), w.brand
+		w.brand.ID, w.brand.Name = baker, "Baker"
+		quiet := w.push(to(device.TV))
+		w.brand = was
+		var first, last device.MessageID
+		for i := range 25 {
+			last = w.push(to(device.TV))
+			if i == 0 {
+				first = last
+			}
+			w.pass(time.Second)
+		}
+		w.must(w.desk.Choose(w.t.Context(), "oak", "", grocer, policy.Service, policy.Withdrawn))
+		personal := w.push(func(s *Submission) { to(device.TV)(s); s.Personal, s.Purpose = true, policy.Service })
+
+		list, err := w.desk.Held(w.t.Context(), "oak", WhyOptions{})
+		w.must(err)
+		if len(list) != 3 {
+			t.Fatalf("%d lines, want one of each brand and reason: %+v", len(list), list)
+		}
+		if m := list[0].Messages; m[0].ID != personal || m[0].Said != "" {
+			t.Errorf("what is personal is told as %+v", m[0])
+		}
+		if m := list[1].Messages; list[1].Brand != grocer || list[1].Screen != "TV" || len(m) != 25 || m[0].ID != last || m[24].ID != first || m[24].Came >= m[0].Came || m[0].When == "" || m[0].Said == "" {
+			t.Errorf("of what grocer said 25 times it is told: %s on %s, %d times", list[1].Brand, list[1].Screen, len(m))
+		}
+		if m := list[2].Messages; list[2].Brand != baker || len(m) != 1 || m[0].ID != quiet {
+			t.Errorf("of baker it is told: %+v", list[2])
+		}
+		w.must(w.desk.WhyAsked(tv.id, tv.up, wire.WhyAsked{Seq: 1}))
+		w.wait()
+		if l := tv.because.Lines; len(l) != 3 || !strings.HasPrefix(l[1], "Baker: ") || !strings.HasPrefix(l[2], "Grocer (25; ") {
+			t.Errorf("on the screen: %q, want both brands before grocer's second line", l)
+		}
+		for _, line := range tv.because.Lines {
+			if s := list[1].Messages[0].Said; strings.Contains(line, s) {
+				t.Errorf("nobody said yes, and the screen says %q, which is in %q", s, line)
+			}
+		}
+
+		// More reasons than lines: the last line counts what is left out.
+		for i := range 20 {
+			w.push(func(s *Submission) {
+				to(device.TV)(s)
+				at := w.now().Time().Add(time.Duration(i+1) * time.Minute)
+				s.NotBefore = &at
+			})
+		}
+		w.must(w.desk.WhyAsked(tv.id, tv.up, wire.WhyAsked{Seq: 2}))
+		w.wait()
+		list, err = w.desk.Held(w.t.Context(), "oak", WhyOptions{})
+		w.must(err)
+		if l := tv.because.Lines; len(list) <= maxBecause || len(l) > maxBecause || l[len(l)-1] != fmt.Sprintf("+ %d", 1+25+1+20-(len(l)-1)) {
+			t.Errorf("%d lines for %d: %q", len(l), len(list), l)
 		}
 	})
 }

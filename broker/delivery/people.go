@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -514,6 +515,22 @@ func ParseUntil(text string, now device.Instant, zone *time.Location) (device.In
 		return 0, fmt.Errorf("is %.40q, which has passed", text)
 	}
 	return at, nil
+}
+
+// Until is ParseUntil, from now on in the time zone of a home. The error is an Invalid about until, or wraps
+// registry.ErrUnknown.
+func (d *Desk) Until(ctx context.Context, homeName, text string) (at device.Instant, err error) {
+	id, err := d.homeID(ctx, homeName)
+	if err != nil {
+		return 0, err
+	}
+	err = d.in(id, func(h *home) error {
+		if at, err = ParseUntil(text, d.o.Now(), h.view.Zone); err != nil {
+			return badUntil(err)
+		}
+		return nil
+	})
+	return at, err
 }
 
 // Yes is a yes that somebody in a home said, told to the operator.
@@ -1118,4 +1135,29 @@ func checkZone(q policy.Quiet) (bad Invalid) {
 		}
 	}
 	return bad
+}
+
+// DeviceOf is a device and how it is, with the home that it belongs to.
+type DeviceOf struct {
+	DeviceState
+	HomeName string `json:"home_name"`
+}
+
+// Device tells how one device is. It fails with registry.ErrUnknown.
+func (d *Desk) Device(ctx context.Context, id device.ID) (of DeviceOf, err error) {
+	dev, err := d.device(ctx, id)
+	if err != nil {
+		return of, err
+	}
+	var h registry.Home
+	if err = d.db.View(ctx, func(tx *store.Tx) (err error) { h, err = registry.HomeByID(tx, dev.Home); return err }); err != nil {
+		return of, err
+	}
+	all, err := d.Devices(ctx, h.Name)
+	for _, one := range all {
+		if one.ID == id {
+			return DeviceOf{one, h.Name}, nil
+		}
+	}
+	return of, errors.Join(err, fmt.Errorf("device %s: %w", id, registry.ErrUnknown)) // it was removed meanwhile
 }

@@ -622,17 +622,17 @@ func TestEraseRefuses(t *testing.T) {
 			what Erasure
 			want error
 		}{
-			"nothing":              {Erasure{Home: "oak"}, registry.ErrInvalid},
-			"two things":           {Erasure{Home: "oak", Person: annaName, Brand: "grocer"}, registry.ErrInvalid},
-			"no such home":         {Erasure{Home: "elm", Brand: "grocer"}, registry.ErrUnknown},
-			"nobody":               {Erasure{Home: "oak", Person: "Zoe"}, registry.ErrUnknown},
-			"no device":            {Erasure{Home: "oak", Device: "nothing"}, registry.ErrUnknown},
-			"no kind":              {Erasure{Home: "oak", Data: "all"}, registry.ErrInvalid},
-			"no brand ID":          {Erasure{Home: "oak", Brand: "G!"}, device.ErrID},
-			"a period backwards":   {Erasure{Home: "oak", After: 9, Before: 8}, registry.ErrInvalid},
-			"with devices in use":  {Erasure{Home: "oak", Person: annaName}, registry.ErrInUse},
-			"nothing is there yet": {Erasure{Home: "oak", Brand: "nobody"}, nil},
-			"before all":           {Erasure{Home: "oak", Before: 1}, nil},
+			"nothing":             {Erasure{Home: "oak"}, registry.ErrInvalid},
+			"two things":          {Erasure{Home: "oak", Person: annaName, Brand: "grocer"}, registry.ErrInvalid},
+			"no such home":        {Erasure{Home: "elm", Brand: "grocer"}, registry.ErrUnknown},
+			"nobody":              {Erasure{Home: "oak", Person: "Zoe"}, registry.ErrUnknown},
+			"no device":           {Erasure{Home: "oak", Device: "nothing"}, registry.ErrUnknown},
+			"no kind":             {Erasure{Home: "oak", Data: "all"}, registry.ErrInvalid},
+			"no brand ID":         {Erasure{Home: "oak", Brand: "G!"}, device.ErrID},
+			"a period backwards":  {Erasure{Home: "oak", After: 9, Before: 8}, registry.ErrInvalid},
+			"with devices in use": {Erasure{Home: "oak", Person: annaName}, registry.ErrInUse},
+			"no brand":            {Erasure{Home: "oak", Brand: "nobody"}, registry.ErrUnknown},
+			"before all":          {Erasure{Home: "oak", Before: 1}, nil},
 		} {
 			if done, err := w.desk.Erase(w.t.Context(), test.what); !errors.Is(err, test.want) || (err == nil) != (test.want == nil) || done.Events != 0 {
 				t.Errorf("%s: %+v, %v, want %v", name, done, err, test.want)
@@ -901,10 +901,10 @@ func TestExport(t *testing.T) {
 			t.Error("Ben's has the home's log")
 		}
 		// In the person's language, or in another.
-		if page := unzip(t, w.export(ExportAsked{Home: "oak", Person: annaName}))[pageFile]; !strings.Contains(page, `lang="de"`) || !strings.Contains(page, "Was bekannt ist") {
-			t.Errorf("Anna's page is not in German: %.200s", page)
+		if page := unzip(t, w.export(ExportAsked{Home: "oak", Person: annaName}))[pageFile]; !strings.Contains(page, `lang="de"`) || !strings.Contains(page, "Was bekannt ist") || !strings.Contains(page, headings["de"]["before"]) {
+			t.Errorf("Anna's page is not in German, or does not say that what came before her is not in it: %s", page)
 		}
-		if page := unzip(t, w.export(ExportAsked{Home: "oak", Language: "fr-CH"}))[pageFile]; !strings.Contains(page, `lang="fr"`) {
+		if page := unzip(t, w.export(ExportAsked{Home: "oak", Language: "fr-CH"}))[pageFile]; !strings.Contains(page, `lang="fr"`) || strings.Contains(page, headings["fr"]["before"][:20]) {
 			t.Errorf("the page is not in French: %.200s", page)
 		}
 		if err := w.desk.Export(w.t.Context(), ExportAsked{Home: "oak", Person: "Zoe"}, io.Discard); !errors.Is(err, registry.ErrUnknown) {

@@ -494,9 +494,9 @@ func (s *sum) Write(p []byte) (int, error) {
 	return s.Hash.Write(p)
 }
 
-// file adds a file. It has no time, so that the same content is the same bytes.
+// file adds a file. Its time is that of the content, so that the same content is the same bytes.
 func (x *exporter) file(name string, content func(io.Writer) error) error {
-	into, err := x.zip.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Deflate})
+	into, err := x.zip.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Deflate, Modified: x.asOf.Time().UTC()})
 	if err != nil {
 		return err
 	}

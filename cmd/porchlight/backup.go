@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,6 +24,8 @@ import (
 	"porchlight/device/authority"
 	"porchlight/device/registry"
 	"porchlight/device/store"
+	"porchlight/policy"
+	"porchlight/policy/consent"
 )
 
 // The files of a backup beside the gateway's own, and of a folder of backups.
@@ -63,7 +66,8 @@ type restoreCmd struct {
 func (restoreCmd) Help() string {
 	return "The data folder becomes what it was when the backup was made. What was said or done since is not in it: a no that was said since, " +
 		"a device that was removed, a key that was made void. Ask the homes, or withdraw for them, as soon as the gateway runs. " +
-		"What was erased since comes back, too, unless --move-aside finds it in the data that it moves: then it is erased again."
+		"With --move-aside and data that can be read, what restricts is kept: noes are said again, what was erased is erased again, and brands that the backup " +
+		"knows stand as they stood last: stopped, removed, with the keys that they had. To undo that as well, restore into an empty folder."
 }
 
 type checkCmd struct {
@@ -537,8 +541,9 @@ type restored struct {
 	At     time.Time `json:"at"`   // when it was restored
 	Events int64     `json:"events"`
 	Bytes  int64     `json:"bytes"`
-	Aside  string    `json:"aside,omitempty"` // where the data is that was there
-	Since  []since   `json:"since,omitempty"` // homes whose books have gone on there
+	Aside  string    `json:"aside,omitempty"`  // where the data is that was there
+	Since  []since   `json:"since,omitempty"`  // homes whose books have gone on there
+	Brands []kept    `json:"brands,omitempty"` // what became of brands there
 	Unread string    `json:"unread,omitempty"`
 
 	Seconds float64 `json:"seconds"`
@@ -548,13 +553,33 @@ type restored struct {
 type since struct {
 	Home    string `json:"home"`
 	Events  int    `json:"events"`
-	Choices int    `json:"choices"` // of them: yes, no and what belongs to it
-	Erased  int    `json:"erased"`  // events that were erased since, and now are again
+	Choices int    `json:"choices"`        // of them: yes, no and what belongs to it
+	Erased  int    `json:"erased"`         // events that were erased since, and now are again
+	Said    []kept `json:"said,omitempty"` // the last word about each brand and purpose
 
 	id       device.HomeID
 	erasures []store.Erasure
 	renewed  []store.Event // what was written down anew, without what was erased, so that it outlives that
 	unit     []store.Event // those of its book that have the time of the last one
+	words    map[policy.ConsentKey]consent.State
+	keys     []policy.ConsentKey // of Said
+}
+
+// kept is something that was said or done since the backup, and whether it holds again.
+type kept struct {
+	Person  string         `json:"person,omitempty"` // whose word it is; "": the home's as a whole, or the operator's
+	Brand   device.BrandID `json:"brand"`
+	Purpose string         `json:"purpose,omitempty"`
+	What    string         `json:"what"`
+	Kept    bool           `json:"kept"`
+}
+
+// again is in words whether it holds again.
+func (k kept) again() string {
+	if k.Kept {
+		return "yes"
+	}
+	return "no"
 }
 
 // Run puts a backup back.
@@ -577,12 +602,32 @@ func (c *restoreCmd) Run(e *env) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
+	if len(done.Since)+len(done.Brands) > 0 {
+		fmt.Fprintln(e.out, "\nSINCE THAT BACKUP, and not in it, but for what was erased, which is erased again, and what HOLDS AGAIN")
+	}
 	if len(done.Since) > 0 {
-		fmt.Fprintln(e.out, "\nSINCE THAT BACKUP, and not in it, but for what was erased, which is erased again")
-		t := table(e.out)
+		t, said := table(e.out), table(e.out)
 		fmt.Fprintln(t, "HOME\tENTRIES\tCHOICES\tERASED")
+		any := false
 		for _, s := range done.Since {
 			fmt.Fprintf(t, "%s\t%d\t%d\t%d\n", s.Home, s.Events, s.Choices, s.Erased)
+			for _, k := range s.Said {
+				if !any {
+					any = true
+					fmt.Fprintln(said, "HOME\tWHO\tBRAND\tPURPOSE\tLAST WORD\tHOLDS AGAIN")
+				}
+				fmt.Fprintf(said, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Home, orHome(k.Person), k.Brand, k.Purpose, k.What, k.again())
+			}
+		}
+		if err := errors.Join(t.Flush(), said.Flush()); err != nil {
+			return err
+		}
+	}
+	if len(done.Brands) > 0 {
+		t := table(e.out)
+		fmt.Fprintln(t, "BRAND\tWHAT\tHOLDS AGAIN")
+		for _, k := range done.Brands {
+			fmt.Fprintf(t, "%s\t%s\t%s\n", k.Brand, k.What, k.again())
 		}
 		if err := t.Flush(); err != nil {
 			return err
@@ -591,11 +636,11 @@ func (c *restoreCmd) Run(e *env) error {
 	if done.Unread != "" {
 		fmt.Fprintf(e.out, "What was said, done and erased since that backup cannot be told from the data that was there: %s.\n", done.Unread)
 	}
-	what := "neither a no nor an erasure"
 	if done.Aside != "" && done.Unread == "" {
-		what = "not even a no"
+		fmt.Fprintln(e.out, "Nothing else that was said or done after that backup is in it: say it again as soon as the gateway runs (porchlight consent give).")
+	} else {
+		fmt.Fprintln(e.out, "Nothing that was said or done after that backup is in it, neither a no nor an erasure nor a brand that was stopped: say it again as soon as the gateway runs (porchlight consent withdraw, porchlight erase, porchlight brand stop).")
 	}
-	fmt.Fprintf(e.out, "Nothing that was said or done after that backup is in it, %s: say it again as soon as the gateway runs (porchlight consent withdraw, porchlight erase).\n", what)
 	return nil
 }
 
@@ -677,7 +722,7 @@ func (c *restoreCmd) run(e *env) (done restored, err error) {
 				_ = os.Rename(keys, filepath.Join(old, databaseFile+".keys"))
 			}
 		}
-		if done.Since, err = goneOn(context.WithoutCancel(e.ctx), filepath.Join(old, databaseFile), filepath.Join(work, databaseFile), s.Seq); err != nil {
+		if done.Since, done.Brands, err = goneOn(context.WithoutCancel(e.ctx), filepath.Join(old, databaseFile), filepath.Join(work, databaseFile), s.Seq); err != nil {
 			done.Unread = oneLine(err)
 		}
 	}
@@ -820,13 +865,14 @@ func giveTo(data string, folders ...string) error {
 	return nil
 }
 
-// goneOn tells what has happened after the event seq in the database at old, of which young is a backup, and
-// erases from young what was erased in old since.
-func goneOn(ctx context.Context, old, young string, seq int64) (all []since, err error) {
+// goneOn tells what has happened after the event seq in the database at old, of which young is a backup. It
+// erases from young what was erased in old since, says the noes again that are the last word in old, and has the
+// brands of young stand as they stood last.
+func goneOn(ctx context.Context, old, young string, seq int64) (all []since, brands []kept, err error) {
 	if have, known, err := store.Inspect(old); err != nil {
-		return nil, err
+		return nil, nil, err
 	} else if have != known {
-		return nil, fmt.Errorf("its schema is version %d, and this program's %d", have, known)
+		return nil, nil, fmt.Errorf("its schema is version %d, and this program's %d", have, known)
 	}
 	var head [2]store.Event // the event seq: what the two have in common, if they are of one gateway
 	read := func(db *store.DB, i int, after func(store.Event) error) error {
@@ -846,19 +892,23 @@ func goneOn(ctx context.Context, old, young string, seq int64) (all []since, err
 			return nil
 		})
 	}
+	var done []store.Event // to brands, and to messages that they took back
 	byHome := map[device.HomeID]*since{}
 	o := store.Options{Project: delivery.Project, Clear: delivery.Clear}
 	db, err := store.Open(ctx, old, o)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	err = read(db, 0, func(e store.Event) error {
 		if e.Home == device.Gateway {
+			if strings.HasPrefix(e.Kind, "brand.") || e.Kind == "message.withdrawn" {
+				done = append(done, e)
+			}
 			return nil
 		}
 		s := byHome[e.Home]
 		if s == nil {
-			s = &since{id: e.Home, Home: fmt.Sprintf("home %d", e.Home)}
+			s = &since{id: e.Home, Home: fmt.Sprintf("home %d", e.Home), words: map[policy.ConsentKey]consent.State{}}
 			byHome[e.Home] = s
 		}
 		s.Events++
@@ -872,24 +922,40 @@ func goneOn(ctx context.Context, old, young string, seq int64) (all []since, err
 		if strings.HasPrefix(e.Kind, "consent.") {
 			s.Choices++
 		}
+		if consent.Binds(e.Kind) && !e.Erased {
+			if err := store.With(e, func(f consent.Entry) error {
+				s.words[f.Key()] = consent.State(strings.TrimPrefix(e.Kind, "consent."))
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
 		if e.Kind != store.KindErased {
 			return nil
 		}
 		return store.With(e, func(was store.Erasure) error { s.erasures = append(s.erasures, was); return nil })
 	})
 	if err = errors.Join(err, nameHomes(ctx, db, byHome), db.Close()); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	db, err = store.Open(ctx, young, o)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, db.Close(), os.Remove(young+lockSuffix)) }()
 	if err := read(db, 1, nil); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if a, b := head[0], head[1]; a.Home != b.Home || a.Pos != b.Pos || a.At != b.At || a.Kind != b.Kind || a.Entry.Leaf != b.Entry.Leaf {
-		return nil, errors.New("the backup is of another gateway, or of another time of it")
+		return nil, nil, errors.New("the backup is of another gateway, or of another time of it")
+	}
+	err = db.Update(func(tx *store.Tx) error {
+		tx.Actor = "restore"
+		brands, err = redo(tx, done)
+		return err
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("what was done to brands since: %w", err)
 	}
 	for _, s := range byHome {
 		var had int64 // entries that the backup has of its book
@@ -903,22 +969,70 @@ func goneOn(ctx context.Context, old, young string, seq int64) (all []since, err
 					return err
 				}
 			}
-			return nil
+			return s.repeat(tx)
 		})
 		if err != nil {
-			return nil, fmt.Errorf("%s: what was written down anew there since, when something was erased: %w", s.Home, err)
+			return nil, nil, fmt.Errorf("%s: what was said there since: %w", s.Home, err)
 		}
 		for _, was := range s.erasures {
 			n, err := db.Erase(ctx, "restore", s.id, func(e store.Event) bool { return e.Pos <= had && slices.Contains(was.Positions, e.Pos) }, nil, was.Why)
 			if err != nil {
-				return nil, fmt.Errorf("%s: what was erased there since is not: %w", s.Home, err)
+				return nil, nil, fmt.Errorf("%s: what was erased there since is not: %w", s.Home, err)
 			}
 			s.Erased += n
 		}
 		all = append(all, *s)
 	}
 	slices.SortFunc(all, func(a, b since) int { return cmp.Compare(a.id, b.id) })
+	return all, brands, nil
+}
+
+// redo does to the brands that tx has what was done to them, in order, and tells what was done to any.
+func redo(tx *store.Tx, done []store.Event) (all []kept, err error) {
+	for _, e := range done {
+		if e.Kind == "message.withdrawn" {
+			if _, err := tx.Add(device.Gateway, e.Kind, again(e)); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		var f struct {
+			ID    device.BrandID `json:"id"`
+			Brand device.BrandID `json:"brand"`
+			Kid   string         `json:"kid"`
+		}
+		if err := json.Unmarshal(e.Body, &f); err != nil {
+			return nil, fmt.Errorf("%s: %w", e.Kind, err)
+		}
+		k := kept{Brand: cmp.Or(f.Brand, f.ID), What: map[string]string{
+			"brand.added": "added", "brand.changed": "changed", "brand.renewed": "got another API key", "brand.keyed": "got the signing key " + f.Kid,
+			"brand.unkeyed": "signing key " + f.Kid + " revoked", "brand.stopped": "stopped", "brand.started": "started", "brand.removed": "removed"}[e.Kind]}
+		_, err := registry.BrandByID(tx, k.Brand)
+		if k.Kept = err == nil; k.Kept {
+			_, err = tx.Add(device.Gateway, e.Kind, again(e))
+		}
+		if err != nil && !errors.Is(err, registry.ErrUnknown) {
+			return nil, fmt.Errorf("brand %s: %w", k.Brand, err)
+		}
+		all = append(all, k)
+	}
 	return all, nil
+}
+
+// repeat says the noes again that are somebody's last word.
+func (s *since) repeat(tx *store.Tx) error {
+	for i, k := range s.Said {
+		key := s.keys[i]
+		if state := s.words[key]; state != consent.Refused && state != consent.Withdrawn {
+			continue
+		}
+		_, err := consent.Record(tx, consent.Entry{Home: s.id, Subject: key.Subject, Brand: key.Brand, Purpose: key.Purpose, Choice: policy.Refused, Method: "operator"})
+		if err != nil && !errors.Is(err, registry.ErrUnknown) {
+			return fmt.Errorf("the no to %s: %w", k.Brand, err)
+		}
+		s.Said[i].Kept = err == nil // somebody who is younger than the backup says nothing in it
+	}
+	return nil
 }
 
 // again is an event as it is appended to another book.
@@ -1025,13 +1139,30 @@ func (c *checkCmd) run(e *env) (done checked, err error) {
 	return done, nil
 }
 
-// nameHomes puts in the names of the homes that are still there.
+// nameHomes puts in the names of the homes that are still there, and whose the last words are.
 func nameHomes(ctx context.Context, db *store.DB, all map[device.HomeID]*since) error {
 	return db.View(ctx, func(tx *store.Tx) error {
 		homes, err := registry.Homes(tx)
 		for _, h := range homes {
 			if s := all[h.ID]; s != nil {
 				s.Home = h.Name
+			}
+		}
+		for _, s := range all {
+			people, e := registry.People(tx, s.id)
+			err = errors.Join(err, e)
+			s.keys = slices.SortedFunc(maps.Keys(s.words), func(a, b policy.ConsentKey) int {
+				return cmp.Or(cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Brand, b.Brand), cmp.Compare(a.Purpose, b.Purpose))
+			})
+			for _, key := range s.keys {
+				k := kept{Brand: key.Brand, Purpose: key.Purpose.String(), What: string(s.words[key])}
+				if key.Subject != device.Household {
+					k.Person = fmt.Sprintf("person %d", key.Subject)
+				}
+				if i := slices.IndexFunc(people, func(p registry.Person) bool { return p.ID == key.Subject }); i >= 0 {
+					k.Person = people[i].Name
+				}
+				s.Said = append(s.Said, k)
 			}
 		}
 		return err

@@ -46,7 +46,7 @@ type brandAddCmd struct {
 	Contact string           `help:"An e-mail address, or a URL that begins with https://." placeholder:"CONTACT"`
 	Domain  string           `help:"Its domain, as grocer.example." placeholder:"DOMAIN"`
 	Country string           `help:"Where it is, two letters as in ISO 3166-1." placeholder:"CC"`
-	Purpose []policy.Purpose `required:"" help:"What it wants to send messages for: service, marketing, personalised, recommendations, research, analytics. May be given several times." placeholder:"PURPOSE"`
+	Purpose []policy.Purpose `required:"" help:"What it wants to send messages for: service, marketing, personalised, recommendations, research, analytics, context. May be given several times." placeholder:"PURPOSE"`
 	Quota   int              `help:"How many of its messages may be in force at one time." default:"100"`
 	JSON    bool             `help:"Print JSON."`
 }
@@ -181,25 +181,39 @@ func (c *brandStartCmd) Run(e *env) error {
 
 type brandRemoveCmd struct {
 	ID string `arg:"" name:"id" help:"The brand's ID."`
+	sureFlags
 }
 
 // Run removes a brand.
 func (c *brandRemoveCmd) Run(e *env) error {
-	_, err := ask[api.None](e, "brand/remove", api.BrandRef{ID: device.BrandID(c.ID)})
-	return err
+	in := api.BrandRef{ID: device.BrandID(c.ID)}
+	b, err := ask[delivery.BrandState](e, "brand/show", in)
+	if err != nil {
+		return err
+	}
+	return c.remove(e, "brand/remove", in, c.ID, fmt.Sprintf("brand %s, %s%s", b.ID, b.Name, along(plural(b.InForce, "message")+" in force")),
+		"Its keys are void, and its ID is never given again: porchlight brand stop is what can be taken back.")
 }
 
 type pushCmd struct {
-	File    string        `arg:"" help:"Message in YAML or JSON; - is standard input."`
-	Key     string        `help:"Idempotency key; default the digest of the file, so that the same file is one message however often it is pushed." placeholder:"KEY" xor:"key"`
-	Again   bool          `help:"A new message, even if the same file was pushed before." xor:"key"`
-	For     time.Duration `help:"How long from now it may be shown, such as 2h, if the file has no not_after. Each push is then a message of its own." placeholder:"TIME"`
-	API     string        `name:"api" help:"The gateway." default:"http://127.0.0.1:8080" env:"PORCHLIGHT_API" placeholder:"URL"`
-	KeyFile string        `help:"File with the brand's API key." env:"PORCHLIGHT_API_KEY_FILE" placeholder:"FILE"`
-	Sign    string        `help:"Sign the message with the private key in this file, as brand signkey new makes it." env:"PORCHLIGHT_SIGN_KEY_FILE" placeholder:"FILE"`
-	KID     string        `name:"kid" help:"ID of that key; default as brand signkey new prints it." placeholder:"ID"`
-	CA      string        `name:"ca" help:"Certificate to trust, for https." placeholder:"FILE"`
-	JSON    bool          `help:"Print JSON."`
+	File    string         `arg:"" help:"Message in YAML or JSON; - is standard input."`
+	Key     string         `help:"Idempotency key; default the digest of the file, so that the same file is one message however often it is pushed." placeholder:"KEY" xor:"key"`
+	Again   bool           `help:"A new message, even if the same file was pushed before." xor:"key"`
+	For     *time.Duration `help:"How long from now it may be shown, such as 2h, if the file has no not_after. Each push is then a message of its own." placeholder:"TIME"`
+	API     string         `name:"api" help:"The gateway." default:"http://127.0.0.1:8080" env:"PORCHLIGHT_API" placeholder:"URL"`
+	KeyFile string         `help:"File with the brand's API key." env:"PORCHLIGHT_API_KEY_FILE" placeholder:"FILE"`
+	Sign    string         `help:"Sign the message with the private key in this file, as brand signkey new makes it." env:"PORCHLIGHT_SIGN_KEY_FILE" placeholder:"FILE"`
+	KID     string         `name:"kid" help:"ID of that key; default as brand signkey new prints it." placeholder:"ID"`
+	CA      string         `name:"ca" help:"Certificate to trust, for https." placeholder:"FILE"`
+	JSON    bool           `help:"Print JSON."`
+}
+
+// Validate is called by the parser.
+func (c *pushCmd) Validate() error {
+	if c.For != nil && (*c.For < time.Second || *c.For > delivery.MaxLife) {
+		return fmt.Errorf("--for %s: use 1s to %.0fh, which is %d days", *c.For, delivery.MaxLife.Hours(), delivery.MaxLife/(24*time.Hour))
+	}
+	return nil
 }
 
 // Run sends a message and prints its ID.
@@ -212,14 +226,18 @@ func (c *pushCmd) Run(e *env) error {
 	if err != nil {
 		return fmt.Errorf("push: %w", err)
 	}
-	file, body, err := readMessage(name, raw, c.For)
+	var life time.Duration
+	if c.For != nil {
+		life = *c.For
+	}
+	file, body, err := readMessage(name, raw, life)
 	if err != nil {
 		return fmt.Errorf("push: %w", err)
 	}
 	key := c.Key
 	switch {
 	case key != "":
-	case c.Again || c.For != 0:
+	case c.Again || c.For != nil:
 		key = "push-" + string(device.NewID())
 	default:
 		key = fmt.Sprintf("file-%x", sha256.Sum256(raw))
@@ -273,6 +291,9 @@ func (c *pushCmd) secret() (string, error) {
 func readMessage(path string, raw []byte, life time.Duration) (*yamlFile, []byte, error) {
 	f, err := parseYAML(path, raw)
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := f.be(messageFile); err != nil {
 		return nil, nil, err
 	}
 	if err := f.check(delivery.Submission{}); err != nil {
@@ -349,6 +370,11 @@ func (c *pushCmd) send(ctx context.Context, f *yamlFile, secret, key, kind strin
 	case json.Unmarshal(raw, &p) != nil || p.Title == "":
 		return m, false, fmt.Errorf("%s answered %s", c.API, resp.Status)
 	case len(p.Errors) > 0 && p.Status == http.StatusUnprocessableEntity:
+		for _, one := range p.Errors {
+			if one.Field == "not_after" && one.Rule == "required" {
+				one.Fix += ", or give --for, such as --for 2h"
+			}
+		}
 		return m, false, f.explain(p.Errors)
 	case p.Type == "/docs#unsigned" && len(p.Errors) > 0:
 		p.Errors[0].Fix = "give --sign with the private half of a key that the operator has registered for this brand"

@@ -301,7 +301,7 @@ func TestCDeviceConforms(t *testing.T) {
 		}
 		c.JSON, c.Lease, c.Wait, c.Timeout = true, conformLease, 30*time.Second, time.Minute
 		var stdout bytes.Buffer
-		err := c.run(&env{ctx, strings.NewReader(""), &stdout, stderr, ""}, test.class, id, token, hands)
+		err := c.run(&env{ctx, strings.NewReader(""), &stdout, stderr, "", nil}, test.class, id, token, hands)
 		<-plugged
 		if d != nil {
 			_ = d.do("off") // it may have been switched off in the last scene
@@ -726,7 +726,7 @@ func TestCDeviceEnrols(t *testing.T) {
 		"an answer that is lost, without a key": func(t *testing.T, h *house) { h.losesAnswer(tool, "--token") },
 		"removed while it was away": func(t *testing.T, h *house) {
 			d, id := h.enrolled(tool, h.g.Listeners["mqtts"], t.TempDir(), "--forget-after", "1")
-			h.do("device", "remove", id)
+			h.do("device", "remove", "--yes", id)
 			d.await("forgotten")
 			d.await("code ")
 			d.off()

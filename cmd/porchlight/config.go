@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"porchlight/broker"
@@ -185,6 +186,9 @@ func readConfig(path string) (Config, error) {
 	}
 	f, err := parseYAML(path, raw)
 	if err == nil {
+		err = f.be(configFile)
+	}
+	if err == nil {
 		err = f.decode(&c)
 	}
 	if err == nil {
@@ -226,7 +230,11 @@ func (c Config) faults() (all []configFault) {
 		{"http.plain", c.HTTP.Plain}, {"http.tls", c.HTTP.TLS}, {"http.metrics", c.HTTP.Metrics},
 	} {
 		_, err := net.ResolveTCPAddr("tcp", a.address)
-		add(a.address == "" || err == nil, a.key, "is %q: write host:port as in 127.0.0.1:1883, :8883 for every network, or \"\" for none", a.address)
+		why := "is %q: write host:port as in 127.0.0.1:1883, :8883 for every network, or \"\" for none"
+		if err != nil && strings.HasSuffix(err.Error(), "invalid port") {
+			why = "is %q: a port is 0 to 65535"
+		}
+		add(a.address == "" || err == nil, a.key, why, a.address)
 	}
 	between := func(key string, d, least, most time.Duration) {
 		add(d >= least && d <= most, key, "is %s: use %s to %s", d, least, most)

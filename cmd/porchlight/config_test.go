@@ -74,6 +74,7 @@ func TestConfigurationFile(t *testing.T) {
 		"not a duration":     {"\n\ndelivery:\n  lease: soon\n", `time: invalid duration`},
 		"key twice":          {"log:\n  level: info\n  level: warn\n", `:3: `},
 		"not YAML":           {"log: [\n", `:1: `},
+		"bad port":           {"http:\n  plain: \"127.0.0.1:99999\"\n", `:2: http.plain is "127.0.0.1:99999": a port is 0 to 65535`},
 		"bad address":        {"http:\n  tls: \"\"\n  plain: nowhere\n", `:3: http.plain is "nowhere": write host:port`},
 		"bad level":          {"log:\n  level: loud\n", `:2: log.level is "loud": use debug, info, warn or error`},
 		"lease out of range": {"delivery:\n  lease: 1ms\n", `:2: delivery.lease is 1ms: use 1s to 1h0m0s`},

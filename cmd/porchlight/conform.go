@@ -32,7 +32,7 @@ type conformCmd struct {
 	Long    bool          `help:"With --enrol: refuse the device for ten minutes, to see it apply anew."`
 	ID      string        `help:"Device ID; default a new one." placeholder:"ID"`
 	Token   string        `help:"The device's password, at least 43 characters; default a new one." placeholder:"TOKEN"`
-	Plain   string        `help:"Where to listen without TLS; none with '', nor with --enrol." default:"127.0.0.1:1883" placeholder:"ADDR"`
+	Plain   string        `help:"Where to listen without TLS; leave it empty for none; none with --enrol." default:"127.0.0.1:1883" placeholder:"ADDR"`
 	Beyond  bool          `name:"plain-beyond-loopback" help:"Allow --plain on an address that others can reach."`
 	TLS     string        `name:"tls" help:"Where to listen with TLS, as :8883." placeholder:"ADDR"`
 	Name    []string      `help:"Name or address by which the device knows this machine, for the certificate." placeholder:"NAME"`
@@ -132,7 +132,7 @@ func (c *conformCmd) run(e *env, class device.Class, id device.ID, token string,
 	}
 	shut, err := b.open(e.ctx, dir, ca, token, registered, listen, c.Name)
 	if err != nil {
-		return fmt.Errorf("conform: %w", err)
+		return fmt.Errorf("conform: %w", taken(err, "with --plain or --tls, such as --plain 127.0.0.1:1884 where a gateway runs beside it"))
 	}
 	defer shut()
 	run := &conformance{

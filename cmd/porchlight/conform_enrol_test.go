@@ -61,7 +61,7 @@ func (r intake) run(t *testing.T, dev func(ctx context.Context, gateway, code st
 		Enrol: true, TLS: "127.0.0.1:0", JSON: true, Only: r.only, Lease: conformLease, Wait: 30 * time.Second, Timeout: 30 * time.Second,
 		Long: r.long > 0, forget: r.long,
 	}
-	err = c.run(&env{ctx, strings.NewReader(""), &stdout, stderr, ""}, 0, device.NewID(), "", r.hands)
+	err = c.run(&env{ctx, strings.NewReader(""), &stdout, stderr, "", nil}, 0, device.NewID(), "", r.hands)
 	cancel()
 	devices.Wait()
 	_, by = verdicts(t, stdout.String(), stderr.String())
@@ -707,7 +707,7 @@ func TestConformReads(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			hands, err := handsOf(&env{t.Context(), strings.NewReader(test.typed), io.Discard, io.Discard, ""}, test.who)
+			hands, err := handsOf(&env{t.Context(), strings.NewReader(test.typed), io.Discard, io.Discard, "", nil}, test.who)
 			if err != nil {
 				t.Fatal(err)
 			}

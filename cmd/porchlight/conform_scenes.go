@@ -212,11 +212,14 @@ func (c *conformance) playAll(ctx context.Context) error {
 		case c.gone:
 			err = errors.New("the device has been wiped")
 		default:
-			c.tell("%d of %d: %s", i+1, len(scenes), s.name)
 			if s.need != stranger {
+				if c.known && !c.came && !c.gone {
+					c.tell("waits for the device to log in, %s at most", c.arrive)
+				}
 				err = c.part(ctx, c.enter)
 			}
 			if err == nil {
+				c.tell("%d of %d: %s", i+1, len(scenes), s.name)
 				err = c.part(ctx, func(ctx context.Context) error { return s.play(c, ctx) })
 			}
 		}

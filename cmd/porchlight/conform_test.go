@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -94,7 +95,7 @@ func (r *tester) run(dev func(ctx context.Context, u underTest)) (status int, ou
 		status = run(ctx, args, strings.NewReader(""), &stdout, stderr)
 	} else {
 		c := conformCmd{Plain: "127.0.0.1:0", JSON: true, Only: r.only, Lease: conformLease, Wait: r.wait, Timeout: 30 * time.Second}
-		if err := c.run(&env{ctx, strings.NewReader(""), &stdout, stderr, ""}, 0, r.id, r.token, r.hands); err != nil {
+		if err := c.run(&env{ctx, strings.NewReader(""), &stdout, stderr, "", nil}, 0, r.id, r.token, r.hands); err != nil {
 			status = 1
 		}
 	}
@@ -622,6 +623,20 @@ func TestConformUsage(t *testing.T) {
 	}
 }
 
+// Beside a gateway, which has the port, a run says how it takes another.
+func TestConformTaken(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var errs bytes.Buffer
+	want := "address already in use: end what listens there, or choose another address with --plain"
+	if status := run(t.Context(), []string{"conform", "--plain", l.Addr().String()}, strings.NewReader(""), io.Discard, &errs); status != 1 || !strings.Contains(errs.String(), want) {
+		t.Errorf("status %d, %q, want 1 and %q", status, errs.String(), want)
+	}
+}
+
 // A run for some MUSTs prints those, and says in text what it saw.
 func TestConformOnly(t *testing.T) {
 	t.Parallel()
@@ -702,7 +717,7 @@ func TestConformEnded(t *testing.T) {
 		c := test.cmd
 		c.Lease, c.Wait, c.Timeout = conformLease, 30*time.Second, 30*time.Second
 		var out bytes.Buffer
-		e := &env{ctx, strings.NewReader(""), &out, errs, ""}
+		e := &env{ctx, strings.NewReader(""), &out, errs, "", nil}
 		if !c.JSON {
 			e.out = io.MultiWriter(&out, errs) // which tells the device where to go
 		}
@@ -749,7 +764,7 @@ func TestConformWithoutDevice(t *testing.T) {
 		want    string
 	}
 	tests := map[string]away{
-		"nobody": {"100ms", func(context.Context, underTest) {}, "no device connected within 100ms"},
+		"nobody": {"100ms", func(context.Context, underTest) {}, "waits for the device to log in, 100ms at most\nporchlight: conform: no device connected within 100ms"},
 		"wrong token": {"3s", func(ctx context.Context, u underTest) {
 			u.token = registry.NewToken()
 			simulated(t, device.Fridge, "", nil)(ctx, u)

@@ -75,6 +75,7 @@ func (c *consentRefuseCmd) Run(e *env) error { return c.no(e, policy.Refused, c.
 // cleared, then stopped.
 func (c choiceFlags) no(e *env, choice policy.Choice, wait, asJSON bool) error {
 	in := api.Choice{Home: c.Home, Person: c.Person, Brand: device.BrandID(c.Brand), Purpose: c.Purpose, Choice: choice}
+	before, none := ask[api.WithdrawalState](e, "consent/withdrawal", in)
 	if _, err := ask[api.None](e, "consent/choose", in); err != nil {
 		return err
 	}
@@ -83,6 +84,9 @@ func (c choiceFlags) no(e *env, choice policy.Choice, wait, asJSON bool) error {
 		return err
 	}
 	if !asJSON {
+		if none == nil && before.Epoch == w.Epoch {
+			fmt.Fprintf(e.out, "%s has said no already, at %s: nothing is new, and nothing more is written down\n", orHome(c.Person), w.At)
+		}
 		fmt.Fprintln(e.out, "stopping: nothing more of it is released")
 		openScreens(e.out, w)
 	}
@@ -149,7 +153,7 @@ func (c *consentAskCmd) Run(e *env) error {
 		return printJSON(e.out, a)
 	}
 	if a.State == consent.Requested {
-		fmt.Fprintf(e.out, "asked on %s until %s\n", a.Device, a.Until)
+		fmt.Fprintf(e.out, "asked on %s until %s\n", a.Name, a.Until)
 		return nil
 	}
 	fmt.Fprintln(e.out, a.State)
@@ -164,7 +168,7 @@ type consentAsksCmd struct {
 // Run lists asks.
 func (c *consentAsksCmd) Run(e *env) error {
 	return list(e, c.JSON, "consent/asks", api.Named{Name: c.Home}, "ASKED\tWHO\tBRAND\tPURPOSE\tON\tON THE SCREEN\tUNTIL\tSTATE", func(a delivery.AskState) string {
-		return strings.Join([]string{a.Asked.String(), orHome(a.Person), string(a.Brand), a.Purpose.String(), string(a.Device), orDash(a.Drawn), a.Until.String(), string(a.State)}, "\t")
+		return strings.Join([]string{a.Asked.String(), orHome(a.Person), string(a.Brand), a.Purpose.String(), a.Name, orDash(a.Drawn), a.Until.String(), string(a.State)}, "\t")
 	})
 }
 
@@ -299,6 +303,9 @@ type layers struct {
 func (c *noticeAddCmd) Run(e *env) error {
 	f, err := e.readYAML(c.File)
 	if err != nil {
+		return fmt.Errorf("add notice: %w", err)
+	}
+	if err := f.be(noticesFile); err != nil {
 		return fmt.Errorf("add notice: %w", err)
 	}
 	in := noticeFile{LegalBasis: "consent", ValidFor: 12}

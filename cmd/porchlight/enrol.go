@@ -100,7 +100,7 @@ func window(e *env, verb, home string, asJSON bool) error {
 		return printJSON(e.out, w)
 	}
 	if !w.Open {
-		fmt.Fprintf(e.out, "The window of %s is closed: porchlight enrol open --home %s\n", home, home)
+		fmt.Fprintln(e.out, e.hint(fmt.Sprintf("The window of %s is closed: porchlight enrol open --home %s", home, home)))
 		return nil
 	}
 	fmt.Fprintf(e.out, "The window of %s is open until %s.\n", home, w.Expires.Time().Format(time.RFC3339))
@@ -117,16 +117,16 @@ func window(e *env, verb, home string, asJSON bool) error {
 }
 
 type enrolAdmitCmd struct {
-	Home       string     `required:"" help:"The home's name." placeholder:"HOME"`
-	Applicant  string     `arg:"" help:"Which device, as enrol list names it."`
-	Code       []string   `arg:"" help:"The six digits that it shows or speaks, or the secret on its label."`
-	Name       string     `help:"What people call it; default its class." placeholder:"NAME"`
-	Room       string     `help:"Where it stands: a room of the home." placeholder:"ROOM"`
-	NewRoom    bool       `help:"With --room: make the room if the home does not have it."`
-	Owner      string     `help:"The person it belongs to; default everybody." placeholder:"PERSON"`
-	Until      *time.Time `help:"A guest's device: it is removed then, as 2026-12-24T18:00:00Z." placeholder:"TIME"`
-	Controller bool       `help:"It may widen what the home permits, and let others in."`
-	JSON       bool       `help:"Print JSON."`
+	Home       string   `required:"" help:"The home's name." placeholder:"HOME"`
+	Applicant  string   `arg:"" help:"Which device, as enrol list names it."`
+	Code       []string `arg:"" help:"The six digits that it shows or speaks, or the secret on its label."`
+	Name       string   `help:"What people call it; default its class." placeholder:"NAME"`
+	Room       string   `help:"Where it stands: a room of the home." placeholder:"ROOM"`
+	NewRoom    bool     `help:"With --room: make the room if the home does not have it."`
+	Owner      string   `help:"The person it belongs to; default everybody." placeholder:"PERSON"`
+	Until      string   `help:"A guest's device, and when it is removed: a time such as 2030-12-24T18:00:00Z, a date, a length of time such as 90m, 2h or 7d, or tomorrow (at 8 in the morning)." placeholder:"TIME"`
+	Controller bool     `help:"It may widen what the home permits, and let others in."`
+	JSON       bool     `help:"Print JSON."`
 }
 
 // Validate is called by the parser.
@@ -134,8 +134,8 @@ func (c *enrolAdmitCmd) Validate() error { return newRoom(c.NewRoom, c.Room != "
 
 // Run lets a device in.
 func (c *enrolAdmitCmd) Run(e *env) error {
-	dev, err := ask[api.DeviceRef](e, "enrol/admit", api.Admit{Home: c.Home, Applicant: c.Applicant, Code: strings.Join(c.Code, ""), Owner: c.Owner, Admission: delivery.Admission{
-		Name: c.Name, Room: c.Room, NewRoom: c.NewRoom, Until: instant(c.Until), Controller: c.Controller,
+	dev, err := ask[api.DeviceRef](e, "enrol/admit", api.Admit{Home: c.Home, Applicant: c.Applicant, Code: strings.Join(c.Code, ""), Owner: c.Owner, Until: c.Until, Admission: delivery.Admission{
+		Name: c.Name, Room: c.Room, NewRoom: c.NewRoom, Controller: c.Controller,
 	}})
 	if err != nil {
 		return err

@@ -58,9 +58,18 @@ func (c *homeAddCmd) Run(e *env) error {
 		_, err := ask[api.HomeAdded](e, "home/add", delivery.HomeSpec{Name: c.Name, Zone: c.Zone})
 		return err
 	}
-	h, err := sim.ReadHome(c.File)
+	raw, err := readNamed(c.File)
 	if err != nil {
-		return cannotRead(c.File, err)
+		return err
+	}
+	if f, err := parseYAML(c.File, raw); err == nil { // what is wrong with it otherwise is told with the rest
+		if err := f.be(homeFile); err != nil {
+			return err
+		}
+	}
+	h, err := sim.ParseHome(c.File, raw)
+	if err != nil {
+		return err
 	}
 	path := c.Credentials
 	if path == "" {
@@ -128,12 +137,18 @@ func (c *homeListCmd) Run(e *env) error {
 
 type homeRemoveCmd struct {
 	Name string `arg:"" help:"The home's name."`
+	sureFlags
 }
 
 // Run removes a home.
 func (c *homeRemoveCmd) Run(e *env) error {
-	_, err := ask[api.None](e, "home/remove", api.Named{Name: c.Name})
-	return err
+	h, err := ask[delivery.HomeState](e, "home/show", api.Named{Name: c.Name})
+	if err != nil {
+		return err
+	}
+	what := "home " + h.Name + along(people(len(h.People)), plural(len(h.Devices), "device"), plural(len(h.Consents), "choice"), onScreens(h.Devices...))
+	return c.remove(e, "home/remove", api.Named{Name: c.Name}, c.Name, what,
+		"All that was ever said and shown there is erased for good, and what its devices log in with is void.")
 }
 
 type homeGotCmd struct {

@@ -116,9 +116,18 @@ func printWhy(out io.Writer, w delivery.Why, codes bool) error {
 type heldCmd struct {
 	Home string `required:"" help:"The home's name." placeholder:"HOME"`
 	readerFlags
+	All   bool `help:"Every reason, and every message of each."`
 	Codes bool `help:"Codes and fields, for you, in place of sentences for people."`
-	JSON  bool `help:"Print JSON."`
+	JSON  bool `help:"Print JSON, with everything."`
 }
+
+// Help is what --help says beside the flags.
+func (heldCmd) Help() string {
+	return "What is the same, of one brand on one screen, is told once, with how many messages it stands for; the newest comes first. The list covers the newest 100 messages of each brand."
+}
+
+// mostHeld is how many reasons are listed without --all.
+const mostHeld = 16
 
 // Run lists what was held back.
 func (c *heldCmd) Run(e *env) error {
@@ -132,15 +141,20 @@ func (c *heldCmd) Run(e *env) error {
 	if len(all) == 0 {
 		fmt.Fprintln(e.out, "nothing was held back today")
 	}
-	for _, h := range all {
-		fmt.Fprintf(e.out, "%s from %s, for %s", h.ID, h.Name, h.Purpose)
-		if h.Category != "" {
-			fmt.Fprintf(e.out, ", about %s", h.Category)
+	for i, h := range all {
+		if i == mostHeld && !c.All {
+			left := 0
+			for _, h := range all[i:] {
+				left += len(h.Messages)
+			}
+			fmt.Fprintf(e.out, "and %s more, for %s: porchlight held --all lists them\n", count(left, "message"), count(len(all)-i, "more reason"))
+			break
 		}
-		if h.Over != 0 {
-			fmt.Fprintf(e.out, ": over since %s", h.Over)
+		newest, n := h.Messages[0], len(h.Messages)
+		if n > 1 && h.Messages[n-1].When != newest.When {
+			newest.When = h.Messages[n-1].When + " to " + newest.When
 		}
-		fmt.Fprintln(e.out)
+		fmt.Fprintf(e.out, "%s on %s: %s, %s\n", h.Name, dash(h.Screen), count(n, "message"), newest.When)
 		lines := h.Words
 		if c.Codes {
 			lines = h.Causes
@@ -149,6 +163,26 @@ func (c *heldCmd) Run(e *env) error {
 		}
 		for _, line := range lines {
 			fmt.Fprintf(e.out, "  %s\n", line)
+		}
+		for i, m := range h.Messages {
+			if i == 1 && !c.All {
+				fmt.Fprintf(e.out, "    and %d more\n", n-1)
+				break
+			}
+			fmt.Fprintf(e.out, "    %s for %s", m.ID, m.Purpose)
+			if m.Category != "" {
+				fmt.Fprintf(e.out, ", about %s", m.Category)
+			}
+			if m.Over != 0 {
+				fmt.Fprintf(e.out, ", over since %s", m.Over)
+			}
+			if said := []rune(m.Said); len(said) > 64 {
+				m.Said = string(said[:63]) + "…"
+			}
+			if m.Said != "" {
+				fmt.Fprintf(e.out, ": %q", m.Said)
+			}
+			fmt.Fprintln(e.out)
 		}
 	}
 	return nil

@@ -5,12 +5,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 	"strings"
 	"syscall"
 	_ "time/tzdata" // people's time must not depend on the machine's tables
@@ -27,6 +29,8 @@ func command() int {
 	context.AfterFunc(ctx, stop) // a second signal ends at once
 	return run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 }
+
+const defaultData = "porchlight-data" // as the flag says
 
 // cli is the command line.
 type cli struct {
@@ -75,6 +79,41 @@ type env struct {
 	out  io.Writer
 	errs io.Writer
 	data string
+
+	commands *regexp.Regexp // finds "porchlight COMMAND" in a text; nil: hints stay as they are, because the data folder is not named
+}
+
+// hint is a text with the data folder put into the commands of ours that it names, so that who copies one does it
+// to the gateway that this was about.
+func (e *env) hint(text string) string {
+	if e.commands == nil {
+		return text
+	}
+	return e.commands.ReplaceAllStringFunc(text, func(s string) string {
+		if !strings.HasPrefix(s, "porchlight") {
+			return s // told of, not to be done
+		}
+		return "porchlight --data " + shellWord(e.data) + strings.TrimPrefix(s, "porchlight")
+	})
+}
+
+// commandsOf finds "porchlight COMMAND", with the word before it where that makes it no more than a thing told of.
+func commandsOf(root *kong.Node) *regexp.Regexp {
+	var names []string
+	for _, c := range root.Children {
+		names = append(names, regexp.QuoteMeta(c.Name))
+	}
+	return regexp.MustCompile(`(?:\b(?:as|that) )?\bporchlight (?:` + strings.Join(names, "|") + `)\b`)
+}
+
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:@%+,=-]+$`)
+
+// shellWord is s as it is typed in a shell.
+func shellWord(s string) string {
+	if plainWord.MatchString(s) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // usageError is a wrong use of a command that its flags alone cannot show.
@@ -100,10 +139,14 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
 	at, err := parser.Parse(args)
 	if err != nil {
-		fmt.Fprintf(errs, "porchlight: %s (porchlight --help lists all commands)\n", oneLine(err))
+		fmt.Fprintf(errs, "porchlight: %s (%s)\n", oneLine(err), usage(err))
 		return 2
 	}
-	err = at.Run(&env{ctx, in, out, errs, c.Data})
+	e := &env{ctx: ctx, in: in, out: out, errs: errs, data: c.Data}
+	if c.Data != cmp.Or(os.Getenv("PORCHLIGHT_DATA"), defaultData) {
+		e.commands = commandsOf(parser.Model.Node)
+	}
+	err = at.Run(e)
 	var usage usageError
 	switch {
 	case err == nil:
@@ -113,8 +156,30 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	default:
 		status = 1
 	}
-	fmt.Fprintf(errs, "porchlight: %s\n", strings.TrimSpace(err.Error()))
+	fmt.Fprintf(errs, "porchlight: %s\n", e.hint(strings.TrimSpace(err.Error())))
 	return status
+}
+
+// usage says how the command is used that a line was meant for, as far as it names one.
+func usage(err error) string {
+	var wrong *kong.ParseError
+	if !errors.As(err, &wrong) || wrong.Context.Command() == "" {
+		return "porchlight --help lists all commands"
+	}
+	of := wrong.Context.Path[0].Node()
+	for _, p := range wrong.Context.Path {
+		if p.Command != nil {
+			of = p.Command
+		}
+	}
+	if len(of.Children) > 0 {
+		return of.FullPath() + " --help lists its commands"
+	}
+	use := "usage: "
+	if strings.Contains(err.Error(), "unknown flag --no-freeze") {
+		use = "--unfreeze is what ends --freeze; usage: "
+	}
+	return use + "porchlight " + of.Summary() + "; " + of.FullPath() + " --help tells more"
 }
 
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

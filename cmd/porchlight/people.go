@@ -128,12 +128,23 @@ func personState(p registry.Person) string {
 type personRemoveCmd struct {
 	Name string `arg:"" help:"The person's name."`
 	Home string `required:"" help:"The home's name." placeholder:"HOME"`
+	sureFlags
 }
 
 // Run removes a person.
 func (c *personRemoveCmd) Run(e *env) error {
-	_, err := ask[api.None](e, "person/remove", api.InHome{Home: c.Home, Name: c.Name})
-	return err
+	h, err := ask[delivery.HomeState](e, "home/show", api.Named{Name: c.Home})
+	if err != nil {
+		return err
+	}
+	said := 0
+	for _, one := range h.Consents {
+		if one.Person == c.Name {
+			said++
+		}
+	}
+	return c.remove(e, "person/remove", api.InHome{Home: c.Home, Name: c.Name}, c.Name, fmt.Sprintf("%s of home %s%s", c.Name, c.Home, along(plural(said, "choice"))),
+		"What they said counts no more; it stays in the home's book: porchlight erase takes it away.")
 }
 
 type deviceCmd struct {
@@ -153,7 +164,7 @@ type deviceAddCmd struct {
 	NewRoom    bool         `help:"With --room: make the room if the home does not have it."`
 	Owner      string       `help:"The person it belongs to; default everybody." placeholder:"PERSON"`
 	Controller bool         `help:"It may widen what the home permits, not only restrict."`
-	Until      *time.Time   `help:"A guest's device: it is removed then, as 2026-12-24T18:00:00Z." placeholder:"TIME"`
+	Until      string       `help:"A guest's device, and when it is removed: a time such as 2030-12-24T18:00:00Z, a date, a length of time such as 90m, 2h or 7d, or tomorrow (at 8 in the morning)." placeholder:"TIME"`
 	ID         string       `name:"id" help:"Its ID; default a new one." placeholder:"ID"`
 	JSON       bool         `help:"Print JSON."`
 }
@@ -172,8 +183,8 @@ func newRoom(made, room bool) error {
 // Run adds a device.
 func (c *deviceAddCmd) Run(e *env) error {
 	added, err := ask[delivery.Enrolled](e, "device/add", api.DeviceAdd{Home: c.Home, Device: delivery.DeviceSpec{
-		ID: device.ID(c.ID), Class: c.Class, Name: c.Name, Room: c.Room, NewRoom: c.NewRoom, Owner: c.Owner, Controller: c.Controller, Until: instant(c.Until),
-	}})
+		ID: device.ID(c.ID), Class: c.Class, Name: c.Name, Room: c.Room, NewRoom: c.NewRoom, Owner: c.Owner, Controller: c.Controller,
+	}, Until: c.Until})
 	if err != nil {
 		return err
 	}
@@ -230,14 +241,6 @@ func (c *deviceSetCmd) Run(e *env) error {
 	return err
 }
 
-// instant is a time of the command line; none is 0.
-func instant(t *time.Time) device.Instant {
-	if t == nil {
-		return 0
-	}
-	return device.At(*t)
-}
-
 type deviceListCmd struct {
 	Home string `required:"" help:"The home's name." placeholder:"HOME"`
 	JSON bool   `help:"Print JSON."`
@@ -270,10 +273,15 @@ func deviceState(d delivery.DeviceState) string {
 
 type deviceRemoveCmd struct {
 	ID string `arg:"" help:"The device's ID."`
+	sureFlags
 }
 
 // Run removes a device.
 func (c *deviceRemoveCmd) Run(e *env) error {
-	_, err := ask[api.None](e, "device/remove", api.DeviceRef{ID: device.ID(c.ID)})
-	return err
+	d, err := ask[delivery.DeviceOf](e, "device/show", api.DeviceRef{ID: device.ID(c.ID)})
+	if err != nil {
+		return err
+	}
+	return c.remove(e, "device/remove", api.DeviceRef{ID: d.ID}, c.ID, fmt.Sprintf("device %s, %s of home %s%s", d.ID, d.Name, d.HomeName, along(onScreens(d.DeviceState))),
+		"It is disconnected, what it logs in with is void, and its ID is never given again.")
 }

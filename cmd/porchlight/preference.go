@@ -424,6 +424,9 @@ func (c *preferencesImportCmd) Run(e *env) error {
 	if err != nil {
 		return fmt.Errorf("import preferences: %w", err)
 	}
+	if err := f.be(preferencesFile); err != nil {
+		return fmt.Errorf("import preferences: %w", err)
+	}
 	var p delivery.Preferences
 	if err := f.decode(&p); err != nil {
 		return fmt.Errorf("import preferences: %w", err)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"archive/zip"
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -122,8 +121,8 @@ type eraseCmd struct {
 	After   string         `help:"Only what was from then on, and is over: a time such as 2026-01-01T00:00:00Z, or a date (UTC)." placeholder:"TIME"`
 	Before  string         `help:"Only what was before then, and is over." placeholder:"TIME"`
 	Devices bool           `help:"With --person: remove their devices, too."`
-	Yes     bool           `help:"Do not ask."`
 	JSON    bool           `help:"Print JSON."`
+	sureFlags
 }
 
 // Validate is called by the parser.
@@ -165,17 +164,12 @@ func (c *eraseCmd) Run(e *env) (err error) {
 				name = given
 			}
 		}
-		fmt.Fprintf(e.errs, "This erases %d of the home's events for good", would.Events)
+		what := fmt.Sprintf("This erases %d of the home's events for good", would.Events)
 		for _, id := range would.Removed {
-			fmt.Fprintf(e.errs, ", and removes device %s", id)
+			what += fmt.Sprintf(", and removes device %s", id)
 		}
-		fmt.Fprintf(e.errs, ".\nType %s to go on: ", name)
-		line, err := bufio.NewReader(io.LimitReader(e.in, 1024)).ReadString('\n')
-		if err != nil && err != io.EOF {
+		if err := c.sure(e, what+".", name, "erased"); err != nil {
 			return fmt.Errorf("erase: %w", err)
-		}
-		if strings.TrimRight(line, "\r\n") != name {
-			return errors.New("erase: nothing was erased")
 		}
 	}
 	in.Try = false
@@ -221,7 +215,7 @@ func stream(e *env, verb, kind string, body io.Reader) (io.ReadCloser, error) {
 	resp, err := client.Do(req)
 	switch {
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
-		return nil, fmt.Errorf("the gateway is not running (nobody answers at %s): start it with: porchlight serve --data %s", socket, e.data)
+		return nil, fmt.Errorf("the gateway is not running (nobody answers at %s): start it with: porchlight serve", socket)
 	case errors.Is(err, syscall.EACCES):
 		return nil, fmt.Errorf("you may not open %s: run this as the user that the gateway runs as", socket)
 	case err != nil:

@@ -103,7 +103,7 @@ func serve(ctx context.Context, cfg Config, clock func() device.Instant, log *sl
 	atDoor.Authority, atDoor.Entrance, atDoor.Audit, atDoor.Limit = ca, desk, desk.Refused, limit.Allow
 	mqtt, err := broker.New(desk, db, atDoor, log.With("part", "mqtt"))
 	if err != nil {
-		return taken(err, "mqtt")
+		return taken(err, configured("mqtt"))
 	}
 	defer closing(log, "mqtt", mqtt)
 	web, err := api.New(desk, db, api.Options{
@@ -118,7 +118,7 @@ func serve(ctx context.Context, cfg Config, clock func() device.Instant, log *sl
 		},
 	}, log.With("part", "http"))
 	if err != nil {
-		return taken(err, "http")
+		return taken(err, configured("http"))
 	}
 	defer closing(log, "http", web)
 	g := Gateway{
@@ -159,10 +159,15 @@ func serve(ctx context.Context, cfg Config, clock func() device.Instant, log *sl
 	return err
 }
 
-// taken adds to an address in use what to do about it.
-func taken(err error, section string) error {
+// configured is how another address is chosen in a section of the configuration.
+func configured(section string) string {
+	return "under " + section + ": in a configuration file (configs/porchlight.yaml) and give it with --config"
+}
+
+// taken adds to an address in use what to do about it; how is how another is chosen.
+func taken(err error, how string) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%w: end what listens there, or choose another address under %s: in a configuration file (configs/porchlight.yaml) and give it with --config", err, section)
+		return fmt.Errorf("%w: end what listens there, or choose another address %s", err, how)
 	}
 	return err
 }

@@ -39,6 +39,10 @@ func (c *homeShowCmd) Run(e *env) error {
 		}
 		t.Flush()
 	}
+	zone, err := time.LoadLocation(h.Zone)
+	if err != nil {
+		zone = time.UTC
+	}
 	var lines []string
 	for _, p := range h.People {
 		about := []string{p.Age.String()}
@@ -77,7 +81,7 @@ func (c *homeShowCmd) Run(e *env) error {
 			about = append(about, "may widen what the home permits")
 		}
 		if d.Until != 0 {
-			about = append(about, "removed "+d.Until.Time().Format(time.RFC3339))
+			about = append(about, "removed on "+wall(d.Until.Time(), zone))
 		}
 		about = append(about, deviceState(d))
 		if len(d.Showing) > 0 {
@@ -86,18 +90,18 @@ func (c *homeShowCmd) Run(e *env) error {
 		lines = append(lines, fmt.Sprintf("%s\t%s\t%s", d.Name, d.ID, strings.Join(about, ", ")))
 	}
 	part("devices", lines)
-	part("what it wants", wanted(h.Preferences))
+	part("what it wants", wanted(h.Preferences, zone))
 	lines = nil
 	for _, s := range h.Consents {
-		lines = append(lines, choiceWords(s))
+		lines = append(lines, choiceWords(s, zone))
 	}
 	part("what it has said", lines)
 	lines = nil
 	for _, g := range h.Got {
-		lines = append(lines, fmt.Sprintf("It has got %s since %s.", g.Item, g.At))
+		lines = append(lines, fmt.Sprintf("It has got %s since %s.", g.Item, wall(g.At.Time(), zone)))
 	}
 	for _, c := range h.Complaints {
-		lines = append(lines, fmt.Sprintf("Something is wrong with %s since %s: its advertising pauses.", c.Brand, c.At))
+		lines = append(lines, fmt.Sprintf("Something is wrong with %s since %s: its advertising pauses.", c.Brand, wall(c.At.Time(), zone)))
 	}
 	if len(lines) > 0 {
 		part("what it has done", lines)
@@ -105,8 +109,13 @@ func (c *homeShowCmd) Run(e *env) error {
 	return nil
 }
 
+// wall says a time as the clocks on the home's walls do.
+func wall(at time.Time, zone *time.Location) string {
+	return at.In(zone).Format("2 January 2006 at 15:04")
+}
+
 // wanted tells preferences in sentences.
-func wanted(p delivery.Preferences) (lines []string) {
+func wanted(p delivery.Preferences, zone *time.Location) (lines []string) {
 	say := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)+".") }
 	if p.Frozen != nil && *p.Frozen {
 		say("It is frozen: nothing is shown, asked or learnt until it is unfrozen")
@@ -127,6 +136,9 @@ func wanted(p delivery.Preferences) (lines []string) {
 		say("There is no cap on how many messages are shown")
 	}
 	for _, m := range p.Mutes {
+		if at, err := time.Parse(time.RFC3339, m.Until); err == nil {
+			m.Until = wall(at, zone)
+		}
 		say("%s", muteWords(m))
 	}
 	if len(p.Mutes) == 0 {
@@ -172,7 +184,7 @@ func wanted(p delivery.Preferences) (lines []string) {
 
 var momentWords = map[policy.Moment]string{policy.Film: "a film plays", policy.Call: "somebody is in a call", policy.Sleep: "somebody sleeps"}
 
-var dayWords = map[string]string{"sun": "Sunday", "mon": "Monday", "tue": "Tuesday", "wed": "Wednesday", "thu": "Thursday", "fri": "Friday", "sat": "Saturday"}
+var dayWords = []struct{ short, long string }{{"mon", "Monday"}, {"tue", "Tuesday"}, {"wed", "Wednesday"}, {"thu", "Thursday"}, {"fri", "Friday"}, {"sat", "Saturday"}, {"sun", "Sunday"}}
 
 // quietWords says when what is so.
 func quietWords(what string, q delivery.NamedQuiet) string {
@@ -185,8 +197,10 @@ func quietWords(what string, q delivery.NamedQuiet) string {
 	}
 	if len(q.Days) > 0 {
 		var on []string
-		for _, d := range q.Days {
-			on = append(on, dayWords[d])
+		for _, d := range dayWords {
+			if slices.Contains(q.Days, d.short) {
+				on = append(on, d.long)
+			}
 		}
 		s += " on " + listed(on, "and")
 	}
@@ -274,17 +288,17 @@ func where(owner string) string {
 }
 
 // choiceWords tells a choice in force.
-func choiceWords(c delivery.ConsentEvent) string {
+func choiceWords(c delivery.ConsentEvent, zone *time.Location) string {
 	who := c.Person
 	if who == "" {
 		who = "the home"
 	}
-	words := fmt.Sprintf("%s\t%s %s\tfor %s\tsince %s", who, said[c.State], c.Brand, c.Purpose, c.At.Time().Format(time.DateOnly))
+	words := fmt.Sprintf("%s\t%s %s\tfor %s\tsince %s", who, said[c.State], c.Brand, c.Purpose, wall(c.At.Time(), zone))
 	if c.By != "" {
 		words += ", by " + c.By
 	}
 	if c.Until != 0 {
-		words += ", until " + c.Until.Time().Format(time.DateOnly)
+		words += ", until " + wall(c.Until.Time(), zone)
 	}
 	var classes []string
 	for _, class := range c.Classes {

@@ -129,12 +129,8 @@ func (f *yamlFile) walk(n ast.Node, t reflect.Type, words bool) error {
 		known := keys(t)
 		inner, ok := known[key]
 		if !ok {
-			var names []string
-			for name := range known {
-				names = append(names, name)
-			}
 			hint := "leave it out"
-			if near := device.Nearest(key, names); near != "" {
+			if near := device.Nearest(key, slices.Sorted(maps.Keys(known))); near != "" {
 				hint = fmt.Sprintf("did you mean %q?", near)
 			}
 			return fmt.Errorf("%s:%d: key %q is unknown: %s", f.path, n.Key.GetToken().Position.Line, key, hint)

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/mail"
 	"net/url"
@@ -141,12 +142,15 @@ func AddBrand(tx *store.Tx, b Brand, key string) error {
 	if err := b.check(); err != nil {
 		return err
 	}
-	var taken int
-	if err := tx.QueryRow(`SELECT count(*) FROM brand WHERE id = ?`, b.ID).Scan(&taken); err != nil {
+	var removed bool
+	switch err := unknown(tx.QueryRow(`SELECT removed FROM brand WHERE id = ?`, b.ID).Scan(&removed)); {
+	case err == nil && removed:
+		at, err := removedAt(tx, b.ID)
+		return errors.Join(err, fmt.Errorf("brand %s: the ID %w: that brand was removed at %s, and an ID is never given again: choose another", b.ID, ErrTaken, at))
+	case err == nil:
+		return fmt.Errorf("brand %s: the ID %w: choose another", b.ID, ErrTaken)
+	case err != ErrUnknown:
 		return err
-	}
-	if taken > 0 {
-		return fmt.Errorf("brand %s: the ID %w, now or before: choose another", b.ID, ErrTaken)
 	}
 	b.Stopped, b.Reason = 0, ""
 	return add(tx, device.Gateway, brandAdded, brandFact{b, Hash(key)})
@@ -205,6 +209,25 @@ func RemoveBrand(tx *store.Tx, id device.BrandID) error {
 		return err
 	}
 	return add(tx, device.Gateway, brandRemoved, idFact[device.BrandID]{id})
+}
+
+// removedAt is when a brand was removed.
+func removedAt(tx *store.Tx, id device.BrandID) (at device.Instant, err error) {
+	book := device.Gateway
+	for e, err := range tx.Journal(store.Filter{Home: &book, Kind: func(kind string) bool { return kind == brandRemoved }}) {
+		if err != nil {
+			return 0, err
+		}
+		if err := store.With(e, func(f idFact[device.BrandID]) error {
+			if f.ID == id {
+				at = e.At
+			}
+			return nil
+		}); err != nil || at != 0 {
+			return at, err
+		}
+	}
+	return at, nil
 }
 
 // APIKey is what is known of an API key.

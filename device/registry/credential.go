@@ -62,10 +62,9 @@ func (p Proof) Is(q Proof) bool {
 	return p.kind == q.kind && subtle.ConstantTimeCompare(p.hash, q.hash) == 1
 }
 
-// Behind counts the devices that log in with a key whose certificate was issued before then.
-func Behind(tx *store.Tx, then device.Instant) (n int, err error) {
-	err = tx.QueryRow(`SELECT count(*) FROM credential WHERE kind = ? AND state = 'active' AND at < ?`, deviceKey, then).Scan(&n)
-	return n, err
+// Behind lists the devices that log in with a key whose certificate was issued before then.
+func Behind(tx *store.Tx, then device.Instant) ([]device.Device, error) {
+	return store.List(tx, scanDevice, deviceColumns+`WHERE id IN (SELECT device FROM credential WHERE kind = ? AND state = 'active' AND at < ?) ORDER BY home, name, id`, deviceKey, then)
 }
 
 // State is where a credential is in its life.

@@ -181,7 +181,7 @@ func RemovePerson(tx *store.Tx, home device.HomeID, id device.PersonID) error {
 	}
 	for _, d := range devices {
 		if d.Owner == id {
-			return fmt.Errorf("person %d: %w by device %s", id, ErrInUse, d.ID)
+			return fmt.Errorf("person %d: %w as the owner of %s (%s): give it to somebody else first, or remove it", id, ErrInUse, d.Name, d.ID)
 		}
 	}
 	for _, p := range people {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -85,52 +86,105 @@ func TestWrongPassword(t *testing.T) {
 	j.await(t, Away, "connect: ") // and again
 }
 
-// At a terminal it gives up, and only for that: while nobody answers, or the gateway says that it cannot look, it tries
-// again.
-func TestGivesUp(t *testing.T) {
+// It does not believe a refusal: not that it is unknown, nor that the gateway cannot look, nor that nobody answers. Each
+// time it says what it was about.
+func TestNeverGivesUp(t *testing.T) {
 	g := newGateway(t)
-	cfg := g.config(device.TV)
-	cfg.ID, cfg.GiveUp = "stranger", true
-	d, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := d.Run(t.Context()); !errors.Is(err, ErrNotKnown) || !strings.Contains(err.Error(), "not Authorized") {
-		t.Errorf("run: got %v, want %v", err, ErrNotKnown)
-	}
-	for name, code := range map[string]byte{"cannot look": packets.Err3ServerUnavailable.Code, "another ID": packets.Err3ClientIdentifierNotValid.Code} {
+	for name, tt := range map[string]struct {
+		answer []byte
+		is     error
+	}{
+		"unknown":     {[]byte{0x20, 2, 0, packets.Err3NotAuthorized.Code}, ErrNotKnown},
+		"cannot look": {[]byte{0x20, 2, 0, packets.Err3ServerUnavailable.Code}, nil},
+		"another ID":  {[]byte{0x20, 2, 0, packets.Err3ClientIdentifierNotValid.Code}, nil},
+		"no word":     {nil, nil},
+	} {
 		busy, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
 		j := newJournal()
 		cfg := g.config(device.TV)
-		cfg.GiveUp, cfg.Gateway, cfg.Notify = true, "tcp://"+busy.Addr().String(), j.note
-		if d, err = New(cfg); err != nil {
+		cfg.Gateway, cfg.Notify = "tcp://"+busy.Addr().String(), j.note
+		d, err := New(cfg)
+		if err != nil {
 			t.Fatal(err)
 		}
 		stop := g.start(d) // an error of Run is an error of the test
-		for range 3 {
+		busy.(*net.TCPListener).SetDeadline(time.Now().Add(patience))
+		for range 5 {
 			conn, err := busy.Accept()
 			if err != nil {
 				t.Fatal(name, err)
 			}
 			_, _ = conn.Read(make([]byte, 256))
-			_, _ = conn.Write([]byte{0x20, 2, 0, code})
+			_, _ = conn.Write(tt.answer)
 			conn.Close()
-			j.await(t, Away, "connect: ")
+			e := j.await(t, Away, "connect: ")
+			if e.Err == nil || errors.Is(e.Err, ErrNotKnown) != (tt.is != nil) {
+				t.Errorf("%s: got %q, %v, want one that is %v", name, e.Why, e.Err, tt.is)
+			}
 		}
 		stop()
 		busy.Close()
 	}
 	j := newJournal()
-	cfg.ID, cfg.Gateway, cfg.Notify = device.NewID(), "tcp://"+freePort(t), j.note
-	if d, err = New(cfg); err != nil {
+	cfg := g.config(device.TV)
+	cfg.Gateway, cfg.Notify = "tcp://"+freePort(t), j.note
+	d, err := New(cfg)
+	if err != nil {
 		t.Fatal(err)
 	}
 	g.start(d)
 	for range 3 {
 		j.await(t, Away, "connection refused")
+	}
+}
+
+// Where something else than TLS answers, it says so; a refused connection is another matter.
+func TestNoTLS(t *testing.T) {
+	g := newGateway(t)
+	for name, tt := range map[string]struct{ scheme, answer string }{
+		"ends":               {"tls", ""},
+		"answers":            {"tls", "HTTP/1.1 400 Bad Request\r\n\r\n"},
+		"ends a WebSocket":   {"wss", ""},
+		"answers WebSockets": {"wss", "HTTP/1.1 400 Bad Request\r\n\r\n"},
+		"nobody":             {"tls", "nobody"},
+		"none is wanted":     {"ws", ""},
+	} {
+		there, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		if tt.answer == "nobody" {
+			there.Close()
+		}
+		wg.Go(func() {
+			for {
+				conn, err := there.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = conn.Read(make([]byte, 4096))
+				_, _ = conn.Write([]byte(tt.answer))
+				conn.Close()
+			}
+		})
+		j := newJournal()
+		cfg := g.config(device.TV)
+		cfg.Gateway, cfg.Notify = tt.scheme+"://"+there.Addr().String(), j.note
+		d, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop := g.start(d)
+		if e := j.await(t, Away, "connect: "); errors.Is(e.Err, ErrNoTLS) != (tt.answer != "nobody" && tt.scheme != "ws") {
+			t.Errorf("%s: got %v", name, e.Err)
+		}
+		stop()
+		there.Close()
+		wg.Wait()
 	}
 }
 

@@ -67,15 +67,15 @@ type Step struct {
 	Leaves string `yaml:"leaves"` //
 	People *int   `yaml:"people"` // how many are there
 
-	Snooze    time.Duration `yaml:"snooze"`
-	Mute      *Muting       `yaml:"mute"`
-	Quiet     []Quieting    `yaml:"quiet"`     // the whole list
-	Caps      []Capping     `yaml:"caps"`      // the whole list
-	Moments   []string      `yaml:"moments"`   // the whole list: film, call, sleep
-	Languages []string      `yaml:"languages"` // the whole list
-	Freeze    *bool         `yaml:"freeze"`
-	Forget    []uint        `yaml:"forget"` // places in what was learnt
-	Signal    *Signalling   `yaml:"signal"`
+	Snooze    string      `yaml:"snooze"` // how long, as 1h; off ends it
+	Mute      *Muting     `yaml:"mute"`
+	Quiet     []Quieting  `yaml:"quiet"`     // the whole list
+	Caps      []Capping   `yaml:"caps"`      // the whole list
+	Moments   []string    `yaml:"moments"`   // the whole list: film, call, sleep
+	Languages []string    `yaml:"languages"` // the whole list
+	Freeze    *bool       `yaml:"freeze"`
+	Forget    []uint      `yaml:"forget"` // places in what was learnt
+	Signal    *Signalling `yaml:"signal"`
 }
 
 // Choice is a choice made on a device.
@@ -464,7 +464,7 @@ var stepActs = []string{"do", "press", "dismiss", "choose", "answer", "why", "co
 // acts lists those that s does.
 func (s Step) acts() (acts []string) {
 	for i, has := range []bool{s.Do != "", s.Press != nil, s.Dismiss, s.Choose != nil, s.Answer != "", s.Why != "", s.Comes != "", s.Leaves != "", s.People != nil,
-		s.Snooze != 0, s.Mute != nil, s.Quiet != nil, s.Caps != nil, s.Moments != nil, s.Languages != nil, s.Freeze != nil, s.Forget != nil, s.Signal != nil, s.Read} {
+		s.Snooze != "", s.Mute != nil, s.Quiet != nil, s.Caps != nil, s.Moments != nil, s.Languages != nil, s.Freeze != nil, s.Forget != nil, s.Signal != nil, s.Read} {
 		if has {
 			acts = append(acts, stepActs[i])
 		}

@@ -116,7 +116,7 @@ func TestHomeMistakes(t *testing.T) {
 // Steps as they are written, in a file and on the keyboard.
 func TestSteps(t *testing.T) {
 	for _, text := range []string{
-		"answer: yes", "answer: stranger, by: Anna", "why: held", "comes: Anna@0.7", "leaves: Carla", "people: 0", "snooze: 1h30m", "mute: {}", "mute: {brand: this}",
+		"answer: yes", "answer: stranger, by: Anna", "why: held", "comes: Anna@0.7", "leaves: Carla", "people: 0", "snooze: 1h30m", "snooze: off", "mute: {}", "mute: {brand: this}", "mute: {lift: true}", "mute: {brand: grocer, lift: true}",
 		"mute: {category: games, for: 2h, content: [sound], room: kitchen, class: tv, owner: Carla}", `quiet: [{from: "22:00", to: "07:00"}]`, "quiet: []", "caps: []",
 		"caps: [{max: 3}, {max: 1, minutes: 30, each: true}]", "moments: []", "languages: [de-AT]", "freeze: false", "forget: []", `signal: {kind: gpc, value: "1"}`, "signal: {kind: tcf}",
 	} {
@@ -129,6 +129,7 @@ func TestSteps(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
+		"snooze: 0s": "snooze: 0s is over before it begins: use a length of time such as 2h; to end a snooze say off", "snooze: 1": `"1" is not a length of time`, "mute: {for: 0s}": "mute: 0s is over",
 		"": "does 0 things", "answer: perhaps": "unknown", "people": "", "max: 3": `key "max" is unknown`, "do: fly": "no action", "caps: [{max: 2000}]": "at most 1000", "comes: Eve@2": "0 to 1",
 	} {
 		if _, err := ParseStep(text, device.TV); err == nil || !strings.Contains(err.Error(), want) || strings.HasPrefix(err.Error(), ":") {

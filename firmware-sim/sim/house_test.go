@@ -311,15 +311,15 @@ func newJournal() journal { return make(journal, 1000) }
 func (j journal) note(e Event) { j <- e }
 
 // await waits for an event of kind k whose reason has why in it.
-func (j journal) await(t *testing.T, k Kind, why string) {
+func (j journal) await(t *testing.T, k Kind, why string) (e Event) {
 	t.Helper()
 	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
 	for {
 		select {
-		case e := <-j:
+		case e = <-j:
 			if e.Kind == k && strings.Contains(e.Why, why) {
-				return
+				return e
 			}
 		case <-timeout.C:
 			t.Fatalf("no event %q with %q", k, why)

@@ -5,11 +5,14 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
@@ -107,7 +110,7 @@ func (d *Device) stayConnected(ctx context.Context) error {
 		default:
 			return nil // it has been erased
 		}
-		if errors.Is(err, errConfig) || errors.Is(err, ErrNotKnown) && d.cfg.GiveUp && d.cfg.Enrol == nil {
+		if errors.Is(err, errConfig) {
 			return fmt.Errorf("connect %s: %w", d.cfg.Name, err)
 		}
 		if ctx.Err() != nil {
@@ -142,8 +145,13 @@ func (d *Device) stayConnected(ctx context.Context) error {
 	return nil
 }
 
-// ErrNotKnown means that the gateway is there, and does not know what a device logs in with.
-var ErrNotKnown = errors.New("the gateway does not know what it logs in with")
+// What an [Event] that has an Err may be about, and people can mend.
+var (
+	// ErrNotKnown means that the gateway is there, and does not know what a device logs in with.
+	ErrNotKnown = errors.New("the gateway does not know what it logs in with")
+	// ErrNoTLS means that what is there ends the connection, or answers, before TLS has begun.
+	ErrNoTLS = errors.New("it does not speak TLS there")
+)
 
 // errConfig means that connecting again would fail again.
 var errConfig = errors.New("bad gateway address")
@@ -161,7 +169,11 @@ func (d *Device) tryToEnrol(ctx context.Context) (ending, error) {
 		return ending{anew: true}, nil
 	}
 	d.with(func(time.Time) error {
-		d.fw.note(Event{Kind: TurnedAway, Why: err.Error()})
+		e := Event{Kind: TurnedAway, Why: err.Error(), Err: err}
+		if errors.As(err, new(turnedAway)) {
+			e.Err = nil
+		}
+		d.fw.note(e)
 		return nil
 	})
 	return ending{}, err
@@ -215,7 +227,7 @@ func (d *Device) session(ctx context.Context, id identity) (end ending, err erro
 		d.link = nil
 		d.fw.lost()
 		if err != nil {
-			d.fw.note(Event{Kind: Away, Why: err.Error()})
+			d.fw.note(Event{Kind: Away, Why: err.Error(), Err: err})
 		}
 		return nil
 	})
@@ -456,6 +468,10 @@ func (l *link) dial(ctx context.Context, u *url.URL, o mqtt.ClientOptions) (net.
 		conn, err = new(net.Dialer).DialContext(ctx, "tcp", u.Host)
 	default:
 		conn, err = (&tls.Dialer{Config: o.TLSConfig}).DialContext(ctx, "tcp", u.Host)
+	}
+	secure := !slices.Contains([]string{"tcp", "mqtt", "ws"}, u.Scheme)
+	if secure && (errors.As(err, new(tls.RecordHeaderError)) || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) {
+		err = fmt.Errorf("%w: %w", ErrNoTLS, err)
 	}
 	if err != nil {
 		return nil, err

@@ -238,18 +238,7 @@ func Print(t wire.Twin) string {
 		fmt.Fprintf(&b, "  %s %02d:%02d to %02d:%02d%s%s%s\n", word, q.Start/60, q.Start%60, q.End/60, q.End%60, days, before(" ", q.Zone), whose(t, q.Owner))
 	}
 	for _, m := range t.Doc.Mutes {
-		until := "until lifted"
-		if m.Until > 0 {
-			until = "until " + device.Instant(m.Until).Time().Format(time.RFC3339)
-		}
-		of := ""
-		for _, c := range contentBits {
-			if m.Content&c.bit != 0 {
-				of += before(", ", c.name)
-			}
-		}
-		fmt.Fprintf(&b, "  muted: %s%s%s%s %s%s\n", selected(m.Brand, m.Category, m.Purpose, m.Class), before(" on ", string(m.Device)),
-			before(" in the ", roomName(t, m.Room)), before(", only its ", strings.TrimPrefix(of, ", ")), until, whose(t, m.Owner))
+		fmt.Fprintf(&b, "  muted: %s\n", muted(t, m))
 	}
 	for _, c := range t.Doc.Caps {
 		window := "a day"
@@ -285,6 +274,22 @@ func Print(t wire.Twin) string {
 		fmt.Fprintf(&b, "  learnt %d: %s\n", i, l)
 	}
 	return b.String()
+}
+
+// muted spells a mute of a document.
+func muted(t wire.Twin, m wire.Mute) string {
+	until := "until lifted"
+	if m.Until > 0 {
+		until = "until " + device.Instant(m.Until).Time().Format(time.RFC3339)
+	}
+	of := ""
+	for _, c := range contentBits {
+		if m.Content&c.bit != 0 {
+			of += before(", ", c.name)
+		}
+	}
+	return fmt.Sprintf("%s%s%s%s %s%s", selected(m.Brand, m.Category, m.Purpose, m.Class), before(" on ", string(m.Device)),
+		before(" in the ", roomName(t, m.Room)), before(", only its ", strings.TrimPrefix(of, ", ")), until, whose(t, m.Owner))
 }
 
 // before is text behind what goes before it, or nothing.

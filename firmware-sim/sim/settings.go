@@ -39,8 +39,8 @@ func (d *Device) Forget(places ...uint) error {
 	return d.propose(fmt.Sprintf("forget what was learnt: %d", len(places)), wire.Proposal{Forget: &places})
 }
 
-// Snooze proposes that nothing is shown for so long.
-func (d *Device) Snooze(length time.Duration) error { return d.set(Step{Snooze: length}) }
+// Snooze proposes that nothing is shown for so long, in place of a snooze before it.
+func (d *Device) Snooze(length time.Duration) error { return d.set(Step{Snooze: length.String()}) }
 
 // MuteBrand proposes that nothing more is shown of the brand whose message is on the screen.
 func (d *Device) MuteBrand() error {
@@ -73,8 +73,9 @@ type Muting struct {
 	Class    string         `yaml:"class"`
 	Room     string         `yaml:"room"`
 	Content  []string       `yaml:"content"` // words, picture, sound: only that; left out: all
-	For      time.Duration  `yaml:"for"`     // left out: until it is lifted
+	For      string         `yaml:"for"`     // as 2h; left out: until it is lifted
 	Owner    string         `yaml:"owner"`   // whose; left out: the home's
+	Lift     bool           `yaml:"lift"`    // lifts what the same words have muted, however long
 }
 
 // Capping is a cap as a script says it.
@@ -123,27 +124,38 @@ type names struct {
 }
 
 // setting is what s proposes, in words and as a frame; ok is false if it proposes nothing. Mutes are
-// those of the document and the one of s.
+// those of the document, without what s lifts or replaces, and the one of s.
 func (s Step) setting(n names, doc wire.Document) (what string, p wire.Proposal, ok bool, err error) {
 	switch {
 	case s.Choose != nil:
 		c := *s.Choose
 		what = fmt.Sprintf("%s for %s: %s", c.Purpose, c.Brand, c.Choice)
 		p.Brands = []wire.BrandChoice{{Brand: c.Brand, Purpose: c.Purpose, Choice: c.Choice}}
-	case s.Snooze != 0:
-		what = fmt.Sprintf("nothing for %s", s.Snooze)
-		var m wire.Mute
-		if m, err = (Muting{For: s.Snooze}).mute(n); err == nil {
-			mutes := append(slices.Clone(doc.Mutes), m)
-			p.Mutes = &mutes
+	case s.Snooze != "":
+		what = "nothing for " + s.Snooze
+		mutes := slices.DeleteFunc(slices.Clone(doc.Mutes), isSnooze)
+		if s.Snooze == snoozeOff {
+			what = "the end of the snooze"
+		} else {
+			var m wire.Mute
+			if m, err = (Muting{For: s.Snooze}).mute(n); err != nil {
+				err = fmt.Errorf("%w; to end a snooze say %s", err, snoozeOff)
+			}
+			mutes = append(mutes, m)
 		}
+		p.Mutes = &mutes
 	case s.Mute != nil:
 		var m wire.Mute
-		if m, err = s.Mute.mute(n); err == nil {
-			what = "mute " + selected(m.Brand, m.Category, m.Purpose, m.Class)
-			mutes := append(slices.Clone(doc.Mutes), m)
-			p.Mutes = &mutes
+		m, err = s.Mute.mute(n)
+		what = "mute " + selected(m.Brand, m.Category, m.Purpose, m.Class)
+		mutes := slices.Clone(doc.Mutes)
+		if s.Mute.Lift {
+			what = "to lift the mute of " + selected(m.Brand, m.Category, m.Purpose, m.Class)
+			mutes = slices.DeleteFunc(mutes, func(was wire.Mute) bool { was.Until = 0; return was == m })
+		} else {
+			mutes = append(mutes, m)
 		}
+		p.Mutes = &mutes
 	case s.Quiet != nil:
 		what = fmt.Sprintf("quiet times: %d", len(s.Quiet))
 		list := []wire.QuietTime{}
@@ -193,11 +205,17 @@ func (s Step) setting(n names, doc wire.Document) (what string, p wire.Proposal,
 
 func (m Muting) mute(n names) (w wire.Mute, err error) {
 	w = wire.Mute{Brand: m.Brand, Category: m.Category, Purpose: m.Purpose}
-	if m.For < 0 {
-		return w, fmt.Errorf("for %s is over before it begins: use a positive time such as 2h", m.For)
-	}
-	if m.For > 0 {
-		w.Until = n.now + uint64(m.For.Milliseconds())
+	if m.For != "" {
+		switch length, err := time.ParseDuration(m.For); {
+		case m.Lift:
+			return w, errors.New("a mute is lifted at once: leave for out")
+		case err != nil:
+			return w, fmt.Errorf("%q is not a length of time such as 30m or 2h", m.For)
+		case length < time.Millisecond:
+			return w, fmt.Errorf("%s is over before it begins: use a length of time such as 2h", m.For)
+		default:
+			w.Until = n.now + uint64(length.Milliseconds())
+		}
 	}
 	if w.Content, err = contentBits.sum(m.Content); err != nil {
 		return w, err
@@ -259,7 +277,18 @@ func (d *Device) set(s Step) error {
 	}
 	return d.with(func(now time.Time) error {
 		fw := &d.fw
-		what, p, _, err := s.setting(names{fw.person, fw.room, fw.gatewayClock(now)}, fw.book.Twin.Doc)
+		doc := fw.book.Twin.Doc
+		what, p, _, err := s.setting(names{fw.person, fw.room, fw.gatewayClock(now)}, doc)
+		switch {
+		case err != nil:
+		case p.Mutes == nil:
+		case s.Snooze == snoozeOff && len(*p.Mutes) == len(doc.Mutes):
+			err = errors.New("it is not snoozed")
+		case s.Mute != nil && s.Mute.Lift && len(*p.Mutes) == len(doc.Mutes):
+			err = notMuted(what, fw.book.Twin)
+		case s.Mute != nil && !s.Mute.Lift:
+			err = listsBrand(doc, s.Mute.Brand)
+		}
 		if err != nil {
 			return fmt.Errorf("choose on %s: %w", d.cfg.Name, err)
 		}
@@ -267,6 +296,42 @@ func (d *Device) set(s Step) error {
 		fw.propose(now, p)
 		return nil
 	})
+}
+
+// snoozeOff ends a snooze.
+const snoozeOff = "off"
+
+// isSnooze reports whether m is a snooze of the home: all that is shown is held back, until some time.
+func isSnooze(m wire.Mute) bool { return m.Until != 0 && m == wire.Mute{Until: m.Until} }
+
+// notMuted says that there is nothing to lift, and what is muted instead.
+func notMuted(what string, t wire.Twin) error {
+	var mutes []string
+	for _, m := range t.Doc.Mutes {
+		mutes = append(mutes, muted(t, m))
+	}
+	if mutes == nil {
+		return fmt.Errorf("%s: nothing is muted", what)
+	}
+	return fmt.Errorf("%s: it is not muted in these words; use those of one that is: %s", what, strings.Join(mutes, "; "))
+}
+
+// listsBrand fails where a document has brands and b, which may be "", is not among them: a slip would mute nobody,
+// and the brand that was meant goes on. Without a document nothing is known.
+func listsBrand(doc wire.Document, b device.BrandID) error {
+	var ids []string
+	for _, c := range doc.Brands {
+		if c.Brand == b {
+			return nil
+		}
+		if id := string(c.Brand); !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	if b == "" || ids == nil {
+		return nil
+	}
+	return fmt.Errorf("the device's settings list no brand %q: %s", b, oneOf(string(b), ids, "brands"))
 }
 
 // thisBrand stands in a script for the brand whose message is on the screen.

@@ -35,11 +35,8 @@ type Config struct {
 
 	// Enrol is how the device gets an identity if it has none: neither ID nor one in its memory.
 	// Such a device then trusts the gateway that enrolled it, not Roots. Without Enrol, a device
-	// that is erased ends, and one that is refused keeps trying, unless GiveUp is set.
+	// that is erased ends, and one that is refused keeps trying: the no may be a slip.
 	Enrol *Enrolment
-	// GiveUp has Run end with [ErrNotKnown] when the gateway knows none of what the device logs in with, where there
-	// is no Enrol: for people at a terminal. Firmware keeps trying, as the contract says, because the no may be a slip.
-	GiveUp bool
 
 	// Retry is the pause before the second attempt to connect; it doubles up to MaxRetry, and a
 	// part of it is left to chance. 0 means 500 ms and 30 s. Twenty times Retry, 10 s, pass at
@@ -108,6 +105,7 @@ type Event struct {
 	Unseen  bool   // of Removed: it never was on the screen
 	Sound   string // of Shown: "tone" or "voice", which are not played here; "": it is silent
 	Dim     bool   // of Shown: it is drawn dark
+	Err     error  // of Away and TurnedAway: what Why is about, and tried again after a pause; nil where a person did it, or said no
 }
 
 // State is what a device looks like at one moment.
@@ -294,12 +292,6 @@ func (d *Device) SetQuiet(times ...wire.QuietTime) error {
 func (d *Device) Mute(m wire.Mute) error {
 	mutes := append(slices.Clone(d.State().Twin.Doc.Mutes), m)
 	return d.propose("mute "+selected(m.Brand, m.Category, m.Purpose, m.Class), wire.Proposal{Mutes: &mutes})
-}
-
-// Unmute proposes to lift every mute of a brand.
-func (d *Device) Unmute(brand device.BrandID) error {
-	mutes := slices.DeleteFunc(slices.Clone(d.State().Twin.Doc.Mutes), func(m wire.Mute) bool { return m.Brand == brand })
-	return d.propose(fmt.Sprintf("unmute %s", brand), wire.Proposal{Mutes: &mutes})
 }
 
 func (d *Device) propose(what string, p wire.Proposal) error {

@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"porchlight/device"
 	"porchlight/device/wire"
@@ -95,8 +94,8 @@ func TestSettings(t *testing.T) {
 		step Step
 		want wire.Proposal
 	}{
-		"snooze": {Step{Snooze: time.Hour}, wire.Proposal{Mutes: &[]wire.Mute{{Brand: "old-co"}, {Until: 5_003_600_000}}}},
-		"mute": {Step{By: "Ben", Mute: &Muting{Brand: "corner-shop", Category: "games", Purpose: "marketing", Class: "tv", Room: "kitchen", Content: []string{"picture", "sound"}, For: time.Minute, Owner: "Anna"}},
+		"snooze": {Step{Snooze: "1h"}, wire.Proposal{Mutes: &[]wire.Mute{{Brand: "old-co"}, {Until: 5_003_600_000}}}},
+		"mute": {Step{By: "Ben", Mute: &Muting{Brand: "corner-shop", Category: "games", Purpose: "marketing", Class: "tv", Room: "kitchen", Content: []string{"picture", "sound"}, For: "1m", Owner: "Anna"}},
 			wire.Proposal{Person: 2, Mutes: &[]wire.Mute{{Brand: "old-co"}, {Brand: "corner-shop", Category: "games", Purpose: "marketing", Class: device.TV, Room: 7, Content: 6, Until: 5_000_060_000, Owner: 1}}}},
 		"mute this": {Step{Mute: &Muting{Brand: "this"}}, wire.Proposal{Mutes: &[]wire.Mute{{Brand: "old-co"}, {Brand: "corner-shop"}}}},
 		"dim": {Step{Quiet: []Quieting{{From: "21:00", To: "07:00", Dim: true}}},
@@ -138,6 +137,69 @@ func TestSettings(t *testing.T) {
 			b, err2 := wire.Encode(want)
 			if err != nil || err2 != nil || !slices.Equal(a, b) {
 				t.Errorf("got %+v\nwant %+v", got, want)
+			}
+		})
+	}
+}
+
+// What a person has muted on the device they undo there; what else is in the list goes back as it came.
+func TestUndoMutes(t *testing.T) {
+	const until = 5_000_000_001
+	other := []wire.Mute{{Brand: "old-co"}, {Until: until, Owner: 1}, {Until: until, Class: device.TV}, {}, {Until: until, Content: wire.ContentSound}, {Device: "tv-1"}}
+	also := func(mutes ...wire.Mute) []wire.Mute { return append(slices.Clone(other), mutes...) }
+	without := func(i int) []wire.Mute { return slices.Delete(slices.Clone(other), i, i+1) }
+	full := wire.Mute{Brand: "corner-shop", Category: "games", Purpose: "marketing", Class: device.TV, Room: 7, Content: 6, Owner: 1}
+	words := Muting{Brand: "corner-shop", Category: "games", Purpose: "marketing", Class: "tv", Room: "kitchen", Content: []string{"picture", "sound"}, Owner: "Anna"}
+	lift := func(m Muting) Step { m.Lift = true; return Step{Mute: &m} }
+	limited := full
+	limited.Until = until
+	tests := map[string]struct {
+		before []wire.Mute
+		step   Step
+		want   []wire.Mute // nil: it is refused
+		why    string
+	}{
+		"a snooze replaces another":  {also(wire.Mute{Until: until}), Step{Snooze: "1s"}, also(wire.Mute{Until: 5_000_001_000}), ""},
+		"the snooze is over":         {also(wire.Mute{Until: until}), Step{Snooze: "off"}, other, ""},
+		"there is no snooze":         {other, Step{Snooze: "off"}, nil, "choose on tv: it is not snoozed"},
+		"a mute is lifted":           {also(full), lift(words), other, ""},
+		"one for some time":          {also(limited), lift(words), other, ""},
+		"one of a brand":             {other, lift(Muting{Brand: "old-co"}), without(0), ""},
+		"one of everything":          {other, lift(Muting{}), without(3), ""},
+		"the other words":            {other, lift(Muting{Brand: "corner-shop"}), nil, "to lift the mute of corner-shop: it is not muted in these words; use those of one that is: old-co until lifted; everything until"},
+		"nothing is muted":           {nil, lift(Muting{}), nil, "nothing is muted"},
+		"a slip":                     {other, Step{Mute: &Muting{Brand: "corner-shp"}}, nil, `list no brand "corner-shp": did you mean corner-shop?`},
+		"nobody it knows":            {other, Step{Mute: &Muting{Brand: "elsewhere"}}, nil, `list no brand "elsewhere": the brands are corner-shop, other-co`},
+		"no length":                  {other, Step{Snooze: "0s"}, nil, "0s is over before it begins: use a length of time such as 2h; to end a snooze say off"},
+		"not a length":               {other, Step{Snooze: "tomorrow"}, nil, `"tomorrow" is not a length of time such as 30m or 2h; to end a snooze say off`},
+		"a mute of no length":        {other, Step{Mute: &Muting{For: "0s"}}, nil, "0s is over before it begins"},
+		"a mute of a wrong length":   {other, Step{Mute: &Muting{For: "off"}}, nil, `"off" is not a length of time`},
+		"lifted for a length":        {other, lift(Muting{For: "2h"}), nil, "leave for out"},
+		"a mute beside one for ever": {other, Step{Mute: &Muting{For: "1s"}}, also(wire.Mute{Until: 5_000_001_000}), ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			g := newGateway(t)
+			d := g.ready(device.TV)
+			g.send(d, wire.DnTime, wire.Time{Clock: 5_000_000_000})
+			g.send(d, wire.DnTwin, wire.Twin{Version: 4, Doc: wire.Document{
+				Brands: []wire.BrandChoice{{Brand: "corner-shop", Purpose: "context", Choice: "given"}, {Brand: "corner-shop", Purpose: "marketing", Choice: "given"}, {Brand: "other-co", Purpose: "marketing", Choice: "given"}},
+				Mutes:  tt.before, People: []wire.Resident{{Person: 1, Name: "Anna"}}, Rooms: []wire.Place{{Room: 7, Name: "kitchen"}},
+			}})
+			g.await(d, func(s State) bool { return s.Twin.Version == 4 })
+			err := tt.step.Take(d)
+			if tt.want == nil {
+				if err == nil || !strings.Contains(err.Error(), tt.why) {
+					t.Errorf("got %v, want an error with %q", err, tt.why)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			g.wait("the proposal", func() bool { return len(g.props) == 1 })
+			if got := g.props[0]; got.Mutes == nil || !slices.Equal(*got.Mutes, tt.want) {
+				t.Errorf("got %+v\nwant %+v", got, tt.want)
 			}
 		})
 	}
