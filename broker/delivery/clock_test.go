@@ -229,11 +229,11 @@ func TestClockOverBetweenTwoLooks(t *testing.T) {
 				s := w.good()
 				s.NotAfter = w.now().Time().Add(2 * time.Second)
 				var looks atomic.Int64
-				w.look = func() {
+				w.look.Store(new(func() {
 					if looks.Add(1) == k {
 						w.jump.Add(3000)
 					}
-				}
+				}))
 				_, _ = w.desk.Accept(w.t.Context(), w.brand, "key", s) // that it is over is a fine answer
 				w.pass(time.Second)
 				select {

@@ -40,7 +40,7 @@ type world struct {
 	jump   atomic.Int64         // how far people's clock was set, ms
 	follow time.Duration        // Options.Follow, from the next start on
 	n      int
-	look   func() // called whenever somebody looks at the clock
+	look   atomic.Pointer[func()] // called whenever somebody looks at the clock; nil: nothing is
 
 	learner string              // Options.Learner, from the next start on
 	safety  *policy.SafetyTable // nil: what every gateway has
@@ -105,8 +105,8 @@ func inWorldOf(t *testing.T, f func(w *world)) {
 }
 
 func (w *world) now() device.Instant {
-	if w.look != nil {
-		w.look()
+	if look := w.look.Load(); look != nil {
+		(*look)()
 	}
 	return device.At(time.Now()) + device.Instant(w.jump.Load())
 }
