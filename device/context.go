@@ -324,12 +324,13 @@ type Reading struct {
 	Since Instant // since when it has been so, as far as was told: a gap longer than its TTL begins anew
 }
 
-// Until is when r stops being fresh, which lasts so long; 0: it is not fresh, wherever the clock stands (see Context.Stale).
-func (r Reading) Until(ttl time.Duration) Instant {
+// Until is when r stops being fresh, as a reading of a from a device of class class; 0: it is not fresh, wherever the clock stands (see
+// Context.Stale).
+func (r *Reading) Until(a Attribute, class Class) Instant {
 	if r.At == 0 {
 		return 0
 	}
-	return r.At.Add(ttl)
+	return r.At + a.ttl(class)
 }
 
 // Context is what a device last told about itself. The zero Context knows nothing.
@@ -388,11 +389,9 @@ func (c *Context) Fresh(class Class, a Attribute, now Instant) (v Value, until I
 	if c == nil || a >= attributes || !c.told.Has(a) {
 		return Value{}, 0, false
 	}
-	r, ttl := &c.readings[a], a.ttl(class)
-	if r.At != 0 { // as Until has it
-		until = r.At + ttl
-	}
-	if r.Value.Kind == Unknown || now >= until || r.At > now+ttl {
+	r := &c.readings[a]
+	until = r.Until(a, class)
+	if r.Value.Kind == Unknown || now >= until || r.At > now+a.ttl(class) {
 		return Value{}, 0, false
 	}
 	return r.Value, until, true

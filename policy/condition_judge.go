@@ -336,7 +336,7 @@ func (n *inquiry) leaf(l *leaf) span {
 			return unknownTo(orNever(n.q.there.soon))
 		}
 	}
-	ends := r.Until(l.v.attribute.TTL(on.Class))
+	ends := r.Until(l.v.attribute, on.Class)
 	if now := n.q.Now; !isFresh(r, ends, now) {
 		f := upcoming(r, l.v.attribute, on.Class, now)
 		if r.Value.Kind == device.Unknown || f.until == 0 {
@@ -385,7 +385,7 @@ func (n *inquiry) leafTruth(l *leaf) Truth {
 		return truthOf(l.holds(value, ""))
 	}
 	r, on := n.reading(&l.v)
-	if on == nil || !isFresh(r, r.Until(l.v.attribute.TTL(on.Class)), n.q.Now) || !harmless.Has(l.v.attribute) && n.permitted(on) == 0 {
+	if on == nil || !isFresh(r, r.Until(l.v.attribute, on.Class), n.q.Now) || !harmless.Has(l.v.attribute) && n.permitted(on) == 0 {
 		return NotKnown
 	}
 	if l.v.domain == ofSince {

@@ -189,7 +189,7 @@ func (f *fact) free(s *Screen, now device.Instant) finding {
 	case f.untold, !told, !f.has(r.Value):
 		return wait
 	}
-	from, until := now, r.Until(f.attribute.TTL(s.Class))
+	from, until := now, r.Until(f.attribute, s.Class)
 	if g := upcoming(r, f.attribute, s.Class, now); g.until != 0 {
 		from = g.until
 	}

@@ -215,12 +215,6 @@ func (d *Door) brands() (*http.ServeMux, *huma.OpenAPI, error) {
 		if errors.Is(err, registry.ErrUnknown) {
 			err = errUnauthorized // the brand was removed a moment ago
 		}
-		if errors.Is(err, delivery.ErrKey) && in.Key == "" {
-			err = keyProblem("is missing")
-		}
-		if b := brandOf(ctx); errors.Is(err, delivery.ErrQuota) {
-			err = quotaProblem(fmt.Sprintf(", which is %d", b.Quota))
-		}
 		if err != nil {
 			return nil, d.note(ctx, err)
 		}

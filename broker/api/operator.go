@@ -257,20 +257,20 @@ func (o *Operators) verbs(gateway Gateway) *http.ServeMux {
 	})
 	verb(o, mux, "ca/show", func(ctx context.Context, d *delivery.Desk, _ None) (CAs, error) {
 		all := o.cas()
-		behind, err := o.behind(ctx, d)
-		all.Behind = len(behind)
+		n, _, err := o.behind(ctx, d, 0)
+		all.Behind = n
 		return all, err
 	})
 	verb(o, mux, "ca/rotate", func(_ context.Context, d *delivery.Desk, _ None) (CAs, error) {
 		return o.authority(d, "rotated", o.ca.Rotate)
 	})
 	verb(o, mux, "ca/retire", func(ctx context.Context, d *delivery.Desk, in Retire) (CAs, error) {
-		if behind, err := o.behind(ctx, d); err != nil {
+		if n, behind, err := o.behind(ctx, d, 10); err != nil {
 			return CAs{}, err
-		} else if n := len(behind); n > 0 && !in.Anyway {
+		} else if n > 0 && !in.Anyway {
 			more := ""
-			if n > mostNamed {
-				behind, more = behind[:mostNamed], fmt.Sprintf(", and %d more", n-mostNamed)
+			if n > len(behind) {
+				more = fmt.Sprintf(", and %d more", n-len(behind))
 			}
 			return CAs{}, &Problem{Type: "about:blank", Title: "Conflict", Status: http.StatusConflict,
 				Detail: fmt.Sprintf("locked out would be %s%s, without a certificate of the new authority yet: wait until they have been here, or --anyway", strings.Join(behind, ", "), more)}
@@ -320,16 +320,13 @@ func (o *Operators) verbs(gateway Gateway) *http.ServeMux {
 
 func (o *Operators) cas() CAs { return CAs{Path: o.ca.Path(), CAs: o.ca.Status()} }
 
-// mostNamed is how many devices are named in a sentence.
-const mostNamed = 10
-
-// behind lists the devices that have not followed a rotation that goes on.
-func (o *Operators) behind(ctx context.Context, d *delivery.Desk) ([]string, error) {
+// behind counts the devices that have not followed a rotation that goes on, and names the first most of them.
+func (o *Operators) behind(ctx context.Context, d *delivery.Desk, most int) (int, []string, error) {
 	since, rotating := o.ca.Rotating()
 	if !rotating {
-		return nil, nil
+		return 0, nil, nil
 	}
-	return d.Behind(ctx, device.At(since))
+	return d.Behind(ctx, device.At(since), most)
 }
 
 // authority changes the certificate authority, writes that down, and asks devices for new keys.

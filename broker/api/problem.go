@@ -70,18 +70,6 @@ func newProblem(slug, detail string) *Problem {
 	panic("kind of problem " + slug + " is not known")
 }
 
-// keyProblem is about an Idempotency-Key that is not taken.
-func keyProblem(why string) *Problem {
-	p := newProblem("key", delivery.ErrKey.Error())
-	p.Errors = delivery.Invalid{{Field: "Idempotency-Key", Rule: "required", Why: why, Fix: "send a UUID"}}
-	return p
-}
-
-// quotaProblem is about as many messages in force as a brand may have; most says how many those are.
-func quotaProblem(most string) *Problem {
-	return newProblem("quota", delivery.ErrQuota.Error()+most+": withdraw some, wait until their not_after has passed, or ask the operator of the gateway for more (porchlight brand set ID --quota N)")
-}
-
 func notFound(detail string) *Problem { return newProblem("not-found", detail) }
 
 // statusGone is what is counted, and told to nobody, where the client has hung up before the answer. HTTP has no
@@ -101,6 +89,7 @@ func problem(err error) *Problem {
 	var invalid delivery.Invalid
 	var signature *delivery.SignatureError
 	var busy *delivery.BusyError
+	var quota *delivery.QuotaError
 	switch {
 	case errors.As(err, &p):
 		return p
@@ -118,13 +107,23 @@ func problem(err error) *Problem {
 		p.Errors = invalid
 		return p
 	case errors.Is(err, delivery.ErrKey):
-		return keyProblem("is not 1 to 128 printable ASCII characters")
+		why := "is not 1 to 128 printable ASCII characters"
+		if errors.Is(err, delivery.ErrNoKey) {
+			why = "is missing"
+		}
+		p = newProblem("key", delivery.ErrKey.Error())
+		p.Errors = delivery.Invalid{{Field: "Idempotency-Key", Rule: "required", Why: why, Fix: "send a UUID"}}
+		return p
 	case errors.Is(err, delivery.ErrConflict):
 		p = newProblem("conflict", delivery.ErrConflict.Error())
 		p.Errors = delivery.Invalid{{Field: "Idempotency-Key", Rule: "unique", Why: "was used for another message", Fix: "use a new key for a new message"}}
 		return p
 	case errors.Is(err, delivery.ErrQuota):
-		return quotaProblem("")
+		why := delivery.ErrQuota
+		if errors.As(err, &quota) {
+			why = quota
+		}
+		return newProblem("quota", why.Error()+": withdraw some, wait until their not_after has passed, or ask the operator of the gateway for more (porchlight brand set ID --quota N)")
 	case errors.Is(err, errUnauthorized):
 		return newProblem("unauthorized", "send Authorization: Bearer plk_... with a key that is in force")
 	case errors.Is(err, registry.ErrUnknown):

@@ -56,20 +56,24 @@ func (d *Desk) AuthorityChanged(what string) error {
 	})
 }
 
-// Behind lists the devices whose certificates were issued before then, for the operator: by name, home and ID.
-func (d *Desk) Behind(ctx context.Context, then device.Instant) (all []string, err error) {
+// Behind counts the devices whose certificates were issued before then, and names the first most of them for the operator: by
+// name, home and ID.
+func (d *Desk) Behind(ctx context.Context, then device.Instant, most int) (n int, some []string, err error) {
 	err = d.db.View(ctx, func(tx *store.Tx) error {
-		devices, err := registry.Behind(tx, then)
+		var devices []device.Device
+		if n, devices, err = registry.Behind(tx, then, most); err != nil {
+			return err
+		}
 		for _, one := range devices {
-			var h registry.Home
-			if h, err = registry.HomeByID(tx, one.Home); err != nil {
+			h, err := registry.HomeByID(tx, one.Home)
+			if err != nil {
 				return err
 			}
-			all = append(all, fmt.Sprintf("%s of home %s (%s)", one.Name, h.Name, one.ID))
+			some = append(some, fmt.Sprintf("%s of home %s (%s)", one.Name, h.Name, one.ID))
 		}
-		return err
+		return nil
 	})
-	return all, err
+	return n, some, err
 }
 
 // applyNothing projects the facts that are for the audit alone.

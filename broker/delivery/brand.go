@@ -15,7 +15,7 @@ import (
 )
 
 // AddBrand registers a brand and returns its API key: the only time that anybody sees it.
-func (d *Desk) AddBrand(_ context.Context, b registry.Brand) (key string, err error) {
+func (d *Desk) AddBrand(ctx context.Context, b registry.Brand) (key string, err error) {
 	if err := checkPurposes(b); err != nil {
 		return "", fmt.Errorf("add brand: %w", err)
 	}
@@ -31,6 +31,9 @@ func (d *Desk) AddBrand(_ context.Context, b registry.Brand) (key string, err er
 		}
 		return err
 	})
+	if gone := (*registry.RemovedError)(nil); errors.As(err, &gone) {
+		err = errors.Join(gone, d.db.View(ctx, func(tx *store.Tx) (err error) { gone.At, err = registry.RemovedAt(tx, b.ID); return err }))
+	}
 	if err != nil {
 		return "", fmt.Errorf("add brand: %w", err)
 	}

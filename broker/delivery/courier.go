@@ -138,8 +138,9 @@ func (d *Desk) expire(now device.Instant) {
 	if now < d.expiry {
 		return
 	}
+	mono := d.mono()
 	for id, at := range d.back {
-		if d.mono().Sub(at) > time.Hour {
+		if mono.Sub(at) > time.Hour {
 			delete(d.back, id)
 		}
 	}

@@ -35,9 +35,16 @@ var (
 	ErrConflict  = errors.New("the same key came with another message before")
 	ErrQuota     = errors.New("as many messages are in force as this brand may have")
 	ErrKey       = errors.New("an idempotency key is 1 to 128 printable ASCII characters")
+	ErrNoKey     = fmt.Errorf("%w: there is none", ErrKey)
 	ErrStale     = errors.New("somebody changed this since the device read it")
 	ErrForbidden = errors.New("this device may not widen what the home permits")
 )
+
+// QuotaError is ErrQuota with the number of messages that it is.
+type QuotaError struct{ Most int }
+
+func (e *QuotaError) Error() string { return fmt.Sprintf("%v, which is %d", ErrQuota, e.Most) }
+func (e *QuotaError) Unwrap() error { return ErrQuota }
 
 // Options are the Desk's settings. The zero value is good.
 type Options struct {
@@ -207,7 +214,8 @@ func (d *Desk) readForce() error {
 	var rows []store.Event
 	now := d.o.Now()
 	err := d.db.View(context.Background(), func(tx *store.Tx) (err error) {
-		// Where the clock stands long ago nothing is over, but no message lives that long. By itself SQLite would begin with the gateway's book, and read every message that there ever was.
+		// Where the clock stands long ago nothing is over, but no message lives that long. By itself SQLite would begin with
+		// the gateway's book, and read every message that there ever was.
 		rows, err = store.List(tx, scanEvent, `SELECT m.seq, m.at, j.body FROM message m INDEXED BY message_force JOIN journal j ON j.home = 0 AND j.pos = m.seq
 			JOIN brand b ON b.id = m.brand WHERE m.withdrawn = 0 AND m.not_after > ? AND m.not_after <= ? AND m.seq > b.cleared ORDER BY m.seq`, now, now.Add(memory))
 		return err
@@ -297,6 +305,9 @@ type Answer struct {
 
 // accept is Accept, without a word to the tracer of its own.
 func (d *Desk) accept(ctx context.Context, b registry.Brand, key string, s Submission) (Answer, error) {
+	if key == "" {
+		return Answer{}, ErrNoKey
+	}
 	if !keyOK(key) {
 		return Answer{}, ErrKey
 	}
@@ -392,7 +403,7 @@ func (d *Desk) reserve(b registry.Brand, purpose string) error {
 		return Invalid{{"purpose", "declared", "is " + purpose + ", which this brand has not declared", "use one of " + strings.Join(now.Purposes, ", ")}}
 	}
 	if d.inForce[b.ID] >= b.Quota {
-		return ErrQuota
+		return &QuotaError{b.Quota}
 	}
 	d.inForce[b.ID]++
 	return nil

@@ -130,7 +130,7 @@ func (d *Desk) held(ctx context.Context, h *home, language string, reader device
 		}
 		put(HeldBack{Brand: m.Brand, Name: m.Sender, Device: best.Device, Screen: best.Name, Words: best.Words, Causes: best.Causes, Differ: best.Differ}, hm)
 	}
-	over, err := d.over(ctx, h)
+	over, err := d.over(ctx, h, said)
 	if err != nil {
 		return nil, err
 	}
@@ -150,10 +150,8 @@ func (d *Desk) held(ctx context.Context, h *home, language string, reader device
 			hb.Causes = append(hb.Causes, words.Operator(c))
 		}
 		hm := HeldMessage{ID: f.Message, Purpose: f.Purpose, Over: f.Decision.At}
-		if said {
-			if hm.Category, hm.Said, err = d.said(ctx, f.Message, own(s)); err != nil {
-				return nil, err
-			}
+		if hm.Category = f.was.Category; len(f.was.Texts) > 0 && (own(s) || !f.was.Personal) {
+			hm.Said = cmp.Or(f.was.Texts[0].Title, f.was.Texts[0].Body)
 		}
 		put(hb, hm)
 	}
@@ -176,12 +174,18 @@ func (d *Desk) midnight(h *home) (*time.Location, device.Instant) {
 	return zone, device.At(time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, zone))
 }
 
-// over lists what was over since the home's last midnight before it could be shown, the newest first.
-func (d *Desk) over(ctx context.Context, h *home) ([]heldFact, error) {
-	var all []heldFact
+// overFact is a heldFact with its message.
+type overFact struct {
+	heldFact
+	was Submission // zero: nobody has asked, or it is not known any more
+}
+
+// over lists what was over since the home's last midnight before it could be shown, the newest first; if said, with what it was.
+func (d *Desk) over(ctx context.Context, h *home, said bool) ([]overFact, error) {
+	var all []overFact
 	_, midnight := d.midnight(h)
 	err := d.db.View(ctx, func(tx *store.Tx) (err error) {
-		all, err = store.List(tx, func(scan func(...any) error) (f heldFact, err error) {
+		all, err = store.List(tx, func(scan func(...any) error) (f overFact, err error) {
 			var id, decision []byte
 			var at device.Instant
 			if err = scan(&id, &f.Device, &f.Brand, &f.Purpose, &at, &decision); err == nil {
@@ -192,31 +196,27 @@ func (d *Desk) over(ctx context.Context, h *home) ([]heldFact, error) {
 			return
 		}, `SELECT message, device, brand, purpose, at, decision FROM (SELECT *, row_number() OVER (PARTITION BY brand ORDER BY at DESC) AS nth FROM held WHERE home = ? AND at >= ?)
 			WHERE nth <= ? ORDER BY at DESC LIMIT ?`, h.id, midnight, maxHeldOfBrand, maxHeld)
+		for i := range all {
+			if said && err == nil {
+				all[i].was, err = submissionOf(tx, all[i].Message)
+			}
+		}
 		return err
 	})
 	return all, err
 }
 
-// said is what a message is about and says, as far as it is still known; what is personal only if own.
-func (d *Desk) said(ctx context.Context, id device.MessageID, own bool) (category, said string, err error) {
-	err = d.db.View(ctx, func(tx *store.Tx) error {
-		var e store.Event
-		err := tx.QueryRow(`SELECT j.body FROM message m JOIN journal j ON j.home = 0 AND j.pos = m.seq WHERE m.id = ?`, id[:]).Scan(&e.Body)
-		if isNoRows(err) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		return store.With(e, func(f acceptedFact) error {
-			s, err := f.submission()
-			if category = s.Category; err == nil && len(s.Texts) > 0 && (own || !s.Personal) {
-				said = cmp.Or(s.Texts[0].Title, s.Texts[0].Body)
-			}
-			return err
-		})
-	})
-	return category, said, err
+// submissionOf is a message as it was sent; the zero Submission if that is not known any more.
+func submissionOf(tx *store.Tx, id device.MessageID) (s Submission, err error) {
+	var e store.Event
+	err = tx.QueryRow(`SELECT j.body FROM message m JOIN journal j ON j.home = 0 AND j.pos = m.seq WHERE m.id = ?`, id[:]).Scan(&e.Body)
+	if isNoRows(err) {
+		return s, nil
+	}
+	if err == nil {
+		err = store.With(e, func(f acceptedFact) (err error) { s, err = f.submission(); return err })
+	}
+	return s, err
 }
 
 // WhyAsked answers a person who asks on a device why: about one message, or what was held back today.

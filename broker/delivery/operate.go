@@ -504,13 +504,12 @@ func (d *Desk) Devices(ctx context.Context, homeName string) (all []DeviceState,
 		for _, sv := range h.view.Screens {
 			s := h.screens[sv.ID]
 			st := DeviceState{Device: s.Device, RoomName: rooms[s.Room], OwnerName: people[s.Owner], Connected: s.session != nil, Ready: s.ready()}
-			for _, name := range device.AttributeNames(s.Class) {
-				a, _ := device.ParseAttribute(name)
+			for a := range device.AttributesOf(s.Class) {
 				if v, _, ok := s.context.Fresh(s.Class, a, now); ok {
 					if st.Context == nil {
 						st.Context = map[string]string{}
 					}
-					st.Context[name] = a.Show(v)
+					st.Context[a.String()] = a.Show(v)
 				}
 			}
 			for _, dl := range h.open {

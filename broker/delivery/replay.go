@@ -68,7 +68,7 @@ func toldTo(q policy.Request) told {
 			if !ok && (!waited || r == device.Reading{}) {
 				continue
 			}
-			fresh := q.Now < r.Until(a.TTL(s.Class)) // or of the future
+			fresh := q.Now < r.Until(a, s.Class) // or of the future
 			named := func(p policy.Predicate) bool {
 				return p.Attribute == a && (p.Class == s.Class || p.Class == 0 && own)
 			}

@@ -155,7 +155,7 @@ func (what Erasure) check() error {
 	case what.After < 0 || what.Before < 0 || what.Before != 0 && what.After >= what.Before:
 		return fmt.Errorf("%w: the period ends before it begins", registry.ErrInvalid)
 	case what.Data != "" && !slices.Contains(DataKinds, what.Data):
-		return fmt.Errorf("%w: data %.40q is none: use one of %s", registry.ErrInvalid, what.Data, strings.Trim(strings.Join(strings.Fields(fmt.Sprint(DataKinds)), ", "), "[]"))
+		return fmt.Errorf("%w: data %.40q is none: use one of %s", registry.ErrInvalid, what.Data, strings.Trim(strings.ReplaceAll(fmt.Sprint(DataKinds), " ", ", "), "[]"))
 	case what.Brand != "":
 		if _, err := device.ParseBrandID(string(what.Brand)); err != nil {
 			return err

@@ -608,3 +608,9 @@ func register(tx *store.Tx, from exportedBrand) (b registry.Brand, err error) {
 	}
 	return registry.BrandByID(tx, b.ID)
 }
+
+// atEnd reports whether nothing follows.
+func atEnd(dec *json.Decoder) bool {
+	_, err := dec.Token()
+	return err == io.EOF
+}

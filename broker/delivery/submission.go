@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"reflect"
 	"regexp"
@@ -316,11 +315,6 @@ func namesOf[T any]() (names []string) {
 		}
 	}
 	return names
-}
-
-func atEnd(dec *json.Decoder) bool {
-	_, err := dec.Token()
-	return err == io.EOF
 }
 
 var unknownName = regexp.MustCompile(`unknown field "(.*)"`)

@@ -107,11 +107,9 @@ func (a *Authority) open(now time.Time) error {
 	}
 	if l.newest.cert == nil {
 		// The clock of a machine that starts for the first time may be wrong, and all clients are to trust this for long.
-		earliest, latest := now, now
-		if released.Before(now) {
-			earliest = released
-		} else {
-			latest = released
+		earliest, latest := released, now
+		if now.Before(released) {
+			earliest, latest = now, released
 		}
 		if l.newest, err = newCA(earliest, latest); err != nil {
 			return err

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/mail"
 	"net/url"
@@ -145,8 +144,7 @@ func AddBrand(tx *store.Tx, b Brand, key string) error {
 	var removed bool
 	switch err := unknown(tx.QueryRow(`SELECT removed FROM brand WHERE id = ?`, b.ID).Scan(&removed)); {
 	case err == nil && removed:
-		at, err := removedAt(tx, b.ID)
-		return errors.Join(err, fmt.Errorf("brand %s: the ID %w: that brand was removed at %s, and an ID is never given again: choose another", b.ID, ErrTaken, at))
+		return &RemovedError{Brand: b.ID}
 	case err == nil:
 		return fmt.Errorf("brand %s: the ID %w: choose another", b.ID, ErrTaken)
 	case err != ErrUnknown:
@@ -211,8 +209,25 @@ func RemoveBrand(tx *store.Tx, id device.BrandID) error {
 	return add(tx, device.Gateway, brandRemoved, idFact[device.BrandID]{id})
 }
 
-// removedAt is when a brand was removed.
-func removedAt(tx *store.Tx, id device.BrandID) (at device.Instant, err error) {
+// RemovedError says that a brand's ID was that of one that has been removed. It wraps ErrTaken.
+type RemovedError struct {
+	Brand device.BrandID
+	At    device.Instant // when; 0: nobody has looked, see RemovedAt
+}
+
+func (e *RemovedError) Error() string {
+	when := ""
+	if e.At != 0 {
+		when = " at " + e.At.String()
+	}
+	return fmt.Sprintf("brand %s: the ID %v: that brand was removed%s, and an ID is never given again: choose another", e.Brand, ErrTaken, when)
+}
+
+func (e *RemovedError) Unwrap() error { return ErrTaken }
+
+// RemovedAt is when a brand was removed; 0 if it was not. It looks through the gateway's book, which takes its time: nobody should
+// wait to write meanwhile.
+func RemovedAt(tx *store.Tx, id device.BrandID) (at device.Instant, err error) {
 	book := device.Gateway
 	for e, err := range tx.Journal(store.Filter{Home: &book, Kind: func(kind string) bool { return kind == brandRemoved }}) {
 		if err != nil {
@@ -227,7 +242,7 @@ func removedAt(tx *store.Tx, id device.BrandID) (at device.Instant, err error) {
 			return at, err
 		}
 	}
-	return at, nil
+	return 0, nil
 }
 
 // APIKey is what is known of an API key.

@@ -24,7 +24,7 @@ func Report(c *device.Context, class device.Class, values map[string]any, at, no
 		was, known := c.Get(a)
 		c.Set(a, v, at)
 		is, _ := c.Get(a)
-		stale := known && now >= was.Until(a.TTL(class))
+		stale := known && now >= was.Until(a, class)
 		if was.Value != is.Value || stale {
 			changed = changed.With(a)
 		}

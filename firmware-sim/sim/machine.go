@@ -500,10 +500,9 @@ func (m *machine) holds(name string, g wire.Guard) bool {
 // snapshot is everything the device reports, by attribute name; nil is unknown.
 func (m *machine) snapshot() map[string]any {
 	vals := make(map[string]any)
-	for _, name := range device.AttributeNames(m.class) {
-		a, _ := device.ParseAttribute(name)
+	for a := range device.AttributesOf(m.class) {
 		if v, ok := m.vals[a]; ok {
-			vals[name] = v
+			vals[a.String()] = v
 		}
 	}
 	return vals
