@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"porchlight/device"
+	"porchlight/device/registry"
 	"porchlight/device/store"
 	"porchlight/device/wire"
 	"porchlight/policy"
@@ -208,15 +210,14 @@ func (d *Desk) over(ctx context.Context, h *home, said bool) ([]overFact, error)
 
 // submissionOf is a message as it was sent; the zero Submission if that is not known any more.
 func submissionOf(tx *store.Tx, id device.MessageID) (s Submission, err error) {
-	var e store.Event
-	err = tx.QueryRow(`SELECT j.body FROM message m JOIN journal j ON j.home = 0 AND j.pos = m.seq WHERE m.id = ?`, id[:]).Scan(&e.Body)
-	if isNoRows(err) {
+	_, f, err := acceptedAs(tx, id)
+	switch {
+	case errors.Is(err, registry.ErrUnknown):
 		return s, nil
+	case err != nil:
+		return s, err
 	}
-	if err == nil {
-		err = store.With(e, func(f acceptedFact) (err error) { s, err = f.submission(); return err })
-	}
-	return s, err
+	return f.submission()
 }
 
 // WhyAsked answers a person who asks on a device why: about one message, or what was held back today.

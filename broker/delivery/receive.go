@@ -471,21 +471,12 @@ func (d *Desk) wish(tx *store.Tx, h *home, s *screen, e wire.Event, claimed int6
 }
 
 func messageOffer(tx *store.Tx, id device.MessageID) (o offer, err error) {
-	rows, err := store.List(tx, scanEvent, `SELECT m.seq, m.at, j.body FROM message m JOIN journal j ON j.home = 0 AND j.pos = m.seq WHERE m.id = ?`, id[:])
+	_, f, err := acceptedAs(tx, id)
 	if err != nil {
-		return o, err
+		return o, fmt.Errorf("message %s: %w", id, err)
 	}
-	for _, e := range rows {
-		err = store.With(e, func(f acceptedFact) error {
-			s, err := f.submission()
-			o = offer{f.Brand, s.Purpose}
-			return err
-		})
-	}
-	if err == nil && o.brand == "" {
-		err = fmt.Errorf("message %s: %w", id, registry.ErrUnknown)
-	}
-	return o, err
+	s, err := f.submission()
+	return offer{f.Brand, s.Purpose}, err
 }
 
 // Bye takes in that a device leaves on purpose.

@@ -335,25 +335,20 @@ func (d *Desk) judgeAgain(ctx context.Context, past *store.DB, id device.HomeID,
 
 // messageOf is a message as it was accepted, whatever has become of it and of its brand.
 func messageOf(tx *store.Tx, id device.MessageID) (m *policy.Message, err error) {
-	rows, err := store.List(tx, scanEvent, `SELECT m.seq, m.at, j.body FROM message m JOIN journal j ON j.home = 0 AND j.pos = m.seq WHERE m.id = ?`, id[:])
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range rows {
-		err = store.With(e, func(f acceptedFact) error {
-			s, err := f.submission()
-			if err == nil {
-				m, err = s.compile(registry.Brand{ID: f.Brand, Purposes: policy.PurposeNames()}, 0)
-			}
-			return err
-		})
-	}
-	if err == nil && m == nil {
+	e, f, err := acceptedAs(tx, id)
+	var s Submission
+	switch {
+	case errors.Is(err, registry.ErrUnknown):
 		err = errors.New("it is not in the gateway's book")
+	case err == nil:
+		s, err = f.submission()
+	}
+	if err == nil {
+		m, err = s.compile(registry.Brand{ID: f.Brand, Purposes: policy.PurposeNames()}, 0)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("message %s: %w", id, err)
 	}
-	m.ID, m.Seq = id, rows[0].Pos
+	m.ID, m.Seq = id, e.Pos
 	return m, nil
 }

@@ -420,10 +420,7 @@ func (x *exporter) text(id device.MessageID) *Submission {
 	if ok {
 		return s
 	}
-	var body []byte
-	err := x.tx.QueryRow(`SELECT j.body FROM message m JOIN journal j ON j.home = 0 AND j.pos = m.seq WHERE m.id = ?`, id[:]).Scan(&body)
-	var f acceptedFact
-	if err == nil && json.Unmarshal(body, &f) == nil {
+	if _, f, err := acceptedAs(x.tx, id); err == nil {
 		if sub, err := f.submission(); err == nil {
 			s = &sub
 		}

@@ -199,6 +199,18 @@ func (d *Desk) mayAccept(tx *store.Tx, b registry.Brand, s Submission) error {
 	return nil
 }
 
+// acceptedAs is the event in which a message was accepted, and what it says. It fails with registry.ErrUnknown if there is none.
+func acceptedAs(tx *store.Tx, id device.MessageID) (e store.Event, f acceptedFact, err error) {
+	err = tx.QueryRow(`SELECT m.seq, m.at, j.body FROM message m JOIN journal j ON j.home = 0 AND j.pos = m.seq WHERE m.id = ?`, id[:]).Scan(&e.Pos, &e.At, &e.Body)
+	switch {
+	case isNoRows(err):
+		err = registry.ErrUnknown
+	case err == nil:
+		err = store.With(e, func(it acceptedFact) error { f = it; return nil })
+	}
+	return e, f, err
+}
+
 // submission is the message that was accepted, as it was sent.
 func (f acceptedFact) submission() (Submission, error) {
 	if f.Signed == "" {
@@ -323,33 +335,28 @@ type Proof struct {
 // Prove verifies anew the signature of a message that was accepted, from what the journal keeps.
 func (d *Desk) Prove(ctx context.Context, id device.MessageID) (p Proof, err error) {
 	err = d.db.View(ctx, func(tx *store.Tx) error {
-		rows, err := store.List(tx, scanEvent, `SELECT m.seq, m.at, j.body FROM message m JOIN journal j ON j.home = 0 AND j.pos = m.seq WHERE m.id = ?`, id[:])
-		if err == nil && len(rows) == 0 {
-			err = registry.ErrUnknown
-		}
+		e, f, err := acceptedAs(tx, id)
 		if err != nil {
 			return err
 		}
-		return store.With(rows[0], func(f acceptedFact) error {
-			p = Proof{ID: id, Brand: f.Brand, Accepted: rows[0].At, Key: f.Key, JWS: f.Signed}
-			if f.Signed == "" {
-				p.Verdict = "it was not signed"
-				return nil
-			}
-			err := p.prove(tx, f, rows[0].Pos)
-			var bad *SignatureError
-			switch {
-			case err == nil:
-				p.Valid, p.Verdict = true, "the signature is good, and the key was in force when the message was accepted"
-			case errors.As(err, &bad):
-				p.Verdict = bad.Field + " " + bad.Why
-			case errors.Is(err, registry.ErrUnknown):
-				p.Verdict = err.Error()
-			default:
-				return err
-			}
+		p = Proof{ID: id, Brand: f.Brand, Accepted: e.At, Key: f.Key, JWS: f.Signed}
+		if f.Signed == "" {
+			p.Verdict = "it was not signed"
 			return nil
-		})
+		}
+		err = p.prove(tx, f, e.Pos)
+		var bad *SignatureError
+		switch {
+		case err == nil:
+			p.Valid, p.Verdict = true, "the signature is good, and the key was in force when the message was accepted"
+		case errors.As(err, &bad):
+			p.Verdict = bad.Field + " " + bad.Why
+		case errors.Is(err, registry.ErrUnknown):
+			p.Verdict = err.Error()
+		default:
+			return err
+		}
+		return nil
 	})
 	if err != nil {
 		return Proof{}, fmt.Errorf("message %s: %w", id, err)
