@@ -1,6 +1,9 @@
 package store
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // What is committed is in the write-ahead log, and has to be moved into the file before the log can begin anew. Done by
 // the commit that finds the log long, as SQLite does by itself, all who write wait until thousands of pages are
@@ -8,23 +11,43 @@ import "errors"
 // was committed meanwhile.
 
 const (
-	longLog    = 2048         // pages not moved yet: time to move them
-	longestLog = 16 * longLog // pages: then the commit itself moves them, as the last resort
+	pageSize   = 4096
+	longLog    = 2048          // pages not moved yet: time to move them
+	longerLog  = 32 * longLog  // pages: then there is no waiting for the next turn, nor when they are as many as the file has
+	longestLog = 2 * longerLog // pages: then the commit itself moves them, as the last resort
 )
 
-// mover moves pages when it is told that there are many, until the database is closed.
+// rest is how long nothing is moved after a move: the same pages are written again and again, and into the file they
+// are written once.
+const rest = 5 * time.Second
+
+// mover moves pages when it is told that there are many, until the database is closed. What fails is found by whoever
+// writes, or the log is moved by a commit.
 func (db *DB) mover(c *conn) {
 	defer close(db.moved) // after the connection is closed
 	defer c.close()
 	for range db.long {
 		db.moving.Lock()
-		_, err := c.logged("PASSIVE")
-		db.moving.Unlock()
-		if err != nil {
-			continue // whoever writes finds it, or the log is moved by a commit
+		var err error
+		for range 2 { // what was committed during the first is little
+			if _, err = c.logged("PASSIVE"); err == nil {
+				// SQLite leaves this to whoever moves the last page, and that is the writer.
+				err = syncSlowly(db.file)
+			}
 		}
+		db.moving.Unlock()
 		// Readers may keep the log from beginning anew: then it is so at the next time.
-		_ = db.alone(func() error { _, err := db.w.logged("PASSIVE"); return err })
+		_ = db.alone(func() error {
+			select {
+			case <-db.long: // told meanwhile
+			default:
+			}
+			db.movedAt = time.Now()
+			if err == nil {
+				_, err = db.w.logged("PASSIVE")
+			}
+			return err
+		})
 	}
 }
 
@@ -41,10 +64,17 @@ func (c *conn) logged(mode string) (left int64, err error) {
 
 // lengthened is called after a commit.
 func (db *DB) lengthened() {
-	if left, err := db.w.logged("NOOP"); err == nil && left >= longLog {
-		select {
-		case db.long <- struct{}{}:
-		default: // it is told already
+	left, err := db.w.logged("NOOP")
+	if err != nil || left < longLog {
+		return
+	}
+	if time.Since(db.movedAt) < rest && left < longerLog {
+		if fi, err := db.file.Stat(); err == nil && left < fi.Size()/pageSize {
+			return
 		}
+	}
+	select {
+	case db.long <- struct{}{}:
+	default: // it is told already
 	}
 }

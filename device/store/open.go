@@ -38,7 +38,8 @@ type DB struct {
 	project Projector
 	clear   Clearer
 	now     func() device.Instant
-	most    int // units that share a commit
+	most    int      // units that share a commit
+	file    *os.File // for fsync alone: to close it would drop the locks that SQLite has on it, so it is closed last
 	lock    *os.File
 
 	queue   chan *unit
@@ -48,10 +49,11 @@ type DB struct {
 	// The writer's own.
 	w       *conn
 	book    book
-	pending []*unit // taken from the queue and not yet answered
-	next    *unit   // taken from the queue, too: to be run alone, after them
-	running *unit   // the one whose closure runs
-	unbegun bool    // the last transaction could not be begun
+	pending []*unit   // taken from the queue and not yet answered
+	next    *unit     // taken from the queue, too: to be run alone, after them
+	running *unit     // the one whose closure runs
+	unbegun bool      // the last transaction could not be begun
+	movedAt time.Time // when pages were last moved by the mover
 
 	keys    *keys
 	erasing sync.Mutex // held by an Erase
@@ -105,6 +107,9 @@ func Open(ctx context.Context, path string, o Options) (*DB, error) {
 	if db.keys, err = openKeys(db.path, db.w, o.busy); err == nil {
 		err = db.complete()
 	}
+	if err == nil {
+		db.file, err = os.Open(db.path)
+	}
 	var mover *conn
 	if err == nil {
 		mover, err = forWriting(db.path, o).open()
@@ -114,6 +119,7 @@ func Open(ctx context.Context, path string, o Options) (*DB, error) {
 			db.keys.close()
 		}
 		db.w.close()
+		db.file.Close()
 		db.lock.Close()
 		return nil, fmt.Errorf("open database %w", err)
 	}
@@ -270,15 +276,15 @@ func dsn(path string, params ...string) string {
 func forWriting(path string, o Options) settings {
 	busy := busyTimeout(o.busy)
 	s := settings{path, dsn(path, "mode=rw", "_journal_mode=WAL", "_synchronous=FULL", "_foreign_keys=1", "_busy_timeout="+busy,
-		"_txlock=immediate", "_secure_delete=fast", "_cache_size=-65536"), []pragma{
+		"_txlock=immediate", "_secure_delete=fast", "_cache_size=-16384"), []pragma{
 		{"journal_mode", "wal", false},
 		{"synchronous", "2", false}, // FULL
 		{"foreign_keys", "1", false},
 		{"busy_timeout", busy, false},
 		{"secure_delete", "2", false},   // fast
-		{"cache_size", "-65536", false}, // 64 MB
+		{"cache_size", "-16384", false}, // 16 MB: some commits look at all of it
 		{"wal_autocheckpoint", strconv.Itoa(longestLog), true},
-		{"page_size", "4096", false},
+		{"page_size", strconv.Itoa(pageSize), false},
 		{"mmap_size", "0", false},
 		{"query_only", "0", false},
 	}}
@@ -436,7 +442,7 @@ func (db *DB) Close() error {
 		}
 	}
 	_, e := db.w.text("PRAGMA wal_checkpoint(TRUNCATE)")
-	err = errors.Join(err, e, db.w.close(), db.keys.close(), db.lock.Close())
+	err = errors.Join(err, e, db.w.close(), db.keys.close(), db.file.Close(), db.lock.Close())
 	if err != nil {
 		return fmt.Errorf("close database: %w", err)
 	}

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package store
+
+import "os"
+
+// syncSlowly has a file on disk.
+func syncSlowly(f *os.File) error { return f.Sync() }
