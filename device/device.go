@@ -7,6 +7,7 @@ package device
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -160,6 +161,14 @@ type Capabilities struct {
 	Holds      uint     `json:"holds,omitempty"`       // messages it can hold back by itself
 	Attention  uint     `json:"attention,omitempty"`   // bits: ReportsOccupancy ...
 	Duties     uint     `json:"duties,omitempty"`      // bits: CanDim, CanMinimal
+}
+
+// Equal reports whether two devices can do the same. A list that is empty is as good as none.
+func (c *Capabilities) Equal(o *Capabilities) bool {
+	return c.Width == o.Width && c.Height == o.Height && c.Diagonal == o.Diagonal &&
+		c.Inputs == o.Inputs && c.Sound == o.Sound && slices.Equal(c.Forms, o.Forms) &&
+		c.MaxPacket == o.MaxPacket && c.MaxButtons == o.MaxButtons && slices.Equal(c.Languages, o.Languages) &&
+		c.Holds == o.Holds && c.Attention == o.Attention && c.Duties == o.Duties
 }
 
 // CanShow reports whether the device presents messages in form f.

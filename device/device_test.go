@@ -3,6 +3,7 @@ package device
 import (
 	"errors"
 	"math"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -134,6 +135,28 @@ func TestNearest(t *testing.T) {
 	for word, want := range map[string]string{"categry": "category", "Purpose": "purpose", "text": "texts", "zzzz": "", "": ""} {
 		if got := Nearest(word, words); got != want {
 			t.Errorf("Nearest(%q) = %q, want %q", word, got, want)
+		}
+	}
+}
+
+// Whatever a device can do counts when two are compared.
+func TestCapabilitiesEqual(t *testing.T) {
+	var none Capabilities
+	if !none.Equal(&Capabilities{Forms: []Form{}, Languages: []string{}}) {
+		t.Error("an empty list is taken for something")
+	}
+	for i := range reflect.TypeFor[Capabilities]().NumField() {
+		var one Capabilities
+		switch f := reflect.ValueOf(&one).Elem().Field(i); f.Kind() {
+		case reflect.Uint:
+			f.SetUint(1)
+		case reflect.Slice:
+			f.Set(reflect.MakeSlice(f.Type(), 1, 1))
+		default:
+			t.Fatalf("%s is of a kind that this test does not know", reflect.TypeFor[Capabilities]().Field(i).Name)
+		}
+		if same := one; one.Equal(&none) || none.Equal(&one) || !one.Equal(&same) {
+			t.Errorf("%s does not count", reflect.TypeFor[Capabilities]().Field(i).Name)
 		}
 	}
 }

@@ -531,7 +531,7 @@ func (d *Desk) pump(h *home, s *screen, now device.Instant, mono time.Time) time
 	}
 	// The beacon comes first: before it a device shows nothing, and what it does not name goes.
 	if due := !mono.Before(se.beacon); due && (len(keep) > 0 || se.beacon.IsZero()) || recall && !se.recalled {
-		payload, err := wire.Encode(wire.Time{Clock: uint64(now), Fence: uint64(h.wishes), Keep: keep})
+		payload, err := wire.Encode(&wire.Time{Clock: uint64(now), Fence: uint64(h.wishes), Keep: keep})
 		if err != nil {
 			d.unable(s, wire.DnTime, err)
 			return again
@@ -572,7 +572,7 @@ func (d *Desk) launch(h *home, s *screen, now device.Instant, mono time.Time) {
 	se := s.session
 	for _, dl := range h.open {
 		if dl.device == s.ID && next(dl.want, dl.have) == Cancel {
-			if d.send(s, wire.DnMsg, wire.Cancel{Message: dl.id, Fence: uint64(h.wishes)}, 1, 0) {
+			if d.send(s, wire.DnMsg, &wire.Cancel{Message: dl.id, Fence: uint64(h.wishes)}, 1, 0) {
 				se.flight = &flight{since: mono, delivery: dl, cancel: true}
 				d.count.recalled.Add(1)
 			}
@@ -618,13 +618,13 @@ func (d *Desk) launch(h *home, s *screen, now device.Instant, mono time.Time) {
 
 // present is the frame that asks a device to show a message. It carries all that the device
 // needs to stop by itself.
-func (d *Desk) present(h *home, s *screen, m *policy.Message, dl *delivery, now device.Instant) wire.Present {
+func (d *Desk) present(h *home, s *screen, m *policy.Message, dl *delivery, now device.Instant) *wire.Present {
 	text := m.Texts[dl.decision.Text]
 	form, show := dl.decision.Form, m.Display
 	if dl.duties.Must&policy.Limit != 0 {
 		show = dl.duties.Limit
 	}
-	p := wire.Present{
+	p := &wire.Present{
 		Content: uint(dl.decision.Content), Message: m.ID, ValidUntil: uint64(m.NotAfter / 1000), Live: uint64(m.NotAfter - now),
 		Text: text.Body, Title: text.Title, Sender: m.Sender, Form: &form, Language: text.Language,
 		Display: uint64(show.Milliseconds()), Lease: uint64(d.o.Lease.Milliseconds()), Epoch: uint64(h.wishes),

@@ -122,7 +122,7 @@ func (d *Desk) Metrics() prometheus.Collector {
 	gauge("homes_in_memory", "Homes that are being looked after.", locked(func() int { return len(d.homes) }))
 	gauge("devices_connected", "Devices that are logged in.", locked(func() int { return len(d.links) }))
 	gauge("messages_in_force", "Messages that may still be shown.", locked(func() int { return len(d.force) }))
-	gauge("homes_queued", "Homes that wait to be judged.", queued(func(q *queue) int { return len(q.ready) }))
+	gauge("homes_queued", "Homes that wait to be judged.", queued(func(q *queue) int { return q.ready.len() }))
 	gauge("homes_scheduled", "Homes that will be looked at again when their time comes.", queued(func(q *queue) int { return len(q.timers) }))
 	gauge("deliveries_pending", "Messages that homes in memory wait to show, each screen that listens counted by itself.", load(&c.under.pending))
 	gauge("deliveries_open", "Deliveries that are claimed and not over, of homes in memory.", load(&c.under.open))

@@ -119,7 +119,7 @@ func (d *Desk) document(h *home, s *screen) ([]byte, error) {
 	// What a person can set must fit; what is only told gives way.
 	t := wire.Twin{Version: uint64(h.wishes), Doc: doc}
 	for {
-		raw, err := wire.Encode(t)
+		raw, err := wire.Encode(&t)
 		if err == nil && len(raw) <= wire.MaxTwin {
 			return raw, nil
 		}

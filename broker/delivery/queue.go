@@ -10,7 +10,7 @@ import (
 // queue holds the homes that have something to do, each once, and those whose time will come.
 type queue struct {
 	mu     sync.Mutex
-	ready  []*home
+	ready  inTurn
 	taken  int64 // so many were taken from ready since the start
 	timers agenda[*home]
 	work   chan struct{} // has a token while ready may be non-empty
@@ -29,6 +29,32 @@ func token(c chan struct{}) {
 	}
 }
 
+// inTurn is homes that wait, the first in front.
+type inTurn struct {
+	homes []*home // those before first are gone
+	first int
+}
+
+func (l *inTurn) len() int { return len(l.homes) - l.first }
+
+func (l *inTurn) push(h *home) {
+	if l.first > 0 && len(l.homes) == cap(l.homes) { // there is room in front
+		n := copy(l.homes, l.homes[l.first:])
+		clear(l.homes[n:])
+		l.homes, l.first = l.homes[:n], 0
+	}
+	l.homes = append(l.homes, h)
+}
+
+// pop takes the first; there must be one.
+func (l *inTurn) pop() (h *home) {
+	h, l.homes[l.first] = l.homes[l.first], nil
+	if l.first++; l.len() == 0 {
+		l.homes, l.first = l.homes[:0], 0
+	}
+	return h
+}
+
 // put queues h, if it is not queued already.
 func (q *queue) put(h *home) {
 	q.mu.Lock()
@@ -36,8 +62,13 @@ func (q *queue) put(h *home) {
 	if h.queued {
 		return
 	}
+	q.add(h)
+}
+
+// add is put for one that is not queued. The caller holds q.mu.
+func (q *queue) add(h *home) {
 	h.queued = true
-	q.ready = append(q.ready, h)
+	q.ready.push(h)
 	token(q.work)
 }
 
@@ -45,14 +76,12 @@ func (q *queue) put(h *home) {
 func (q *queue) take(ctx context.Context) (h *home, ok bool) {
 	for {
 		q.mu.Lock()
-		if len(q.ready) > 0 {
-			h, q.ready = q.ready[0], q.ready[1:]
+		if q.ready.len() > 0 {
+			h = q.ready.pop()
 			h.queued = false
 			q.taken++
-			if len(q.ready) > 0 {
+			if q.ready.len() > 0 {
 				token(q.work)
-			} else {
-				q.ready = nil
 			}
 			q.mu.Unlock()
 			return h, true
@@ -88,9 +117,7 @@ func (q *queue) fire(now time.Time) time.Duration {
 	for len(q.timers) > 0 && !q.timers[0].due.After(now) {
 		h := heap.Pop(&q.timers).(*home)
 		if !h.queued {
-			h.queued = true
-			q.ready = append(q.ready, h)
-			token(q.work)
+			q.add(h)
 		}
 	}
 	if len(q.timers) == 0 {

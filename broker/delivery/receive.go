@@ -2,10 +2,8 @@ package delivery
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -121,7 +119,7 @@ func (d *Desk) Birth(dev device.ID, link Link, b wire.Birth) error {
 			return fmt.Errorf("%w: birth: class is %s, but the device is registered as a %s", wire.ErrFrame, b.Class, s.Class)
 		}
 		model, can := model(b.Model), capabilities(b.Can)
-		if !sameDescription(s.Device, model, can) {
+		if s.Model != model || !s.Can.Equal(&can) {
 			if !s.facts.AllowN(d.mono(), 1) {
 				return fmt.Errorf("up/birth: %w: it describes itself anew again and again", ErrOften)
 			}
@@ -187,15 +185,6 @@ func capabilities(c wire.Capabilities) device.Capabilities {
 		can.Width, can.Height, can.Diagonal = c.Screen[0], c.Screen[1], c.Screen[2]
 	}
 	return can
-}
-
-func sameDescription(d device.Device, m device.Model, c device.Capabilities) bool {
-	if d.Model == m && reflect.DeepEqual(d.Can, c) {
-		return true
-	}
-	a, errA := json.Marshal([]any{d.Model, d.Can})
-	b, errB := json.Marshal([]any{m, c})
-	return errA == nil && errB == nil && string(a) == string(b)
 }
 
 // Context takes in what has changed on a device. It is kept in memory only. Only a change that

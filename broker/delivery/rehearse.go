@@ -46,10 +46,10 @@ func (c *Courier) Turn() (next time.Time, homes int) {
 func (q *queue) next() (h *home) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.ready) == 0 {
+	if q.ready.len() == 0 {
 		return nil
 	}
-	h, q.ready = q.ready[0], q.ready[1:]
+	h = q.ready.pop()
 	h.queued = false
 	return h
 }

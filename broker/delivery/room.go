@@ -83,7 +83,7 @@ func (d *hall) sight() *BusyError {
 	}
 	r.looked, r.full = now, nil
 	d.queue.mu.Lock()
-	taken, waiting := d.queue.taken, int64(len(d.queue.ready))
+	taken, waiting := d.queue.taken, int64(d.queue.ready.len())
 	d.queue.mu.Unlock()
 	if taken >= r.mark.till {
 		r.mark = mark{now, taken + waiting}

@@ -190,11 +190,9 @@ func (t *Twin) check() error {
 
 // fits checks the size of the document, given how many bytes Encode makes of t.
 func (t *Twin) fits(frame int) error {
-	version, err := encoding.Marshal(t.Version)
-	if err != nil {
-		return err
-	}
-	if doc := frame - len(version) - 3; doc > MaxTwin { // beside the two are a map's head and its keys
+	var version pen
+	version.head(majorUint, t.Version)
+	if doc := frame - len(version.b) - 3; doc > MaxTwin { // beside the two are a map's head and its keys
 		return fmt.Errorf("doc is %d bytes long, at most %d", doc, MaxTwin)
 	}
 	return nil

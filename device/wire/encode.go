@@ -27,6 +27,8 @@ var encoding = func() cbor.EncMode {
 // frame that leaves is one that we would take.
 func Encode(frame any) ([]byte, error) {
 	switch f := frame.(type) {
+	case spelled:
+		return encodeSpelled(f)
 	case Birth:
 		return encode(UpBirth, &f, f)
 	case Context:
@@ -38,15 +40,13 @@ func Encode(frame any) ([]byte, error) {
 	case Bye:
 		return encode(UpBye, &f, f)
 	case Present:
-		f.Op = opPresent
-		return encode(DnMsg, &f, f)
+		return encodeSpelled(&f)
 	case Cancel:
-		f.Op = opCancel
-		return encode(DnMsg, &f, f)
+		return encodeSpelled(&f)
 	case Twin:
-		return encode(DnTwin, &f, f)
+		return encodeSpelled(&f)
 	case Time:
-		return encode(DnTime, &f, f)
+		return encodeSpelled(&f)
 	case Err:
 		if len(f.Text) > MaxText {
 			f.Text = strings.ToValidUTF8(f.Text[:MaxText], "")
@@ -120,9 +120,24 @@ func encode(leaf Leaf, frame checker, form any) ([]byte, error) {
 		return nil, bad(leaf, err)
 	}
 	b, err := encoding.Marshal(form)
-	if t, ok := frame.(*Twin); ok && err == nil {
-		err = t.fits(len(b))
+	return whole(leaf, b, err)
+}
+
+// encodeSpelled is encode, for those that are spelled.
+func encodeSpelled(frame spelled) ([]byte, error) {
+	if err := frame.check(); err != nil {
+		return nil, bad(frame.leaf(), err)
 	}
+	var p pen
+	err := frame.spell(&p)
+	if t, ok := frame.(*Twin); ok && err == nil {
+		err = t.fits(len(p.b))
+	}
+	return whole(frame.leaf(), p.b, err)
+}
+
+// whole returns b, if it is a frame.
+func whole(leaf Leaf, b []byte, err error) ([]byte, error) {
 	if err == nil && len(b) > MaxFrame {
 		err = tooLong(len(b))
 	}
