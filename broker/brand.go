@@ -78,6 +78,7 @@ type answer struct {
 	NotAfter string           `json:"not_after,omitempty"`
 	Replayed bool             `json:"replayed,omitempty"`
 	Title    string           `json:"title,omitempty"`
+	Detail   string           `json:"detail,omitempty"`
 	Errors   delivery.Invalid `json:"errors,omitempty"`
 	Retry    int              `json:"retry_after,omitempty"` // seconds
 }
@@ -139,6 +140,7 @@ func (s *sender) accept(payload []byte) (answer, error) {
 	}
 	var invalid delivery.Invalid
 	var signature *delivery.SignatureError
+	var quota *delivery.QuotaError
 	switch {
 	case err == nil:
 		return answer{Key: r.Key, Status: http.StatusAccepted, ID: done.ID.String(), State: done.State, At: done.At.String(), NotAfter: done.NotAfter.String(), Replayed: done.Replayed}, nil
@@ -159,8 +161,11 @@ func (s *sender) accept(payload []byte) (answer, error) {
 	case errors.Is(err, delivery.ErrConflict):
 		return refuse(r.Key, http.StatusUnprocessableEntity, "the key was used for another message", delivery.Invalid{{Field: "key", Rule: "unique", Why: "was used for another message", Fix: "use a new key for a new message"}})
 	case errors.Is(err, delivery.ErrQuota):
-		a := answer{Key: r.Key, Status: http.StatusTooManyRequests, Title: "too many messages in force"}
-		return a, &refused{packets.ErrQuotaExceeded, a.Title}
+		why := delivery.ErrQuota
+		if errors.As(err, &quota) {
+			why = quota
+		}
+		return answer{Key: r.Key, Status: http.StatusTooManyRequests, Title: "too many messages in force", Detail: why.Error() + ": " + delivery.QuotaFix}, &refused{packets.ErrQuotaExceeded, why.Error()}
 	}
 	return answer{Key: r.Key, Status: http.StatusServiceUnavailable, Title: "the gateway cannot take messages just now; send it again with the same key", Retry: 5}, err
 }

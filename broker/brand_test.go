@@ -41,6 +41,7 @@ func TestBrand(t *testing.T) {
 		"bad key":         {good, delivery.ErrKey, false, 400, `"field":"key"`, 0x99},
 		"same key":        {good, delivery.ErrConflict, false, 422, `"field":"key"`, 0x99},
 		"quota":           {good, delivery.ErrQuota, false, 429, "in force", 0x97},
+		"quota of three":  {good, &delivery.QuotaError{Most: 3}, false, 429, `"detail":"as many messages are in force as this brand may have, which is 3: withdraw some, wait until`, 0x97},
 		"rate":            {good, nil, true, 429, `"retry_after":2`, 0x97},
 		"brand removed":   {good, registry.ErrUnknown, false, 403, "not known", 0x99},
 	}

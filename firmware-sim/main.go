@@ -205,6 +205,8 @@ another gateway, or the home was removed there:  porchlight home add --file %s, 
 `, home, f.Credentials, f.Home)
 	case errors.Is(err, sim.ErrNoTLS):
 		return "tls:// and wss:// need the gateway's port with TLS, 8883 unless it was set otherwise; the port without is for tcp:// and ws://\n"
+	case errors.Is(err, sim.ErrTLS):
+		return "it seems to be a port with TLS, 8883 unless it was set otherwise: use tls:// or wss:// for it; tcp:// and ws:// are for the port without\n"
 	case errors.As(err, &authority):
 		return trust + "\n"
 	case errors.As(err, &name):

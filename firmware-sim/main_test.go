@@ -322,6 +322,7 @@ func TestNoWayIn(t *testing.T) {
 	}{
 		"no TLS there":      {append(home, "--gateway", "tls://"+plain), "tls:// and wss:// need the gateway's port with TLS, 8883 unless"},
 		"nor for a new one": {[]string{"--enrol", "--class", "tv", "--gateway", "tls://" + plain}, "tls:// and wss:// need the gateway's port with TLS, 8883 unless"},
+		"TLS there":         {append(home, "--gateway", "tcp://"+there), "it seems to be a port with TLS, 8883 unless it was set otherwise: use tls:// or wss:// for it"},
 		"another authority": {append(home, "--gateway", "tls://"+there), "name its authority: --ca DATA/ca/ca.crt"},
 		"another name":      {append(home, "--gateway", "tls://localhost:"+port, "--ca", known), "dial it by a name or an address that its certificate has"},
 	}

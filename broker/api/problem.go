@@ -123,7 +123,7 @@ func problem(err error) *Problem {
 		if errors.As(err, &quota) {
 			why = quota
 		}
-		return newProblem("quota", why.Error()+": withdraw some, wait until their not_after has passed, or ask the operator of the gateway for more (porchlight brand set ID --quota N)")
+		return newProblem("quota", why.Error()+": "+delivery.QuotaFix)
 	case errors.Is(err, errUnauthorized):
 		return newProblem("unauthorized", "send Authorization: Bearer plk_... with a key that is in force")
 	case errors.Is(err, registry.ErrUnknown):

@@ -32,6 +32,9 @@ const (
 	maxSteps      = 20 // of a sequence
 )
 
+// QuotaFix is what a brand does about ErrQuota.
+const QuotaFix = "withdraw some, wait until their not_after has passed, or ask the operator of the gateway for more (porchlight brand set ID --quota N)"
+
 // Submission is a message as a brand sends it, over HTTP or MQTT, in JSON.
 type Submission struct {
 	Purpose   policy.Purpose        `json:"purpose" doc:"What the message is for. It must be among the purposes that the brand has declared."`
@@ -144,7 +147,7 @@ func ParseSubmission(raw []byte) (Submission, error) {
 		}
 	}
 	if err != nil {
-		return s, Invalid{explainJSON(err)}
+		return s, Invalid{explainJSON(err, "body")}
 	}
 	return s, nil
 }
@@ -275,9 +278,45 @@ func lookOver(raw []byte) (bad Invalid) {
 				}
 			}
 			bad.add(name, "type", "write it as in 2026-12-24T18:00:00Z", "is not a time")
+		default:
+			bad = append(bad, lookInto(name, value)...)
 		}
 	}
 	return bad
+}
+
+// lookInto names the first that can be seen to be wrong with what stands in a list, with its place there.
+func lookInto(name string, value json.RawMessage) Invalid {
+	var list []json.RawMessage
+	for _, part := range parts {
+		if part.field != name || part.read == nil || json.Unmarshal(value, &list) != nil {
+			continue
+		}
+		for i, one := range list {
+			err := part.read(one)
+			if err == nil {
+				continue
+			}
+			bad := explainJSON(err, "")
+			switch bad.Field {
+			case "": // the thing itself
+			case "classes":
+				bad.Field = ".class"
+			default:
+				bad.Field = "." + bad.Field
+			}
+			bad.Field = fmt.Sprintf("%s[%d]%s", name, i, bad.Field)
+			return Invalid{bad}
+		}
+	}
+	return nil
+}
+
+// reads reads T as a message is read.
+func reads[T any](raw []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	return dec.Decode(new(T))
 }
 
 // unknownField says where a field that does not belong here does.
@@ -301,8 +340,10 @@ var fieldNames = namesOf[Submission]()
 var parts = []struct {
 	field string
 	names []string
+	read  func([]byte) error // one of a list; nil: it is none
 }{
-	{"when", namesOf[SubmissionCondition]()}, {"buttons", namesOf[SubmissionButton]()}, {"texts", namesOf[SubmissionText]()}, {"sequence", namesOf[SubmissionStep]()},
+	{"when", namesOf[SubmissionCondition](), reads[SubmissionCondition]}, {"buttons", namesOf[SubmissionButton](), reads[SubmissionButton]},
+	{"texts", namesOf[SubmissionText](), reads[SubmissionText]}, {"sequence", namesOf[SubmissionStep](), nil},
 }
 
 // namesOf lists the JSON names of a struct's fields.
@@ -319,15 +360,15 @@ func namesOf[T any]() (names []string) {
 
 var unknownName = regexp.MustCompile(`unknown field "(.*)"`)
 
-// explainJSON turns the decoder's error into one that names the field and the fix.
-func explainJSON(err error) *InvalidError {
+// explainJSON turns the decoder's error about what is called whole into one that names the field and the fix.
+func explainJSON(err error, whole string) *InvalidError {
 	var kind *json.UnmarshalTypeError
 	var syntax *json.SyntaxError
 	switch {
 	case errors.As(err, &kind):
-		return &InvalidError{orBody(kind.Field), "type", "is a JSON " + kind.Value, "send " + jsonName(kind.Type)}
+		return &InvalidError{cmp.Or(kind.Field, whole), "type", "is a JSON " + kind.Value, "send " + jsonName(kind.Type)}
 	case errors.As(err, &syntax):
-		return &InvalidError{"body", "syntax", fmt.Sprintf("is not JSON at byte %d", syntax.Offset), "send one JSON object"}
+		return &InvalidError{whole, "syntax", fmt.Sprintf("is not JSON at byte %d", syntax.Offset), "send one JSON object"}
 	}
 	if m := unknownName.FindStringSubmatch(err.Error()); m != nil {
 		var inside []string
@@ -341,23 +382,16 @@ func explainJSON(err error) *InvalidError {
 		return &InvalidError{fmt.Sprintf("%.40s", m[1]), "unknown", "is not a field where it stands", fix}
 	}
 	why := strings.TrimPrefix(err.Error(), "json: ")
-	field := "body"
+	field := whole
 	for prefix, name := range map[string]string{"purpose ": "purpose", "class ": "classes", "form ": "forms", "act ": "act"} {
 		if strings.HasPrefix(strings.ToLower(why), prefix) {
 			field = name
 		}
 	}
-	if before, after, ok := strings.Cut(why, ": "); ok && field != "body" {
+	if before, after, ok := strings.Cut(why, ": "); ok && field != whole {
 		return &InvalidError{field, "unknown", "cannot be taken: " + before, after}
 	}
 	return &InvalidError{field, "syntax", "cannot be read: " + why, "send one JSON object as /docs describes it"}
-}
-
-func orBody(field string) string {
-	if field == "" {
-		return "body"
-	}
-	return field
 }
 
 func jsonName(t reflect.Type) string {

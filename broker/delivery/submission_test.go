@@ -52,7 +52,7 @@ func parsedTheWayItWas(raw []byte) (Submission, error) {
 		err = errors.New("more follows after the message")
 	}
 	if err != nil {
-		return s, Invalid{explainJSON(err)}
+		return s, Invalid{explainJSON(err, "body")}
 	}
 	return s, nil
 }

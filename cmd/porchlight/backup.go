@@ -544,7 +544,8 @@ type restored struct {
 	Aside  string    `json:"aside,omitempty"`  // where the data is that was there
 	Since  []since   `json:"since,omitempty"`  // homes whose books have gone on there
 	Brands []kept    `json:"brands,omitempty"` // what became of brands there
-	Unread string    `json:"unread,omitempty"`
+	Unread string    `json:"unread,omitempty"` // why it is not known what was said and done there
+	Undone string    `json:"undone,omitempty"` // what of it should hold again, and does not
 
 	Seconds float64 `json:"seconds"`
 }
@@ -603,7 +604,7 @@ func (c *restoreCmd) Run(e *env) error {
 		return err
 	}
 	if len(done.Since)+len(done.Brands) > 0 {
-		fmt.Fprintln(e.out, "\nSINCE THAT BACKUP, and not in it, but for what was erased, which is erased again, and what HOLDS AGAIN")
+		fmt.Fprintln(e.out, "\nSINCE THAT BACKUP, and not in it, but for what is ERASED again and what HOLDS AGAIN")
 	}
 	if len(done.Since) > 0 {
 		t, said := table(e.out), table(e.out)
@@ -636,8 +637,13 @@ func (c *restoreCmd) Run(e *env) error {
 	if done.Unread != "" {
 		fmt.Fprintf(e.out, "What was said, done and erased since that backup cannot be told from the data that was there: %s.\n", done.Unread)
 	}
-	if done.Aside != "" && done.Unread == "" {
+	if done.Undone != "" {
+		fmt.Fprintf(e.out, "Not all of it holds again that should: %s.\n", done.Undone)
+	}
+	if done.Aside != "" && done.Unread+done.Undone == "" {
 		fmt.Fprintln(e.out, "Nothing else that was said or done after that backup is in it: say it again as soon as the gateway runs (porchlight consent give).")
+	} else if done.Undone != "" {
+		fmt.Fprintln(e.out, "Nothing else that was said or done after that backup is in it: say it again as soon as the gateway runs (porchlight consent withdraw, porchlight erase, porchlight brand stop).")
 	} else {
 		fmt.Fprintln(e.out, "Nothing that was said or done after that backup is in it, neither a no nor an erasure nor a brand that was stopped: say it again as soon as the gateway runs (porchlight consent withdraw, porchlight erase, porchlight brand stop).")
 	}
@@ -660,14 +666,27 @@ func (c *restoreCmd) run(e *env) (done restored, err error) {
 		return done, fmt.Errorf("the data folder %s is in the backup: name another one with --data", done.Data)
 	}
 	done.Made, done.At, done.Events, done.Bytes = m.Made, began.UTC().Truncate(time.Millisecond), m.Events, m.size()
+	placed := false // whether something of the backup is in its place
+	made := unmade(done.Data)
+	var hold io.Closer
+	defer func() {
+		if err != nil && !placed {
+			for _, name := range made {
+				_ = os.Remove(name) // a folder with something in it stays
+			}
+		}
+		if hold != nil {
+			hold.Close()
+		}
+	}()
 	if err := os.MkdirAll(done.Data, 0o700); err != nil {
 		return done, cannotWrite(done.Data, err)
 	}
-	hold, err := store.Hold(filepath.Join(done.Data, databaseFile))
-	if err != nil {
+	lock := unmade(filepath.Join(done.Data, databaseFile+lockSuffix))
+	if hold, err = store.Hold(filepath.Join(done.Data, databaseFile)); err != nil {
 		return done, err
 	}
-	defer hold.Close()
+	made = append(lock, made...)
 	there, err := occupants(done.Data)
 	if err != nil {
 		return done, err
@@ -700,7 +719,6 @@ func (c *restoreCmd) run(e *env) (done restored, err error) {
 	}
 
 	last := func(name string) int { return slices.Index([]string{databaseFile + ".keys", databaseFile}, name) }
-	placed := false // whether something of the backup is in its place
 
 	// From here on it goes on to its end: between two renames nothing is interrupted.
 	if len(there) > 0 {
@@ -722,7 +740,9 @@ func (c *restoreCmd) run(e *env) (done restored, err error) {
 				_ = os.Rename(keys, filepath.Join(old, databaseFile+".keys"))
 			}
 		}
-		if done.Since, done.Brands, err = goneOn(context.WithoutCancel(e.ctx), filepath.Join(old, databaseFile), filepath.Join(work, databaseFile), s.Seq); err != nil {
+		if done.Since, done.Brands, err = goneOn(context.WithoutCancel(e.ctx), filepath.Join(old, databaseFile), filepath.Join(work, databaseFile), s.Seq); errors.As(err, new(undoneError)) {
+			done.Undone = oneLine(err)
+		} else if err != nil {
 			done.Unread = oneLine(err)
 		}
 	}
@@ -767,6 +787,17 @@ func occupants(data string) (names []string, err error) {
 		}
 	}
 	return names, err
+}
+
+// unmade lists path and the folders around it, the innermost first, as far as they are not there.
+func unmade(path string) (all []string) {
+	for {
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			return all
+		}
+		all = append(all, path)
+		path = filepath.Dir(path)
+	}
 }
 
 // unpack copies the files of a backup, and sees that each is as it was written.
@@ -865,6 +896,9 @@ func giveTo(data string, folders ...string) error {
 	return nil
 }
 
+// undoneError is what goneOn could not do again, beside which it has done what it could.
+type undoneError struct{ error }
+
 // goneOn tells what has happened after the event seq in the database at old, of which young is a backup. It
 // erases from young what was erased in old since, says the noes again that are the last word in old, and has the
 // brands of young stand as they stood last.
@@ -949,15 +983,18 @@ func goneOn(ctx context.Context, old, young string, seq int64) (all []since, bra
 	if a, b := head[0], head[1]; a.Home != b.Home || a.Pos != b.Pos || a.At != b.At || a.Kind != b.Kind || a.Entry.Leaf != b.Entry.Leaf {
 		return nil, nil, errors.New("the backup is of another gateway, or of another time of it")
 	}
-	err = db.Update(func(tx *store.Tx) error {
+	var undone []error
+	err = db.Update(func(tx *store.Tx) (err error) {
 		tx.Actor = "restore"
 		brands, err = redo(tx, done)
 		return err
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("what was done to brands since: %w", err)
+		brands = nil // all of it or nothing
+		undone = append(undone, fmt.Errorf("none of %d things that were done to brands: %w", len(done), err))
 	}
-	for _, s := range byHome {
+	for _, id := range slices.Sorted(maps.Keys(byHome)) {
+		s := byHome[id]
 		var had int64 // entries that the backup has of its book
 		err := db.Update(func(tx *store.Tx) (err error) {
 			tx.Actor = "restore"
@@ -972,18 +1009,24 @@ func goneOn(ctx context.Context, old, young string, seq int64) (all []since, bra
 			return s.repeat(tx)
 		})
 		if err != nil {
-			return nil, nil, fmt.Errorf("%s: what was said there since: %w", s.Home, err)
+			for i := range s.Said {
+				s.Said[i].Kept = false
+			}
+			undone = append(undone, fmt.Errorf("what was said and erased in %s since: %w", s.Home, err))
+			s.erasures = nil // what has to outlive them is not there
 		}
 		for _, was := range s.erasures {
 			n, err := db.Erase(ctx, "restore", s.id, func(e store.Event) bool { return e.Pos <= had && slices.Contains(was.Positions, e.Pos) }, nil, was.Why)
 			if err != nil {
-				return nil, nil, fmt.Errorf("%s: what was erased there since is not: %w", s.Home, err)
+				undone = append(undone, fmt.Errorf("what was erased in %s since: %w", s.Home, err))
 			}
 			s.Erased += n
 		}
 		all = append(all, *s)
 	}
-	slices.SortFunc(all, func(a, b since) int { return cmp.Compare(a.id, b.id) })
+	if undone != nil {
+		return all, brands, undoneError{errors.Join(undone...)}
+	}
 	return all, brands, nil
 }
 
@@ -1051,7 +1094,8 @@ type checked struct {
 	Restored *restored      `json:"restored,omitempty"`
 	Schema   int64          `json:"schema"`
 	Bytes    int64          `json:"bytes"` // of the database
-	Homes    int64          `json:"homes"`
+	Homes    int64          `json:"homes"` // that are there
+	Gone     int64          `json:"homes_removed,omitempty"`
 	Events   int64          `json:"events"`
 	Newest   device.Instant `json:"newest"`
 	Seconds  float64        `json:"seconds"`
@@ -1077,7 +1121,11 @@ func (c *checkCmd) Run(e *env) error {
 		if r := done.Restored; r != nil {
 			fmt.Fprintf(t, "restored\tat %s, from the backup of %s\n", device.At(r.At), device.At(r.Made))
 		}
-		fmt.Fprintf(t, "schema\tversion %d\nbytes\t%d\nhomes\t%d\nevents\t%d, the newest at %s\ntook\t%.1f s\n", done.Schema, done.Bytes, done.Homes, done.Events, orNever(done.Newest), done.Seconds)
+		homes := strconv.FormatInt(done.Homes, 10)
+		if done.Gone > 0 {
+			homes += fmt.Sprintf(", and %d removed", done.Gone)
+		}
+		fmt.Fprintf(t, "schema\tversion %d\nbytes\t%d\nhomes\t%s\nevents\t%d, the newest at %s\ntook\t%.1f s\n", done.Schema, done.Bytes, homes, done.Events, orNever(done.Newest), done.Seconds)
 		for _, w := range done.Wrong {
 			fmt.Fprintf(t, "wrong\t%s\n", w)
 		}
@@ -1125,14 +1173,25 @@ func (c *checkCmd) run(e *env) (done checked, err error) {
 			return done, fmt.Errorf("%s: %w", restoredFile, err)
 		}
 	}
-	h, err := store.Examine(e.ctx, filepath.Join(done.Of, databaseFile), delivery.Project, tell.in("events"))
+	homes := map[device.HomeID]bool{} // that are there
+	h, err := store.Examine(e.ctx, filepath.Join(done.Of, databaseFile), func(tx *store.Apply, e store.Event) error {
+		switch e.Kind {
+		case "home.added":
+			homes[e.Home] = true
+		case "home.removed":
+			delete(homes, e.Home)
+		}
+		return delivery.Project(tx, e)
+	}, tell.in("events"))
 	if err != nil {
 		return done, err
 	}
 	if err := authority.Verify(done.Of); err != nil {
 		h.Wrong = append(h.Wrong, err.Error())
 	}
-	done.Schema, done.Bytes, done.Homes, done.Events, done.Newest, done.Wrong = h.Schema, h.Bytes, h.Homes, h.Events, h.Newest, h.Wrong
+	done.Schema, done.Bytes, done.Events, done.Newest, done.Wrong = h.Schema, h.Bytes, h.Events, h.Newest, h.Wrong
+	done.Homes = int64(len(homes))
+	done.Gone = h.Homes - done.Homes
 	if done.Wrong == nil {
 		done.Wrong = []string{}
 	}

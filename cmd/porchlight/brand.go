@@ -199,7 +199,7 @@ type pushCmd struct {
 	File    string         `arg:"" help:"Message in YAML or JSON; - is standard input."`
 	Key     string         `help:"Idempotency key; default the digest of the file, so that the same file is one message however often it is pushed." placeholder:"KEY" xor:"key"`
 	Again   bool           `help:"A new message, even if the same file was pushed before." xor:"key"`
-	For     *time.Duration `help:"How long from now it may be shown, such as 2h, if the file has no not_after. Each push is then a message of its own." placeholder:"TIME"`
+	For     *time.Duration `help:"How long from now it may be shown, such as 2h, of a file without not_after. Each push is then a message of its own." placeholder:"TIME"`
 	API     string         `name:"api" help:"The gateway." default:"http://127.0.0.1:8080" env:"PORCHLIGHT_API" placeholder:"URL"`
 	KeyFile string         `help:"File with the brand's API key." env:"PORCHLIGHT_API_KEY_FILE" placeholder:"FILE"`
 	Sign    string         `help:"Sign the message with the private key in this file, as brand signkey new makes it." env:"PORCHLIGHT_SIGN_KEY_FILE" placeholder:"FILE"`
@@ -307,7 +307,10 @@ func readMessage(path string, raw []byte, life time.Duration) (*yamlFile, []byte
 	if err != nil {
 		return nil, nil, f.explain(err)
 	}
-	if life != 0 && s.NotAfter.IsZero() {
+	if life != 0 && !s.NotAfter.IsZero() {
+		return nil, nil, fmt.Errorf("%s: not_after is %s, and --for %s says otherwise: leave one of them out", f.at("not_after"), device.At(s.NotAfter), life)
+	}
+	if life != 0 {
 		s.NotAfter = time.Now().Add(life).UTC().Truncate(time.Second)
 		if body, err = json.Marshal(s); err != nil {
 			return nil, nil, err

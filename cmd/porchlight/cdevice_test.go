@@ -638,7 +638,7 @@ func TestCDeviceEnrols(t *testing.T) {
 			if book, err := os.ReadFile(filepath.Join(state, "book")); err != nil || !bytes.Contains(book, raw) {
 				t.Errorf("a message is on the screen and not written down, %v", err)
 			}
-			if got := h.do("device", "wipe", id); got != "wiped and removed" {
+			if got := h.do("device", "wipe", id, "--yes"); got != "wiped and removed" {
 				t.Errorf("wipe says %q", got)
 			}
 			d.await("screen clear")

@@ -170,11 +170,20 @@ func (c *enrolCloseCmd) Run(e *env) error {
 
 type deviceWipeCmd struct {
 	ID string `arg:"" help:"The device's ID."`
+	sureFlags
 }
 
 // Run wipes a device.
 func (c *deviceWipeCmd) Run(e *env) error {
-	done, err := ask[api.Wiped](e, "device/wipe", api.DeviceRef{ID: device.ID(c.ID)})
+	d, err := ask[delivery.DeviceOf](e, "device/show", api.DeviceRef{ID: device.ID(c.ID)})
+	if err != nil {
+		return err
+	}
+	if err := c.sure(e, fmt.Sprintf("This has device %s, %s of home %s%s forget everything, and removes it. What it logs in with is void, and its ID is never given again.",
+		d.ID, d.Name, d.HomeName, along(onScreens(d.DeviceState))), c.ID, "wiped"); err != nil {
+		return err
+	}
+	done, err := ask[api.Wiped](e, "device/wipe", api.DeviceRef{ID: d.ID})
 	switch {
 	case err != nil:
 		return err

@@ -362,7 +362,7 @@ func TestBadInput(t *testing.T) {
 			return c.typed(map[string]string{"m.yaml": "purpose: marketing\ntexts:\n  - {language: en, bdy: Two for one.}\n"}, "push", "m.yaml", "--for", "1h")
 		}, []string{`1 porchlight: push: m.yaml:3: key "bdy" is unknown: did you mean "body"?`}},
 		"unknown key in a message": {func(c *clumsy) string { return c.http(message(`"body"`, `"bdy"`)) },
-			[]string{"422 ", `"field":"bdy","rule":"unknown"`, "did you mean", "body"}},
+			[]string{"422 ", `"field":"texts[0].bdy","rule":"unknown"`, "did you mean", "body"}},
 	}
 	before := w.book()
 	for name, tt := range tests {

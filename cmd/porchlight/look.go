@@ -13,6 +13,7 @@ import (
 	"porchlight/broker/delivery"
 	"porchlight/device"
 	"porchlight/device/store"
+	"porchlight/policy/words"
 )
 
 type whyCmd struct {
@@ -33,12 +34,21 @@ func (r readerFlags) options() delivery.WhyOptions {
 	return delivery.WhyOptions{Language: r.Language, Reader: r.Person}
 }
 
+// speaks says on standard error that there are no words in the language that somebody wants.
+func (r readerFlags) speaks(e *env) {
+	all := words.Languages()
+	if r.Language != "" && words.Pick(r.Language, all[0]) != words.Pick(r.Language, all[1]) { // each is what is picked instead
+		fmt.Fprintf(e.errs, "porchlight: there are no words in %.40q, only in %s: this is in what the person or the home prefers, or in English\n", r.Language, strings.Join(all, ", "))
+	}
+}
+
 // Run explains a message.
 func (c *whyCmd) Run(e *env) error {
 	w, err := ask[delivery.Why](e, "why", api.WhyAsked{ID: c.ID, Home: c.Home, WhyOptions: c.options()})
 	if err != nil {
 		return err
 	}
+	c.speaks(e)
 	if c.JSON {
 		return printJSON(e.out, w)
 	}
@@ -135,6 +145,7 @@ func (c *heldCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
+	c.speaks(e)
 	if c.JSON {
 		return printJSON(e.out, all)
 	}
@@ -200,6 +211,7 @@ func (c *learnedCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
+	c.speaks(e)
 	if c.JSON {
 		return printJSON(e.out, all)
 	}

@@ -852,8 +852,8 @@ type talker struct {
 	out    *bufio.Scanner
 }
 
-// words are the lines of a talker, in the words of a stepper; numbers follow in hexadecimal.
-var words = []struct {
+// talk is the lines of a talker, in the words of a stepper; numbers follow in hexadecimal.
+var talk = []struct {
 	line *regexp.Regexp
 	say  string
 }{
@@ -873,7 +873,7 @@ var words = []struct {
 func (k *talker) until(what ...string) string {
 	for k.out.Scan() {
 		said := k.out.Text()
-		for _, w := range words {
+		for _, w := range talk {
 			if m := w.line.FindStringSubmatch(said); m != nil {
 				said = w.say
 				for _, number := range m[1:] {

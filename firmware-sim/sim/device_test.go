@@ -141,7 +141,7 @@ func TestNeverGivesUp(t *testing.T) {
 	}
 }
 
-// Where something else than TLS answers, it says so; a refused connection is another matter.
+// Where something else than TLS answers, it says so, and so it does where TLS may be wanted; a refused connection is another matter.
 func TestNoTLS(t *testing.T) {
 	g := newGateway(t)
 	for name, tt := range map[string]struct{ scheme, answer string }{
@@ -150,7 +150,10 @@ func TestNoTLS(t *testing.T) {
 		"ends a WebSocket":   {"wss", ""},
 		"answers WebSockets": {"wss", "HTTP/1.1 400 Bad Request\r\n\r\n"},
 		"nobody":             {"tls", "nobody"},
-		"none is wanted":     {"ws", ""},
+		"wants it, perhaps":  {"tcp", ""},
+		"the same":           {"ws", ""},
+		"answers otherwise":  {"ws", "HTTP/1.1 400 Bad Request\r\n\r\n"},
+		"nobody wants it":    {"tcp", "nobody"},
 	} {
 		there, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -179,7 +182,8 @@ func TestNoTLS(t *testing.T) {
 			t.Fatal(err)
 		}
 		stop := g.start(d)
-		if e := j.await(t, Away, "connect: "); errors.Is(e.Err, ErrNoTLS) != (tt.answer != "nobody" && tt.scheme != "ws") {
+		secure := tt.scheme == "tls" || tt.scheme == "wss"
+		if e := j.await(t, Away, "connect: "); errors.Is(e.Err, ErrNoTLS) != (secure && tt.answer != "nobody") || errors.Is(e.Err, ErrTLS) != (!secure && tt.answer == "") {
 			t.Errorf("%s: got %v", name, e.Err)
 		}
 		stop()

@@ -88,6 +88,7 @@ func TestHomeMistakes(t *testing.T) {
 		"cap of a key":       {"press: 1", "caps: [{maxx: 2}]", []string{"h.yaml:13:", `"maxx"`, "did you mean max"}},
 		"mute of a room":     {"press: 1", "mute: {room: attic}", []string{"h.yaml:13:", `"attic"`, "kitchen"}},
 		"mute of smells":     {"press: 1", "mute: {content: [smells]}", []string{"h.yaml:13:", `"smells"`, "words, picture, sound"}},
+		"mute of a name":     {"press: 1", "mute: {device: the TV, lift: true}", []string{"h.yaml:13:", `"the TV"`, "4 to 32 characters"}},
 		"mute, backwards":    {"press: 1", "mute: {for: -1h}", []string{"h.yaml:13:", "over before it begins"}},
 		"quiet at 25":        {"press: 1", `quiet: [{from: "25:00", to: "07:00"}]`, []string{"h.yaml:13:", `"25:00"`, "22:00"}},
 		"quiet on Moonday":   {"press: 1", `quiet: [{from: "22:00", to: "07:00", days: [Moon]}]`, []string{"h.yaml:13:", `"Moon"`, "Sun"}},
@@ -116,7 +117,7 @@ func TestHomeMistakes(t *testing.T) {
 // Steps as they are written, in a file and on the keyboard.
 func TestSteps(t *testing.T) {
 	for _, text := range []string{
-		"answer: yes", "answer: stranger, by: Anna", "why: held", "comes: Anna@0.7", "leaves: Carla", "people: 0", "snooze: 1h30m", "snooze: off", "mute: {}", "mute: {brand: this}", "mute: {lift: true}", "mute: {brand: grocer, lift: true}",
+		"answer: yes", "answer: stranger, by: Anna", "why: held", "comes: Anna@0.7", "leaves: Carla", "people: 0", "snooze: 1h30m", "snooze: off", "mute: {}", "mute: {brand: this}", "mute: {lift: true}", "mute: {brand: grocer, lift: true}", "mute: {device: tv-1, lift: true}", "mute: {device: this, lift: true}",
 		"mute: {category: games, for: 2h, content: [sound], room: kitchen, class: tv, owner: Carla}", `quiet: [{from: "22:00", to: "07:00"}]`, "quiet: []", "caps: []",
 		"caps: [{max: 3}, {max: 1, minutes: 30, each: true}]", "moments: []", "languages: [de-AT]", "freeze: false", "forget: []", `signal: {kind: gpc, value: "1"}`, "signal: {kind: tcf}",
 	} {

@@ -151,6 +151,8 @@ var (
 	ErrNotKnown = errors.New("the gateway does not know what it logs in with")
 	// ErrNoTLS means that what is there ends the connection, or answers, before TLS has begun.
 	ErrNoTLS = errors.New("it does not speak TLS there")
+	// ErrTLS means that what is there ends a connection without TLS before it has answered, as a port with TLS does.
+	ErrTLS = errors.New("it may want TLS there")
 )
 
 // errConfig means that connecting again would fail again.
@@ -444,6 +446,9 @@ func (d *Device) open(ctx context.Context, in login, take func(l *link, topic st
 		if code := t.(*mqtt.ConnectToken).ReturnCode(); code <= packets.ErrRefusedNotAuthorised {
 			return nil, refusedError{code, err}
 		}
+		if slices.Contains(plainSchemes, u.Scheme) && (ended(err) || errors.Is(err, io.ErrUnexpectedEOF)) {
+			err = fmt.Errorf("%w: %w", ErrTLS, err)
+		}
 		var alert *net.OpError
 		var unverified *tls.CertificateVerificationError
 		if l.wasReached() || errors.As(err, &alert) && alert.Op == "remote error" || errors.As(err, &unverified) {
@@ -454,6 +459,9 @@ func (d *Device) open(ctx context.Context, in login, take func(l *link, topic st
 	l.wg.Go(l.write)
 	return l, nil
 }
+
+// plainSchemes are those without TLS.
+var plainSchemes = []string{"tcp", "mqtt", "ws"}
 
 // dial opens the socket and keeps it, so that it can be cut.
 func (l *link) dial(ctx context.Context, u *url.URL, o mqtt.ClientOptions) (net.Conn, error) {
@@ -469,8 +477,7 @@ func (l *link) dial(ctx context.Context, u *url.URL, o mqtt.ClientOptions) (net.
 	default:
 		conn, err = (&tls.Dialer{Config: o.TLSConfig}).DialContext(ctx, "tcp", u.Host)
 	}
-	secure := !slices.Contains([]string{"tcp", "mqtt", "ws"}, u.Scheme)
-	if secure && (errors.As(err, new(tls.RecordHeaderError)) || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) {
+	if !slices.Contains(plainSchemes, u.Scheme) && (errors.As(err, new(tls.RecordHeaderError)) || ended(err)) {
 		err = fmt.Errorf("%w: %w", ErrNoTLS, err)
 	}
 	if err != nil {
@@ -479,6 +486,9 @@ func (l *link) dial(ctx context.Context, u *url.URL, o mqtt.ClientOptions) (net.
 	l.hangUp(conn)
 	return conn, nil
 }
+
+// ended reports whether err is the other side's end of a connection.
+func ended(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) }
 
 func (l *link) wasReached() bool {
 	l.mu.Lock()

@@ -72,6 +72,7 @@ type Muting struct {
 	Purpose  string         `yaml:"purpose"`
 	Class    string         `yaml:"class"`
 	Room     string         `yaml:"room"`
+	Device   device.ID      `yaml:"device"`  // "this": the one that it is said on
 	Content  []string       `yaml:"content"` // words, picture, sound: only that; left out: all
 	For      string         `yaml:"for"`     // as 2h; left out: until it is lifted
 	Owner    string         `yaml:"owner"`   // whose; left out: the home's
@@ -147,10 +148,11 @@ func (s Step) setting(n names, doc wire.Document) (what string, p wire.Proposal,
 	case s.Mute != nil:
 		var m wire.Mute
 		m, err = s.Mute.mute(n)
-		what = "mute " + selected(m.Brand, m.Category, m.Purpose, m.Class)
+		about := selected(m.Brand, m.Category, m.Purpose, m.Class) + before(" on ", string(m.Device))
+		what = "mute " + about
 		mutes := slices.Clone(doc.Mutes)
 		if s.Mute.Lift {
-			what = "to lift the mute of " + selected(m.Brand, m.Category, m.Purpose, m.Class)
+			what = "to lift the mute of " + about
 			mutes = slices.DeleteFunc(mutes, func(was wire.Mute) bool { was.Until = 0; return was == m })
 		} else {
 			mutes = append(mutes, m)
@@ -204,7 +206,12 @@ func (s Step) setting(n names, doc wire.Document) (what string, p wire.Proposal,
 }
 
 func (m Muting) mute(n names) (w wire.Mute, err error) {
-	w = wire.Mute{Brand: m.Brand, Category: m.Category, Purpose: m.Purpose}
+	w = wire.Mute{Brand: m.Brand, Category: m.Category, Purpose: m.Purpose, Device: m.Device}
+	if m.Device != "" {
+		if _, err := device.ParseID(string(m.Device)); err != nil {
+			return w, err
+		}
+	}
 	if m.For != "" {
 		switch length, err := time.ParseDuration(m.For); {
 		case m.Lift:
@@ -277,6 +284,11 @@ func (d *Device) set(s Step) error {
 	}
 	return d.with(func(now time.Time) error {
 		fw := &d.fw
+		if s.Mute != nil && s.Mute.Device == thisDevice {
+			m := *s.Mute
+			m.Device = fw.who().ID
+			s.Mute = &m
+		}
 		doc := fw.book.Twin.Doc
 		what, p, _, err := s.setting(names{fw.person, fw.room, fw.gatewayClock(now)}, doc)
 		switch {
@@ -336,6 +348,9 @@ func listsBrand(doc wire.Document, b device.BrandID) error {
 
 // thisBrand stands in a script for the brand whose message is on the screen.
 const thisBrand device.BrandID = "this"
+
+// thisDevice stands in a script for the device that a step is taken on: what IDs the gateway gave, no home file knows.
+const thisDevice device.ID = "this"
 
 // selected spells what a mute or a cap is about.
 func selected(brand device.BrandID, category, purpose string, class device.Class) string {

@@ -166,6 +166,11 @@ func TestUndoMutes(t *testing.T) {
 		"one for some time":          {also(limited), lift(words), other, ""},
 		"one of a brand":             {other, lift(Muting{Brand: "old-co"}), without(0), ""},
 		"one of everything":          {other, lift(Muting{}), without(3), ""},
+		"one of a device":            {other, lift(Muting{Device: "tv-1"}), without(5), ""},
+		"one of this device":         {also(wire.Mute{Brand: "corner-shop", Device: "tv-9"}, wire.Mute{Brand: "corner-shop"}), lift(Muting{Brand: "corner-shop", Device: "this"}), also(wire.Mute{Brand: "corner-shop"}), ""},
+		"another device":             {other, lift(Muting{Device: "tv-2"}), nil, "to lift the mute of everything on tv-2: it is not muted in these words"},
+		"no ID of a device":          {other, lift(Muting{Device: "the TV"}), nil, `device "the TV" is not 4 to 32 characters`},
+		"a device is muted":          {other, Step{Mute: &Muting{Device: "this", For: "1s"}}, also(wire.Mute{Device: "tv-9", Until: 5_000_001_000}), ""},
 		"the other words":            {other, lift(Muting{Brand: "corner-shop"}), nil, "to lift the mute of corner-shop: it is not muted in these words; use those of one that is: old-co until lifted; everything until"},
 		"nothing is muted":           {nil, lift(Muting{}), nil, "nothing is muted"},
 		"a slip":                     {other, Step{Mute: &Muting{Brand: "corner-shp"}}, nil, `list no brand "corner-shp": did you mean corner-shop?`},
@@ -180,7 +185,7 @@ func TestUndoMutes(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			g := newGateway(t)
-			d := g.ready(device.TV)
+			d := g.ready(device.TV, func(c *Config) { c.ID = "tv-9" })
 			g.send(d, wire.DnTime, wire.Time{Clock: 5_000_000_000})
 			g.send(d, wire.DnTwin, wire.Twin{Version: 4, Doc: wire.Document{
 				Brands: []wire.BrandChoice{{Brand: "corner-shop", Purpose: "context", Choice: "given"}, {Brand: "corner-shop", Purpose: "marketing", Choice: "given"}, {Brand: "other-co", Purpose: "marketing", Choice: "given"}},
