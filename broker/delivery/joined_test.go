@@ -606,7 +606,7 @@ func TestThreadOfSubmission(t *testing.T) {
 		"a step too many":    {json: `{"sequence": {"journey": "run", "step": 21}}`, bad: "sequence.step"},
 		"another end":        {json: `{"sequence": {"journey": "run", "step": 2, "after": "clicked"}}`, bad: "sequence.after"},
 		"before the first":   {json: `{"sequence": {"journey": "run", "step": 1, "after": "acted"}}`, bad: "sequence.after"},
-		"another act":        {json: `{"buttons": [{"id": 1, "act": "eat", "label": {"en": "Yes"}}]}`, bad: "act"},
+		"another act":        {json: `{"buttons": [{"id": 1, "act": "eat", "label": {"en": "Yes"}}]}`, bad: "buttons[0].act"},
 		"another echo":       {json: `{"echo": "eat"}`, bad: "act"},
 		"a step by itself":   {json: `{"step": 2}`, bad: "step"},
 		"a number of a step": {json: `{"sequence": 2}`, bad: "sequence"},
