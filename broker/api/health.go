@@ -153,6 +153,12 @@ func newStoreMetrics(db *store.DB) *storeMetrics {
 		gauge("largest_commit_units", "Most units that shared one commit.", func(s store.Stats) float64 { return float64(s.Largest) }),
 		gauge("queued_units", "Units of work that wait.", func(s store.Stats) float64 { return float64(s.Queued) }),
 		gauge("wal_bytes", "Size of the write-ahead log.", func(s store.Stats) float64 { return float64(s.WALBytes) }),
+		gauge("wal_kept", "1 if the file could not be synced: everything is in the log, which is kept until the gateway is started again.", func(s store.Stats) float64 {
+			if s.Kept {
+				return 1
+			}
+			return 0
+		}),
 	}, []storeHistogram{
 		{desc("commit_seconds", "How long a commit took until it was on disk."), func(s store.Stats) store.Histogram { return s.Took }},
 		{desc("commit_units", "Units of work that shared a commit."), func(s store.Stats) store.Histogram { return s.Shared }},

@@ -109,11 +109,16 @@ func (d *Desk) watch(ctx context.Context) error {
 func (d *Desk) probe(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	told := false
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		}
+		if err := d.db.Kept(); err != nil && !told {
+			told = true
+			d.log.Error("the write-ahead log is kept and grows: start the gateway again once the disk is well", "err", err)
 		}
 		if d.db.Healthy() != nil && d.db.Probe() == nil {
 			d.log.Info("the database can be written again")

@@ -38,7 +38,7 @@ type inTurn struct {
 func (l *inTurn) len() int { return len(l.homes) - l.first }
 
 func (l *inTurn) push(h *home) {
-	if l.first > 0 && len(l.homes) == cap(l.homes) { // there is room in front
+	if len(l.homes) == cap(l.homes) && l.first > len(l.homes)/2 { // there is room in front
 		n := copy(l.homes, l.homes[l.first:])
 		clear(l.homes[n:])
 		l.homes, l.first = l.homes[:n], 0

@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -11,44 +12,71 @@ import (
 // was committed meanwhile.
 
 const (
-	pageSize   = 4096
-	longLog    = 2048          // pages not moved yet: time to move them
-	longerLog  = 32 * longLog  // pages: then there is no waiting for the next turn, nor when they are as many as the file has
-	longestLog = 2 * longerLog // pages: then the commit itself moves them, as the last resort
+	pageSize  = 4096
+	longLog   = 2048         // pages not moved yet: time to move them
+	longerLog = 32 * longLog // pages: then there is no waiting for the next turn, nor when they are as many as the file has
 )
 
 // rest is how long nothing is moved after a move: the same pages are written again and again, and into the file they
 // are written once.
 const rest = 5 * time.Second
 
-// mover moves pages when it is told that there are many, until the database is closed. What fails is found by whoever
-// writes, or the log is moved by a commit.
+// mover moves pages when it is told that there are many, until the database is closed.
 func (db *DB) mover(c *conn) {
 	defer close(db.moved) // after the connection is closed
-	defer c.close()
+	defer func() {
+		if db.kept.Load() == nil { // the last connection that is closed would end the log
+			c.close()
+		}
+	}()
 	for range db.long {
 		db.moving.Lock()
-		var err error
-		for range 2 { // what was committed during the first is little
+		err := db.Kept()
+		for n := 0; n < 2 && err == nil; n++ { // what was committed during the first is little
 			if _, err = c.logged("PASSIVE"); err == nil {
 				// SQLite leaves this to whoever moves the last page, and that is the writer.
-				err = syncSlowly(db.file)
+				err = db.sync()
 			}
 		}
 		db.moving.Unlock()
-		// Readers may keep the log from beginning anew: then it is so at the next time.
-		_ = db.alone(func() error {
+		e := db.alone(func() error {
 			select {
 			case <-db.long: // told meanwhile
 			default:
 			}
 			db.movedAt = time.Now()
-			if err == nil {
-				_, err = db.w.logged("PASSIVE")
+			if err != nil {
+				return nil
 			}
+			left, err := db.w.logged("PASSIVE")
+			db.stuck = left >= longLog // readers keep the log from beginning anew: then it is so at a later time
 			return err
 		})
+		if err = errors.Join(err, e); err != nil && !errors.Is(err, ErrFull) && !errors.Is(err, ErrBusy) && !errors.Is(err, ErrClosed) {
+			db.keep(err)
+		}
 	}
+}
+
+// sync has the file on disk. Whatever fails here is told once: the pages that were to be saved are lost, and nobody hears
+// of it again.
+func (db *DB) sync() error {
+	if err := syncSlowly(db.file); err != nil {
+		return fmt.Errorf("%s: %w (%w): pages of it may be lost; all of them are in its log: look at the disk, then start again", db.path, ErrFailed, err)
+	}
+	return nil
+}
+
+// keep keeps the log from now on: the file is not to be relied on, and whoever opens it next makes it whole from the log.
+func (db *DB) keep(err error) { db.kept.CompareAndSwap(nil, &err) }
+
+// Kept is why the log is kept, and grows, until the database is opened anew: pages that were moved from it may be lost.
+// It is nil as long as all is well.
+func (db *DB) Kept() error {
+	if err := db.kept.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // logged runs a checkpoint of a mode, and returns how many pages of the log have not been moved into the file.
@@ -57,8 +85,10 @@ func (c *conn) logged(mode string) (left int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	var pages, moved int64
-	err = errors.Join(assign(&pages, row[1]), assign(&moved, row[2]))
+	var busy, pages, moved int64
+	if err = errors.Join(assign(&busy, row[0]), assign(&pages, row[1]), assign(&moved, row[2])); err == nil && pages < 0 {
+		err = fmt.Errorf("%s: %w: another program moves its log", c.path, ErrBusy)
+	}
 	return pages - moved, err
 }
 
@@ -68,8 +98,9 @@ func (db *DB) lengthened() {
 	if err != nil || left < longLog {
 		return
 	}
-	if time.Since(db.movedAt) < rest && left < longerLog {
-		if fi, err := db.file.Stat(); err == nil && left < fi.Size()/pageSize {
+	if time.Since(db.movedAt) < rest {
+		fi, err := db.file.Stat()
+		if db.stuck || err == nil && left < min(longerLog, fi.Size()/pageSize) && !scarce(db.file, 4*left*pageSize) {
 			return
 		}
 	}

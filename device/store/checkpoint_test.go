@@ -1,7 +1,11 @@
 package store
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -45,5 +49,73 @@ func TestLogBeginsAnew(t *testing.T) {
 	}
 	if s := db.Stats(); s.WALBytes > 3*longLog*4120 {
 		t.Errorf("the log has %d bytes", s.WALBytes)
+	}
+}
+
+// What could not be synced may be lost: then the log is kept, and with it alone the next start makes the file whole.
+func TestLogIsKept(t *testing.T) {
+	path := file(t)
+	db := open(t, path, Options{Clear: func(*Apply, device.HomeID) error { return nil }})
+	copied := filepath.Join(t.TempDir(), filepath.Base(path))
+	take := func(suffix string) {
+		t.Helper()
+		raw, err := os.ReadFile(path + suffix)
+		if err == nil {
+			err = os.WriteFile(copied+suffix, raw, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	take("") // what is moved into it from now on is lost
+	if err := db.file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	name, homes := strings.Repeat("long ", 20000), 0
+	add := func() {
+		t.Helper()
+		homes++
+		if err := db.Update(func(tx *Tx) error {
+			_, err := tx.Append(device.HomeID(homes), 0, "home.added", homeAdded{fmt.Sprint(homes, name), "UTC"})
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for began := time.Now(); db.Kept() == nil; {
+		if add(); time.Since(began) > time.Minute {
+			t.Fatal("the file cannot be synced, and nobody says so")
+		}
+	}
+	for range 20 { // the log would begin anew
+		add()
+	}
+	if err := db.Kept(); !errors.Is(err, ErrFailed) || !db.Stats().Kept {
+		t.Errorf("Kept = %v, want ErrFailed", err)
+	}
+	if err := db.clean(context.Background()); !errors.Is(err, ErrFailed) {
+		t.Errorf("clean = %v, want ErrFailed", err)
+	}
+	if err := db.Close(); !errors.Is(err, ErrFailed) {
+		t.Errorf("Close = %v, want ErrFailed", err)
+	}
+	take("-wal")
+	take(".keys")
+	again := open(t, copied, Options{})
+	var n int
+	if err := again.View(t.Context(), func(tx *Tx) error { return tx.QueryRow("SELECT count(*) FROM home").Scan(&n) }); err != nil || n != homes {
+		t.Errorf("%d homes were acknowledged, %d are there: %v", homes, n, err)
+	}
+}
+
+// Where space is scarce the log does not wait for its turn.
+func TestScarce(t *testing.T) {
+	f, err := os.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if scarce(f, 1) || !scarce(f, 1<<62) {
+		t.Errorf("less than a byte to spare: %v; less than 4 EiB: %v", scarce(f, 1), scarce(f, 1<<62))
 	}
 }

@@ -129,6 +129,9 @@ const patience = 50 * time.Millisecond
 
 // clean destroys the keys that were retired by what was erased, and writes the files anew without it.
 func (db *DB) clean(ctx context.Context) error {
+	if err := db.Kept(); err != nil {
+		return err
+	}
 	var left []todo
 	err := db.alone(func() (err error) {
 		if left, err = db.shred(); err == nil && len(left) > 0 {

@@ -97,7 +97,7 @@ func TestPragmas(t *testing.T) {
 	writer, reader := forWriting(path, Options{}), forReading(path, 0)
 	want := map[string]string{
 		"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "5000", "secure_delete": "2",
-		"cache_size": "-16384", "wal_autocheckpoint": "131072", "page_size": "4096", "query_only": "0", "mmap_size": "0",
+		"cache_size": "-16384", "wal_autocheckpoint": "0", "journal_size_limit": "270008320", "page_size": "4096", "query_only": "0", "mmap_size": "0",
 	}
 	c, err := writer.open()
 	if err != nil {

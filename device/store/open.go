@@ -54,6 +54,7 @@ type DB struct {
 	running *unit     // the one whose closure runs
 	unbegun bool      // the last transaction could not be begun
 	movedAt time.Time // when pages were last moved by the mover
+	stuck   bool      // then many were left
 
 	keys    *keys
 	erasing sync.Mutex // held by an Erase
@@ -61,6 +62,7 @@ type DB struct {
 	long   chan struct{} // has a token when the log is long
 	moved  chan struct{} // the mover has ended
 	moving sync.Mutex    // held while a checkpoint runs
+	kept   atomic.Pointer[error]
 
 	readers chan *conn // as many slots as readers; nil is one that has not been opened
 	busy    time.Duration
@@ -281,9 +283,10 @@ func forWriting(path string, o Options) settings {
 		{"synchronous", "2", false}, // FULL
 		{"foreign_keys", "1", false},
 		{"busy_timeout", busy, false},
-		{"secure_delete", "2", false},   // fast
-		{"cache_size", "-16384", false}, // 16 MB: some commits look at all of it
-		{"wal_autocheckpoint", strconv.Itoa(longestLog), true},
+		{"secure_delete", "2", false},     // fast
+		{"cache_size", "-16384", false},   // 16 MB: some commits look at all of it
+		{"wal_autocheckpoint", "0", true}, // the mover moves
+		{"journal_size_limit", strconv.Itoa(longerLog * (pageSize + 24)), true},
 		{"page_size", strconv.Itoa(pageSize), false},
 		{"mmap_size", "0", false},
 		{"query_only", "0", false},
@@ -441,7 +444,10 @@ func (db *DB) Close() error {
 			err = errors.Join(err, c.close())
 		}
 	}
-	_, e := db.w.text("PRAGMA wal_checkpoint(TRUNCATE)")
+	e := db.Kept()
+	if e == nil {
+		_, e = db.w.text("PRAGMA wal_checkpoint(TRUNCATE)")
+	}
 	err = errors.Join(err, e, db.w.close(), db.keys.close(), db.file.Close(), db.lock.Close())
 	if err != nil {
 		return fmt.Errorf("close database: %w", err)
@@ -538,7 +544,7 @@ func (db *DB) Stats() Stats {
 	s := Stats{
 		Commits: db.commits.Load(), Units: db.units.Load(), Failed: db.failed.Load(),
 		Largest: int(db.largest.Load()), Queued: len(db.queue),
-		Took: db.took.read(), Shared: db.shared.read(),
+		Took: db.took.read(), Shared: db.shared.read(), Kept: db.Kept() != nil,
 	}
 	if fi, err := os.Stat(db.path + "-wal"); err == nil {
 		s.WALBytes = fi.Size()

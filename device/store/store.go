@@ -88,6 +88,7 @@ type Stats struct {
 	Largest  int   // most units that shared one commit
 	Queued   int   // units that wait now
 	WALBytes int64 // size of the write-ahead log now
+	Kept     bool  // the log is kept until the database is opened anew: see DB.Kept
 
 	Took   Histogram // seconds that each of Commits took until it was on disk, new keys included, its units not
 	Shared Histogram // units that shared each of Commits

@@ -15,8 +15,20 @@ func syncSlowly(f *os.File) error {
 	}
 	const part = 256 << 10 // bytes
 	const now = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
-	for at := int64(0); err == nil && at < fi.Size(); at += part {
-		err = unix.SyncFileRange(int(f.Fd()), at, part, now) // not every file system has it
+	for at := int64(0); at < fi.Size(); at += part {
+		switch err := unix.SyncFileRange(int(f.Fd()), at, part, now); err {
+		case nil:
+		case unix.ENOSYS, unix.EINVAL, unix.EOPNOTSUPP, unix.ESPIPE: // not every file system has it
+			return f.Sync()
+		default:
+			return err // fsync would not tell it again
+		}
 	}
 	return f.Sync()
+}
+
+// scarce reports whether f's file system has less than so many bytes to spare.
+func scarce(f *os.File, bytes int64) bool {
+	var s unix.Statfs_t
+	return unix.Fstatfs(int(f.Fd()), &s) == nil && int64(s.Bavail)*int64(s.Bsize) < bytes
 }

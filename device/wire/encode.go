@@ -28,7 +28,9 @@ var encoding = func() cbor.EncMode {
 func Encode(frame any) ([]byte, error) {
 	switch f := frame.(type) {
 	case spelled:
-		return encodeSpelled(f)
+		if !reflect.ValueOf(f).IsNil() {
+			return encodeSpelled(f)
+		}
 	case Birth:
 		return encode(UpBirth, &f, f)
 	case Context:

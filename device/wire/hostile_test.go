@@ -564,6 +564,7 @@ func TestEncodeRefuses(t *testing.T) {
 		"not a frame":       {"hello", "encode string: not a frame"},
 		"nothing":           {nil, "encode <nil>: not a frame"},
 		"nobody's frame":    {(*Apply)(nil), "encode *wire.Apply: not a frame"},
+		"no message":        {(*Present)(nil), "encode *wire.Present: not a frame"},
 		"a pointer to none": {new("hello"), "encode string: not a frame"},
 	}
 	for name, test := range tests {
