@@ -107,3 +107,42 @@ func TestLogIsKept(t *testing.T) {
 		t.Errorf("%d homes were acknowledged, %d are there: %v", homes, n, err)
 	}
 }
+
+// A log that would soon fill the disk does not wait for its turn.
+func TestLogLeavesSpace(t *testing.T) {
+	db := open(t, filepath.Join(tmpfs(t, 64<<20), "p.db"), Options{})
+	left := func() (n int64) {
+		if err := db.alone(func() (err error) { n, err = db.w.logged("NOOP"); return err }); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	name, homes := strings.Repeat("long ", 9000), 0
+	fill := func(until func() bool) {
+		t.Helper()
+		for !until() {
+			homes++
+			if err := db.Update(func(tx *Tx) error {
+				_, err := tx.Append(device.HomeID(homes), 0, "home.added", homeAdded{fmt.Sprint(homes, name), "UTC"})
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	moved := func() {
+		t.Helper()
+		for began := time.Now(); left() >= longLog; time.Sleep(time.Millisecond) {
+			if time.Since(began) > time.Minute {
+				t.Fatalf("%d pages of the log are not moved, and nobody writes any more", left())
+			}
+		}
+	}
+	fill(func() bool { // half of the space is taken, and the last move was a moment ago, or is going on
+		fi, err := os.Stat(db.path)
+		return err != nil || fi.Size() > 24<<20
+	})
+	moved()
+	fill(func() bool { return left() >= longLog })
+	moved()
+}
