@@ -24,14 +24,13 @@ const rest = 5 * time.Second
 // mover moves pages when it is told that there are many, until the database is closed.
 func (db *DB) mover(c *conn) {
 	defer close(db.moved) // after the connection is closed
-	defer func() {
-		if db.kept.Load() == nil { // the last connection that is closed would end the log
-			c.close()
-		}
-	}()
+	defer c.close()
 	for range db.long {
+		if db.Kept() != nil {
+			continue
+		}
 		db.moving.Lock()
-		err := db.Kept()
+		var err error
 		for n := 0; n < 2 && err == nil; n++ { // what was committed during the first is little
 			if _, err = c.logged("PASSIVE"); err == nil {
 				// SQLite leaves this to whoever moves the last page, and that is the writer.
@@ -39,7 +38,8 @@ func (db *DB) mover(c *conn) {
 			}
 		}
 		db.moving.Unlock()
-		e := db.alone(func() error {
+		db.keepIf(err)
+		db.keepIf(db.alone(func() error {
 			select {
 			case <-db.long: // told meanwhile
 			default:
@@ -51,10 +51,7 @@ func (db *DB) mover(c *conn) {
 			left, err := db.w.logged("PASSIVE")
 			db.stuck = left >= longLog // readers keep the log from beginning anew: then it is so at a later time
 			return err
-		})
-		if err = errors.Join(err, e); err != nil && !errors.Is(err, ErrFull) && !errors.Is(err, ErrBusy) && !errors.Is(err, ErrClosed) {
-			db.keep(err)
-		}
+		}))
 	}
 }
 
@@ -67,8 +64,13 @@ func (db *DB) sync() error {
 	return nil
 }
 
-// keep keeps the log from now on: the file is not to be relied on, and whoever opens it next makes it whole from the log.
-func (db *DB) keep(err error) { db.kept.CompareAndSwap(nil, &err) }
+// keepIf keeps the log from now on, if err is why the file is not to be relied on: whoever opens it next makes it whole from
+// the log.
+func (db *DB) keepIf(err error) {
+	if err != nil && !errors.Is(err, ErrFull) && !errors.Is(err, ErrBusy) && !errors.Is(err, ErrClosed) {
+		db.kept.CompareAndSwap(nil, &err)
+	}
+}
 
 // Kept is why the log is kept, and grows, until the database is opened anew: pages that were moved from it may be lost.
 // It is nil as long as all is well.
@@ -95,7 +97,7 @@ func (c *conn) logged(mode string) (left int64, err error) {
 // lengthened is called after a commit.
 func (db *DB) lengthened() {
 	left, err := db.w.logged("NOOP")
-	if err != nil || left < longLog {
+	if err != nil || left < longLog || db.Kept() != nil {
 		return
 	}
 	if time.Since(db.movedAt) < rest {

@@ -13,25 +13,32 @@ import (
 	"porchlight/device"
 )
 
+// left is how many pages of the log are not moved.
+func left(t testing.TB, db *DB) (n int64) {
+	t.Helper()
+	if err := db.alone(func() (err error) { n, err = db.w.logged("NOOP"); return err }); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// long appends one home with a name of so many letters.
+func long(db *DB, id, letters int) error {
+	return db.Update(func(tx *Tx) error {
+		_, err := tx.Append(device.HomeID(id), 0, "home.added", homeAdded{fmt.Sprint(id, strings.Repeat("x", letters)), "UTC"})
+		return err
+	})
+}
+
 // The write-ahead log begins anew again and again, without a commit that moves its pages itself.
 func TestLogBeginsAnew(t *testing.T) {
 	db := open(t, file(t), Options{})
-	name := strings.Repeat("long ", 20000)
-	left := func() (n int64) {
-		if err := db.alone(func() (err error) { n, err = db.w.logged("NOOP"); return err }); err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
 	pages, before, begun := int64(0), int64(0), 0
 	for home := 1; pages < 4*longLog; home++ {
-		if err := db.Update(func(tx *Tx) error {
-			_, err := tx.Append(device.HomeID(home), 0, "home.added", homeAdded{fmt.Sprint(home, name), "UTC"})
-			return err
-		}); err != nil {
+		if err := long(db, home, 100_000); err != nil {
 			t.Fatal(err)
 		}
-		now := left()
+		now := left(t, db)
 		if now < before {
 			begun++
 			before = 0
@@ -39,7 +46,7 @@ func TestLogBeginsAnew(t *testing.T) {
 		pages += now - before
 		before = now
 		for began := time.Now(); now >= 2*longLog; before = now { // it is being moved
-			if now = left(); time.Since(began) > time.Minute {
+			if now = left(t, db); time.Since(began) > time.Minute {
 				t.Fatalf("%d pages of the log are not moved", now)
 			}
 		}
@@ -71,14 +78,11 @@ func TestLogIsKept(t *testing.T) {
 	if err := db.file.Close(); err != nil {
 		t.Fatal(err)
 	}
-	name, homes := strings.Repeat("long ", 20000), 0
+	homes := 0
 	add := func() {
 		t.Helper()
 		homes++
-		if err := db.Update(func(tx *Tx) error {
-			_, err := tx.Append(device.HomeID(homes), 0, "home.added", homeAdded{fmt.Sprint(homes, name), "UTC"})
-			return err
-		}); err != nil {
+		if err := long(db, homes, 100_000); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -111,30 +115,21 @@ func TestLogIsKept(t *testing.T) {
 // A log that would soon fill the disk does not wait for its turn.
 func TestLogLeavesSpace(t *testing.T) {
 	db := open(t, filepath.Join(tmpfs(t, 64<<20), "p.db"), Options{})
-	left := func() (n int64) {
-		if err := db.alone(func() (err error) { n, err = db.w.logged("NOOP"); return err }); err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
-	name, homes := strings.Repeat("long ", 9000), 0
+	homes := 0
 	fill := func(until func() bool) {
 		t.Helper()
 		for !until() {
 			homes++
-			if err := db.Update(func(tx *Tx) error {
-				_, err := tx.Append(device.HomeID(homes), 0, "home.added", homeAdded{fmt.Sprint(homes, name), "UTC"})
-				return err
-			}); err != nil {
+			if err := long(db, homes, 45_000); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	moved := func() {
 		t.Helper()
-		for began := time.Now(); left() >= longLog; time.Sleep(time.Millisecond) {
+		for began := time.Now(); left(t, db) >= longLog; time.Sleep(time.Millisecond) {
 			if time.Since(began) > time.Minute {
-				t.Fatalf("%d pages of the log are not moved, and nobody writes any more", left())
+				t.Fatalf("%d pages of the log are not moved, and nobody writes any more", left(t, db))
 			}
 		}
 	}
@@ -143,6 +138,33 @@ func TestLogLeavesSpace(t *testing.T) {
 		return err != nil || fi.Size() > 24<<20
 	})
 	moved()
-	fill(func() bool { return left() >= longLog })
+	fill(func() bool { return left(t, db) >= longLog })
 	moved()
+}
+
+// A sync that fails while the database is being closed is no less of a loss.
+func TestLogIsKeptAtTheEnd(t *testing.T) {
+	path := file(t)
+	db := open(t, path, Options{})
+	if err := db.file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db.moving.Lock() // the mover waits
+	homes := 0
+	for ; left(t, db) < longLog; homes++ {
+		if err := long(db, homes+1, 100_000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closed := make(chan error)
+	go func() { closed <- db.Close() }()
+	for db.Update(func(*Tx) error { return nil }) != ErrClosed {
+	}
+	db.moving.Unlock()
+	if err := <-closed; !errors.Is(err, ErrFailed) {
+		t.Errorf("Close = %v, want ErrFailed", err)
+	}
+	if fi, err := os.Stat(path + "-wal"); err != nil || fi.Size() < longLog*pageSize {
+		t.Errorf("the log is gone: %v", err)
+	}
 }

@@ -447,8 +447,13 @@ func (db *DB) Close() error {
 	e := db.Kept()
 	if e == nil {
 		_, e = db.w.text("PRAGMA wal_checkpoint(TRUNCATE)")
+		db.keepIf(e)
 	}
-	err = errors.Join(err, e, db.w.close(), db.keys.close(), db.file.Close(), db.lock.Close())
+	err = errors.Join(err, e)
+	if db.Kept() == nil { // the last connection that is closed ends the log
+		err = errors.Join(err, db.w.close())
+	}
+	err = errors.Join(err, db.keys.close(), db.file.Close(), db.lock.Close())
 	if err != nil {
 		return fmt.Errorf("close database: %w", err)
 	}
