@@ -140,7 +140,6 @@ func (s *sender) accept(payload []byte) (answer, error) {
 	}
 	var invalid delivery.Invalid
 	var signature *delivery.SignatureError
-	var quota *delivery.QuotaError
 	switch {
 	case err == nil:
 		return answer{Key: r.Key, Status: http.StatusAccepted, ID: done.ID.String(), State: done.State, At: done.At.String(), NotAfter: done.NotAfter.String(), Replayed: done.Replayed}, nil
@@ -161,11 +160,8 @@ func (s *sender) accept(payload []byte) (answer, error) {
 	case errors.Is(err, delivery.ErrConflict):
 		return refuse(r.Key, http.StatusUnprocessableEntity, "the key was used for another message", delivery.Invalid{{Field: "key", Rule: "unique", Why: "was used for another message", Fix: "use a new key for a new message"}})
 	case errors.Is(err, delivery.ErrQuota):
-		why := delivery.ErrQuota
-		if errors.As(err, &quota) {
-			why = quota
-		}
-		return answer{Key: r.Key, Status: http.StatusTooManyRequests, Title: "too many messages in force", Detail: why.Error() + ": " + delivery.QuotaFix}, &refused{packets.ErrQuotaExceeded, why.Error()}
+		why := delivery.QuotaWhy(err)
+		return answer{Key: r.Key, Status: http.StatusTooManyRequests, Title: "too many messages in force", Detail: why + ": " + delivery.QuotaFix}, &refused{packets.ErrQuotaExceeded, why}
 	}
 	return answer{Key: r.Key, Status: http.StatusServiceUnavailable, Title: "the gateway cannot take messages just now; send it again with the same key", Retry: 5}, err
 }

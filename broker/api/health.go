@@ -153,12 +153,7 @@ func newStoreMetrics(db *store.DB) *storeMetrics {
 		gauge("largest_commit_units", "Most units that shared one commit.", func(s store.Stats) float64 { return float64(s.Largest) }),
 		gauge("queued_units", "Units of work that wait.", func(s store.Stats) float64 { return float64(s.Queued) }),
 		gauge("wal_bytes", "Size of the write-ahead log.", func(s store.Stats) float64 { return float64(s.WALBytes) }),
-		gauge("wal_kept", "1 if the file could not be synced: everything is in the log, which is kept until the gateway is started again.", func(s store.Stats) float64 {
-			if s.Kept {
-				return 1
-			}
-			return 0
-		}),
+		gauge("wal_kept", "1 if the file could not be synced: everything is in the log, which is kept until the gateway is started again.", func(s store.Stats) float64 { return oneIf(s.Kept) }),
 	}, []storeHistogram{
 		{desc("commit_seconds", "How long a commit took until it was on disk."), func(s store.Stats) store.Histogram { return s.Took }},
 		{desc("commit_units", "Units of work that shared a commit."), func(s store.Stats) store.Histogram { return s.Shared }},
@@ -191,11 +186,7 @@ func (m *storeMetrics) Collect(to chan<- prometheus.Metric) {
 		}
 		to <- prometheus.MustNewConstHistogram(each.desc, h.Count(), h.Sum, upTo)
 	}
-	healthy := 1.0
-	if m.db.Healthy() != nil {
-		healthy = 0
-	}
-	to <- prometheus.MustNewConstMetric(m.healthy, prometheus.GaugeValue, healthy)
+	to <- prometheus.MustNewConstMetric(m.healthy, prometheus.GaugeValue, oneIf(m.db.Healthy() == nil))
 }
 
 // recorder notes the status of an answer.
@@ -254,4 +245,11 @@ func (d *Door) observe(next, v1 *http.ServeMux) http.Handler {
 		}
 		next.ServeHTTP(rec, r)
 	})
+}
+
+func oneIf(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
 }

@@ -89,7 +89,6 @@ func problem(err error) *Problem {
 	var invalid delivery.Invalid
 	var signature *delivery.SignatureError
 	var busy *delivery.BusyError
-	var quota *delivery.QuotaError
 	switch {
 	case errors.As(err, &p):
 		return p
@@ -119,11 +118,7 @@ func problem(err error) *Problem {
 		p.Errors = delivery.Invalid{{Field: "Idempotency-Key", Rule: "unique", Why: "was used for another message", Fix: "use a new key for a new message"}}
 		return p
 	case errors.Is(err, delivery.ErrQuota):
-		why := delivery.ErrQuota
-		if errors.As(err, &quota) {
-			why = quota
-		}
-		return newProblem("quota", why.Error()+": "+delivery.QuotaFix)
+		return newProblem("quota", delivery.QuotaWhy(err)+": "+delivery.QuotaFix)
 	case errors.Is(err, errUnauthorized):
 		return newProblem("unauthorized", "send Authorization: Bearer plk_... with a key that is in force")
 	case errors.Is(err, registry.ErrUnknown):

@@ -46,6 +46,14 @@ type QuotaError struct{ Most int }
 func (e *QuotaError) Error() string { return fmt.Sprintf("%v, which is %d", ErrQuota, e.Most) }
 func (e *QuotaError) Unwrap() error { return ErrQuota }
 
+// QuotaWhy is what a brand is told of an error that wraps ErrQuota; QuotaFix is what it does about it.
+func QuotaWhy(err error) string {
+	if q := (*QuotaError)(nil); errors.As(err, &q) {
+		return q.Error()
+	}
+	return ErrQuota.Error()
+}
+
 // Options are the Desk's settings. The zero value is good.
 type Options struct {
 	Now       func() device.Instant // people's time; nil means the system's clock

@@ -92,6 +92,13 @@ func (p *pen) yesIf(at int, key byte, yes bool) {
 	}
 }
 
+// called is a map of a number and what that is called.
+func (p *pen) called(n uint64, name string) {
+	at := p.begin()
+	p.number(at, 0, n)
+	p.word(at, 1, name)
+}
+
 // listIf is a list, of which each writes one item.
 func listIf[T any](p *pen, at int, key byte, list []T, each func(*pen, *T)) {
 	if len(list) == 0 {
@@ -144,9 +151,7 @@ func (f *Present) spell(p *pen) error {
 	p.wordIf(at, 7, f.Title)
 	p.wordIf(at, 8, f.Sender)
 	listIf(p, at, 9, f.Responses, func(p *pen, r *Response) {
-		at := p.begin()
-		p.number(at, 0, uint64(r.ID))
-		p.word(at, 1, r.Label)
+		p.called(uint64(r.ID), r.Label)
 	})
 	if f.Form != nil {
 		p.number(at, 10, uint64(*f.Form))
@@ -271,14 +276,10 @@ func (t *Twin) spell(p *pen) error {
 	listIf(p, at, 5, d.Moments, word)
 	listIf(p, at, 6, d.Languages, word)
 	listIf(p, at, 7, d.People, func(p *pen, r *Resident) {
-		at := p.begin()
-		p.number(at, 0, uint64(r.Person))
-		p.word(at, 1, r.Name)
+		p.called(uint64(r.Person), r.Name)
 	})
 	listIf(p, at, 8, d.Rooms, func(p *pen, r *Place) {
-		at := p.begin()
-		p.number(at, 0, uint64(r.Room))
-		p.word(at, 1, r.Name)
+		p.called(uint64(r.Room), r.Name)
 	})
 	p.yesIf(at, 9, d.Frozen)
 	listIf(p, at, 10, d.Learnt, word)
