@@ -172,9 +172,23 @@ type Arbiter struct {
 	Taste *Taste
 	Now   device.Instant
 
+	// What was worked out once.
 	brands  map[device.BrandID]brandPast
 	levers  map[leverKey]float64
 	fatigue map[fatigueKey]float64
+
+	// Of one Choose.
+	places []Place
+	top    map[*Message]int // the best screen of each message
+}
+
+// Reset makes a as if it were new, and keeps the memory that it has.
+func (a *Arbiter) Reset(h *Home, taste *Taste, now device.Instant) {
+	a.Home, a.Taste, a.Now = h, taste, now
+	clear(a.brands)
+	clear(a.levers)
+	clear(a.fatigue)
+	clear(a.top)
 }
 
 type brandPast struct {
@@ -242,8 +256,11 @@ func restValues(of map[device.Attribute][]any) map[device.Attribute][]device.Val
 // Choose returns the place in list of what comes next, and why; -1 if nothing is to be shown. Each
 // message stands for itself once, on the screen that suits it best. The order of list does not matter.
 func (a *Arbiter) Choose(list []Candidate) (best int, c Pick) {
-	places := make([]Place, len(list))
-	top := make(map[*Message]int, len(list)) // the best screen of each message
+	if clear(a.top); a.top == nil {
+		a.top = make(map[*Message]int, len(list))
+	}
+	a.places = slices.Grow(a.places[:0], len(list))[:len(list)]
+	top, places := a.top, a.places
 	for i := range list {
 		o := &list[i]
 		places[i] = PlaceOf(a.Home, o.Message, o.Screen, o.Form, o.There, a.Now)

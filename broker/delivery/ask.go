@@ -648,9 +648,10 @@ func (d *Desk) askAway(h *home, s *screen) {
 
 // askDue ends the home's ask if its time is over, or begins one if the home asks by itself, and
 // returns when to look again. The caller holds h.mu.
-func (d *Desk) askDue(h *home) time.Time {
-	d = d.As("")
-	mono := d.mono()
+func (d *Desk) askDue(h *home, mono time.Time) time.Time {
+	if d.actor != "" {
+		d = d.As("")
+	}
 	soon := mono.Add(time.Second)
 	if err := d.readAsks(h); err != nil {
 		d.fault(h, "read asks", err)

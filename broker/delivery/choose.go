@@ -11,25 +11,24 @@ import (
 
 // choose picks the candidate that comes next, on the screen that suits it best: all of them may be shown.
 // busy are the screens that have something on them. Nil: none of them is to be shown now; where that is
-// because silence is worth more, h.hush says when they are weighed again. What is picked was decided in this turn.
-// The caller holds h.mu.
-func (d *Desk) choose(h *home, candidates []*pair, busy map[device.ID]bool, on *turn) *pair {
+// because silence is worth more, h.hush says when they are weighed again. What is picked, with why, was decided
+// in this turn. The caller holds h.mu.
+func (d *Desk) choose(h *home, candidates []*pair, busy map[device.ID]bool, on *turn) (*pair, *policy.Pick) {
 	for {
-		p := d.weigh(h, candidates, busy, on)
+		p, why := d.weigh(h, candidates, busy, on)
 		if p == nil {
-			return nil
+			return nil, nil
 		}
 		form := p.decision.Form
 		if d.judgePair(h, p, on); p.decision.Verdict == policy.Show && p.decision.Form == form {
-			return p
+			return p, why
 		}
 	}
 }
 
 // weigh is choose, by the decisions that were taken last.
-func (d *Desk) weigh(h *home, candidates []*pair, busy map[device.ID]bool, on *turn) *pair {
-	list := make([]policy.Candidate, 0, len(candidates))
-	of := make([]*pair, 0, len(candidates))
+func (d *Desk) weigh(h *home, candidates []*pair, busy map[device.ID]bool, on *turn) (*pair, *policy.Pick) {
+	list, of := on.list[:0], on.of[:0]
 	for _, p := range candidates {
 		if busy[p.s.ID] || p.decision.Verdict != policy.Show {
 			continue
@@ -37,24 +36,24 @@ func (d *Desk) weigh(h *home, candidates []*pair, busy map[device.ID]bool, on *t
 		list = append(list, policy.Candidate{Message: p.m, Screen: &p.s.view, Form: p.decision.Form, There: &on.scene(h, p.s).Presence})
 		of = append(of, p)
 	}
-	if len(list) == 0 {
-		return nil
+	if on.list, on.of = list, of; len(list) == 0 {
+		return nil, nil
 	}
-	best, pick := d.arbiter(h, on.now).Choose(list)
+	on.arbiter.Reset(&h.view, d.taste(h, on.now), on.now)
+	best, why := on.arbiter.Choose(list)
 	if best < 0 {
 		h.hush = policy.NextHour(on.now)
-		return nil
+		return nil, nil
 	}
-	of[best].pick = &pick
-	return of[best]
+	return of[best], &why
 }
 
-// arbiter weighs what may be shown in h, with what was learnt up to now.
-func (d *Desk) arbiter(h *home, now device.Instant) *policy.Arbiter {
+// taste is what was learnt of the people of h up to now. The caller holds h.mu.
+func (d *Desk) taste(h *home, now device.Instant) *policy.Taste {
 	if hour := policy.Hour(now); h.tasted != hour {
 		h.taste, h.tasted = d.tasteOf(h, hour), hour
 	}
-	return &policy.Arbiter{Home: &h.view, Taste: &h.taste, Now: now}
+	return &h.taste
 }
 
 // tasteOf is what was learnt of the people of h, as of an hour.
@@ -69,8 +68,7 @@ func (d *Desk) weighed(h *home, s *screen, q policy.Request, dec policy.Decision
 		return p, false
 	}
 	there := policy.Present(q.Home, q.Screen, q.Now)
-	a := d.arbiter(h, q.Now)
-	a.Home = q.Home
+	a := policy.Arbiter{Home: q.Home, Taste: d.taste(h, q.Now), Now: q.Now}
 	return a.Weigh(policy.Candidate{Message: q.Message, Screen: q.Screen, Form: dec.Form, There: &there}), true
 }
 

@@ -130,8 +130,8 @@ func TestWhatTeachesNothing(t *testing.T) {
 					return
 				}
 				w.must(w.desk.in(1, func(h *home) error {
-					if a := w.desk.arbiter(h, w.now()); len(a.Taste.Tallies) > 0 {
-						t.Errorf("learnt: %+v", a.Taste.Tallies)
+					if taste := w.desk.taste(h, w.now()); len(taste.Tallies) > 0 {
+						t.Errorf("learnt: %+v", taste.Tallies)
 					}
 					return nil
 				}))

@@ -192,39 +192,50 @@ func (d *Desk) converge(h *home) {
 	if h.stale.Swap(false) {
 		d.pairUp(h)
 	}
-	next := d.mono().Add(time.Hour)
+	is := d.moment() // looked at anew after whatever may have taken its time
+	next := is.mono.Add(time.Hour)
 	soon := func(t time.Time) {
 		if t.Before(next) {
 			next = t
 		}
 	}
 	var rest time.Time // what could not be written is not tried again before
-	if err := d.settleAll(h); err != nil {
-		d.fault(h, "settle", err)
-		rest = d.mono().Add(time.Second)
-		soon(rest)
+	if len(h.open) > 0 {
+		if err := d.settleAll(h, is); err != nil {
+			d.fault(h, "settle", err)
+			rest = d.mono().Add(time.Second)
+			soon(rest)
+		}
+		is = d.moment()
 	}
-	if err := d.stopAll(h); err != nil {
-		d.fault(h, "stop", err)
-		soon(d.mono().Add(time.Second))
+	if len(h.stopping) > 0 {
+		if err := d.stopAll(h); err != nil {
+			d.fault(h, "stop", err)
+			soon(d.mono().Add(time.Second))
+		}
+		is = d.moment()
 	}
 	// What is to go goes before anything is judged that is to come.
 	for _, dl := range h.open {
 		if s := h.screens[dl.device]; dl.want != WantShown && s != nil && s.session != nil && !s.session.recalled {
-			d.pump(h, s, d.o.Now(), d.mono())
+			d.pump(h, s, is.wall, is.mono)
 		}
 	}
-	if err := d.claimAll(h); err != nil {
+	claimed, err := d.claimAll(h, is)
+	if err != nil {
 		d.fault(h, "claim", err)
 		soon(d.mono().Add(time.Second))
 	}
-	now, mono := d.o.Now(), d.mono()
+	if claimed {
+		is = d.moment()
+	}
+	now, mono := is.wall, is.mono
 	for _, s := range h.screens {
 		if s.session != nil {
 			soon(d.pump(h, s, now, mono))
 		}
 	}
-	soon(d.askDue(h))
+	soon(d.askDue(h, mono))
 	wall := func(at device.Instant) {
 		if at > 0 {
 			soon(mono.Add(time.Duration(at-now) * time.Millisecond))
@@ -235,7 +246,7 @@ func (d *Desk) converge(h *home) {
 		if m := d.message(dl.id); m != nil {
 			wall(m.NotAfter)
 		}
-		if t, due := d.followAt(dl); !due {
+		if t, due := d.followAt(dl, mono); !due {
 			soon(t)
 		} else {
 			wall(dl.look)
@@ -271,13 +282,13 @@ func (d *Desk) fault(h *home, doing string, err error) {
 }
 
 // judge decides about an open delivery.
-func (d *Desk) judge(h *home, dl *delivery) {
+func (d *Desk) judge(h *home, dl *delivery, now device.Instant) {
 	m, s := d.message(dl.id), h.screens[dl.device]
 	if m == nil || s == nil {
 		dl.want, dl.decision = WantGone, policy.Decision{Reasons: policy.Reasons(0).With(policy.Validity)}
 		return
 	}
-	dl.decision = d.decide(policy.Request{Home: &h.view, Screen: &s.view, Message: m, Now: d.o.Now(), Own: true})
+	dl.decision = d.decide(policy.Request{Home: &h.view, Screen: &s.view, Message: m, Now: now, Own: true})
 	switch {
 	case dl.end != nil, dl.leaving:
 		dl.want = WantGone
@@ -303,13 +314,13 @@ func (d *Desk) decide(q policy.Request) policy.Decision {
 }
 
 // settleAll judges what is open and writes down what is over.
-func (d *Desk) settleAll(h *home) error {
+func (d *Desk) settleAll(h *home, is moment) error {
 	var over []settledFact
-	mono := d.mono()
+	mono := is.mono
 	for _, dl := range h.open {
-		d.judge(h, dl)
+		d.judge(h, dl, is.wall)
 	}
-	if err := d.follow(h); err != nil {
+	if err := d.follow(h, is); err != nil {
 		return err
 	}
 	for _, dl := range h.open {
@@ -403,9 +414,9 @@ func addAll[F any](d *Desk, home device.HomeID, kind string, facts []F) ([]devic
 // claimAll judges the pairs that something has changed for, and claims screens for what may be
 // shown: one message on a screen at a time, the best of them first. A
 // claim is on disk before the message leaves, and is made only when it can leave at once: it counts
-// from then.
-func (d *Desk) claimAll(h *home) error {
-	now, mono := d.o.Now(), d.mono()
+// from then. claimed says that something was written.
+func (d *Desk) claimAll(h *home, is moment) (claimed bool, err error) {
+	now, mono := is.wall, is.mono
 	if now >= h.asOf.Add(memory-MaxLife) {
 		h.prune(now)
 	}
@@ -444,15 +455,16 @@ func (d *Desk) claimAll(h *home) error {
 			claim(dl, m)
 		}
 	}
-	on := &turn{now: now}
+	on := d.begin(now)
+	defer d.end(on)
 	d.wake(h, on)
 	candidates := d.candidates(h, mono)
 	for len(candidates) > 0 {
-		p := d.choose(h, candidates, busy, on)
+		p, why := d.choose(h, candidates, busy, on)
 		if p == nil {
 			break
 		}
-		dl := &delivery{id: p.m.ID, brand: p.m.Brand, purpose: p.m.Purpose, category: p.m.Category, device: p.s.ID, want: WantShown, decision: p.decision, duties: p.decision.Duties, pick: p.pick, others: true, thread: rememberedOf(p.m.Thread)}
+		dl := &delivery{id: p.m.ID, brand: p.m.Brand, purpose: p.m.Purpose, category: p.m.Category, device: p.s.ID, want: WantShown, decision: p.decision, duties: p.decision.Duties, pick: why, others: true, thread: rememberedOf(p.m.Thread)}
 		if err := d.fits(h, p.s, p.m, dl, now); err != nil {
 			d.log.Warn("message does not fit the device", "message", p.m.ID, "device", p.s.ID, "err", err)
 			h.rest(pairKey{p.m.ID, p.s.ID}, memory)
@@ -478,12 +490,12 @@ func (d *Desk) claimAll(h *home) error {
 	}
 	h.all = false
 	if len(claims) == 0 {
-		return nil
+		return false, nil
 	}
 	at, err := addAll(d, h.id, deliveryClaimed, claims)
 	if err != nil {
 		h.loaded = false // what the claims have changed in memory is read again
-		return err
+		return false, err
 	}
 	for i, dl := range made {
 		h.view.Shown[len(h.view.Shown)-len(made)+i].At = at[i]
@@ -497,10 +509,11 @@ func (d *Desk) claimAll(h *home) error {
 	h.order()
 	d.count.claimed.Add(int64(len(made)))
 	// The commit took its time: what is handed over is decided now.
+	now = d.o.Now()
 	for _, dl := range made {
-		d.judge(h, dl)
+		d.judge(h, dl, now)
 	}
-	return nil
+	return true, nil
 }
 
 // pump hands one screen what it is owed, as far as its window allows, and returns when to look

@@ -14,8 +14,7 @@ import (
 
 // followAt is when dl should have appeared, and whether that has passed without it. Where it cannot follow
 // anybody anywhere, that is never.
-func (d *Desk) followAt(dl *delivery) (at time.Time, due bool) {
-	mono := d.mono()
+func (d *Desk) followAt(dl *delivery, mono time.Time) (at time.Time, due bool) {
 	onItsWay := dl.want == WantShown && (dl.have == HaveNone || dl.have == HaveSent || dl.have == HaveQueued)
 	if d.o.Follow < 0 || dl.leaving || !onItsWay {
 		return mono.Add(time.Hour), false
@@ -26,14 +25,14 @@ func (d *Desk) followAt(dl *delivery) (at time.Time, due bool) {
 
 // follow finds what has not appeared in time and would be shown on another screen that is free, and writes down that
 // it leaves. The caller holds h.mu, and has judged what is open.
-func (d *Desk) follow(h *home) error {
-	now, mono := d.o.Now(), d.mono()
+func (d *Desk) follow(h *home, is moment) error {
+	now, mono := is.wall, is.mono
 	var busy map[device.ID]bool
 	var late []*delivery
 	for _, dl := range h.open {
 		m, s := d.message(dl.id), h.screens[dl.device]
 		dl.look = 0
-		if _, due := d.followAt(dl); !due || m == nil || s == nil || s.session == nil {
+		if _, due := d.followAt(dl, mono); !due || m == nil || s == nil || s.session == nil {
 			continue
 		}
 		if busy == nil {

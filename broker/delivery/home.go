@@ -165,8 +165,7 @@ type pair struct {
 	m        *policy.Message
 	s        *screen
 	decision policy.Decision
-	pick     *policy.Pick // why it was chosen last
-	filed                 // under what it is to be judged again
+	filed    // under what it is to be judged again
 }
 
 // in runs f on a home with its lock held and its tables read. It fails with

@@ -190,24 +190,55 @@ func (d *Desk) wake(h *home, on *turn) {
 	}
 }
 
-// turn is one look round a home: what its screens are like at an instant, each looked at once. The caller
-// holds the home's lock all the while.
+// turn is one look round a home: what its screens are like at an instant, each looked at once, and what is
+// weighed. The caller holds the home's lock all the while.
 type turn struct {
-	now    device.Instant
-	scenes map[*screen]*policy.Scene
+	now     device.Instant
+	looks   []look
+	arbiter policy.Arbiter
+	list    []policy.Candidate // what the arbiter is asked about
+	of      []*pair            // the same
+}
+
+type look struct {
+	at    *screen
+	scene policy.Scene
 }
 
 // scene is what s is like.
 func (t *turn) scene(h *home, s *screen) *policy.Scene {
-	found := t.scenes[s]
-	if found == nil {
-		look := policy.Look(&h.view, &s.view, t.now)
-		if found = &look; t.scenes == nil {
-			t.scenes = map[*screen]*policy.Scene{}
+	for i := range t.looks {
+		if l := &t.looks[i]; l.at == s {
+			return &l.scene
 		}
-		t.scenes[s] = found
 	}
-	return found
+	t.looks = append(t.looks, look{s, policy.Look(&h.view, &s.view, t.now)})
+	return &t.looks[len(t.looks)-1].scene
+}
+
+// mostKept is of how many candidates a turn may have had that is used again.
+const mostKept = 64
+
+// begin is a turn at now. Whoever has it calls end after it.
+func (d *hall) begin(now device.Instant) *turn {
+	t, ok := d.turns.Get().(*turn)
+	if !ok {
+		t = new(turn)
+	}
+	t.now = now
+	return t
+}
+
+func (d *hall) end(t *turn) {
+	if cap(t.list) > mostKept || cap(t.looks) > mostKept {
+		return
+	}
+	clear(t.looks)
+	clear(t.list[:cap(t.list)])
+	clear(t.of[:cap(t.of)])
+	t.looks = t.looks[:0]
+	t.arbiter.Reset(nil, nil, 0)
+	d.turns.Put(t)
 }
 
 // judgePair decides about one pair, and files it.

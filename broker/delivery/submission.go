@@ -18,6 +18,7 @@ import (
 
 	"porchlight/device"
 	"porchlight/device/registry"
+	"porchlight/device/store"
 	"porchlight/policy"
 )
 
@@ -410,6 +411,7 @@ func jsonName(t reflect.Type) string {
 
 var (
 	categoryRE = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
+	anyForm    = []device.Form{device.Toast, device.Panel, device.List, device.Badge} // of a message that names none
 )
 
 // plain reports whether s is text that any screen can show: no control characters but newline,
@@ -425,7 +427,7 @@ func plain(s string) bool {
 // error is an Invalid that names all that is wrong.
 func (s Submission) compile(b registry.Brand, now device.Instant) (*policy.Message, error) {
 	var bad Invalid
-	m := &policy.Message{Brand: b.ID, Sender: b.Name, Purpose: s.Purpose, Category: s.Category, Classes: s.Classes, Forms: s.Forms, Sound: s.Sound}
+	m := &policy.Message{Brand: b.ID, Sender: b.Name, Purpose: s.Purpose, Category: store.Intern(s.Category), Classes: s.Classes, Forms: s.Forms, Sound: s.Sound}
 	if s.Personal {
 		m.Audience = policy.Personal
 	}
@@ -448,23 +450,22 @@ func (s Submission) compile(b registry.Brand, now device.Instant) (*policy.Messa
 		bad.add("texts", "length", fmt.Sprintf("send at most %d", maxTexts), "has %d entries", len(s.Texts))
 	}
 	for i, t := range s.Texts {
-		at := fmt.Sprintf("texts[%d].", i)
 		if !device.IsLanguage(t.Language) {
-			bad.add(at+"language", "syntax", "write a BCP 47 tag such as en or de-CH", "is %.40q", t.Language)
+			bad.add(entry("texts", i, "language"), "syntax", "write a BCP 47 tag such as en or de-CH", "is %.40q", t.Language)
 		}
 		if slices.ContainsFunc(s.Texts[:i], func(o SubmissionText) bool { return strings.EqualFold(o.Language, t.Language) }) {
-			bad.add(at+"language", "unique", "send one text for each language", "is %q again", t.Language)
+			bad.add(entry("texts", i, "language"), "unique", "send one text for each language", "is %q again", t.Language)
 		}
 		if len(t.Body) == 0 || len(t.Body) > 512 {
-			bad.add(at+"body", "length", "send 1 to 512 bytes", "is %d bytes long", len(t.Body))
+			bad.add(entry("texts", i, "body"), "length", "send 1 to 512 bytes", "is %d bytes long", len(t.Body))
 		}
 		if len(t.Title) > 64 {
-			bad.add(at+"title", "length", "send at most 64 bytes", "is %d bytes long", len(t.Title))
+			bad.add(entry("texts", i, "title"), "length", "send at most 64 bytes", "is %d bytes long", len(t.Title))
 		}
 		if !plain(t.Body) || !plain(t.Title) {
-			bad.add(at+"body", "syntax", "send plain text", "has control characters")
+			bad.add(entry("texts", i, "body"), "syntax", "send plain text", "has control characters")
 		}
-		m.Texts = append(m.Texts, policy.MessageText{Language: t.Language, Title: t.Title, Body: t.Body})
+		m.Texts = append(m.Texts, policy.MessageText{Language: store.Intern(t.Language), Title: t.Title, Body: t.Body})
 	}
 	if len(s.Classes) > 12 {
 		bad.add("classes", "length", "name each class once", "has %d entries", len(s.Classes))
@@ -473,21 +474,20 @@ func (s Submission) compile(b registry.Brand, now device.Instant) (*policy.Messa
 		bad.add("forms", "length", "name each form once", "has %d entries", len(s.Forms))
 	}
 	if len(s.Forms) == 0 {
-		m.Forms = []device.Form{device.Toast, device.Panel, device.List, device.Badge}
+		m.Forms = anyForm
 	}
 	if len(s.Buttons) > maxButtons {
 		bad.add("buttons", "length", fmt.Sprintf("send at most %d", maxButtons), "has %d entries", len(s.Buttons))
 	}
 	for i, button := range s.Buttons {
-		at := fmt.Sprintf("buttons[%d].", i)
 		if button.ID < 1 || button.ID > 99 || slices.ContainsFunc(s.Buttons[:i], func(o SubmissionButton) bool { return o.ID == button.ID }) {
-			bad.add(at+"id", "range", "use 1 to 99, each once", "is %d", button.ID)
+			bad.add(entry("buttons", i, "id"), "range", "use 1 to 99, each once", "is %d", button.ID)
 		}
 		labels := make([]string, len(s.Texts))
 		for j, t := range s.Texts {
 			labels[j] = button.Label[t.Language]
 			if len(labels[j]) == 0 || len(labels[j]) > 32 || !plain(labels[j]) {
-				bad.add(fmt.Sprintf("%slabel[%q]", at, t.Language), "length", "send 1 to 32 bytes for each language of texts", "is %d bytes long", len(labels[j]))
+				bad.add(entry("buttons", i, fmt.Sprintf("label[%q]", t.Language)), "length", "send 1 to 32 bytes for each language of texts", "is %d bytes long", len(labels[j]))
 			}
 		}
 		m.Buttons = append(m.Buttons, policy.Button{ID: button.ID, Act: button.Act, Labels: labels})
@@ -496,14 +496,13 @@ func (s Submission) compile(b registry.Brand, now device.Instant) (*policy.Messa
 		bad.add("when", "length", fmt.Sprintf("send at most %d", maxConditions), "has %d entries", len(s.When))
 	}
 	for i, c := range s.When {
-		at := fmt.Sprintf("when[%d].", i)
 		a, ok := device.ParseAttribute(c.Attribute)
 		if !ok {
 			fix := "see the contract for devices for the names"
 			if near := device.Nearest(c.Attribute, device.AttributeNames(c.Class)); near != "" {
 				fix = fmt.Sprintf("did you mean %q?", near)
 			}
-			bad.add(at+"attribute", "unknown", fix, "%.40q is not an attribute", c.Attribute)
+			bad.add(entry("when", i, "attribute"), "unknown", fix, "%.40q is not an attribute", c.Attribute)
 			continue
 		}
 		v, err := a.ValueOf(c.Value)
@@ -511,12 +510,12 @@ func (s Submission) compile(b registry.Brand, now device.Instant) (*policy.Messa
 			err = fmt.Errorf("%s needs a value", a)
 		}
 		if err != nil {
-			bad.add(at+"value", "type", "send "+a.Info().Kind.String(), "does not fit: %v", err)
+			bad.add(entry("when", i, "value"), "type", "send "+a.Info().Kind.String(), "does not fit: %v", err)
 			continue
 		}
 		p := policy.Predicate{Class: c.Class, Attribute: a, Op: c.Op, Value: v}
 		if err := p.Check(); err != nil {
-			bad.add(at+"op", "type", "see the contract for devices", "does not fit: %v", err)
+			bad.add(entry("when", i, "op"), "type", "see the contract for devices", "does not fit: %v", err)
 			continue
 		}
 		m.When = append(m.When, p)
@@ -551,6 +550,9 @@ func (s Submission) compile(b registry.Brand, now device.Instant) (*policy.Messa
 	}
 	return m, nil
 }
+
+// entry names a field of an entry of a list.
+func entry(list string, i int, field string) string { return fmt.Sprintf("%s[%d].%s", list, i, field) }
 
 // thread checks what s has to do with other messages.
 func (s Submission) thread(bad *Invalid) policy.Thread {

@@ -61,9 +61,6 @@ func serve(ctx context.Context, cfg Config, clock func() device.Instant, log *sl
 	if err := cfg.Validate(); err != nil {
 		return fmt.Errorf("configuration: %w", err)
 	}
-	if clock == nil {
-		clock = func() device.Instant { return device.At(time.Now()) }
-	}
 	data, err := dataFolder(cfg.Data, log)
 	if err != nil {
 		return err
