@@ -8,6 +8,7 @@
 package ledger
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
@@ -15,6 +16,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/fxamacker/cbor/v2"
 	"golang.org/x/mod/sumdb/tlog"
@@ -90,8 +92,8 @@ type Entry struct {
 }
 
 // enc is the one way to write CBOR here.
-var enc = func() cbor.EncMode {
-	mode, err := cbor.CoreDetEncOptions().EncMode()
+var enc = func() cbor.UserBufferEncMode {
+	mode, err := cbor.CoreDetEncOptions().UserBufferEncMode()
 	if err != nil {
 		panic(err)
 	}
@@ -107,28 +109,44 @@ func marshal(v any) []byte {
 	return b
 }
 
+// with calls f with the encoding of what always can be encoded, which is good until f returns: nearly all
+// that is encoded here is hashed, and not kept.
+func with(v any, f func(encoded []byte)) {
+	b := buffers.Get().(*bytes.Buffer)
+	defer buffers.Put(b)
+	b.Reset()
+	if err := enc.MarshalToBuffer(v, b); err != nil {
+		panic(fmt.Sprintf("ledger: encode %T: %v", v, err))
+	}
+	f(b.Bytes())
+}
+
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
 // Digest is what the log commits to of the part that can be erased: the SHA-256 of the CBOR
 // array of salt, actor and sealed body.
-func (e Entry) Digest() Hash {
-	return sha256.Sum256(marshal(struct {
+func (e Entry) Digest() (sum Hash) {
+	with(struct {
 		_      struct{} `cbor:",toarray"`
 		Salt   []byte
 		Actor  device.Actor
 		Sealed []byte
-	}{Salt: e.Salt, Actor: e.Actor, Sealed: e.Sealed}))
+	}{Salt: e.Salt, Actor: e.Actor, Sealed: e.Sealed}, func(b []byte) { sum = sha256.Sum256(b) })
+	return sum
 }
 
 // LeafOf is the leaf of an entry: the RFC 6962 hash of the CBOR array of subject, position, kind,
 // time and digest.
-func LeafOf(subject Pseudonym, pos int64, kind string, at device.Instant, digest Hash) Hash {
-	return Hash(tlog.RecordHash(marshal(struct {
+func LeafOf(subject Pseudonym, pos int64, kind string, at device.Instant, digest Hash) (leaf Hash) {
+	with(struct {
 		_       struct{} `cbor:",toarray"`
 		Subject []byte
 		Pos     int64
 		Kind    string
 		At      int64
 		Digest  []byte
-	}{Subject: subject[:], Pos: pos, Kind: kind, At: int64(at), Digest: digest[:]})))
+	}{Subject: subject[:], Pos: pos, Kind: kind, At: int64(at), Digest: digest[:]}, func(b []byte) { leaf = Hash(tlog.RecordHash(b)) })
+	return leaf
 }
 
 // Fits reports whether the leaf of e is that of what e says. Of an erased entry nobody can tell:
@@ -162,28 +180,30 @@ func (c Cipher) Seal(e *Entry, body []byte) {
 	e.Erased = false
 	e.Salt = make([]byte, SaltSize)
 	rand.Read(e.Salt)
-	e.Sealed = c.gcm.Seal(nil, nil, body, e.place())
+	e.place(func(place []byte) { e.Sealed = c.gcm.Seal(nil, nil, body, place) })
 	e.Leaf = LeafOf(e.Subject, e.Pos, e.Kind, e.At, e.Digest())
 }
 
 // Open returns the body of e. It fails with ErrSealed, also for an entry that was moved to
 // another place, time, kind or actor.
 func (c Cipher) Open(e Entry) ([]byte, error) {
-	body, err := c.gcm.Open(nil, nil, e.Sealed, e.place())
+	var body []byte
+	var err error
+	e.place(func(place []byte) { body, err = c.gcm.Open(nil, nil, e.Sealed, place) })
 	if err != nil {
 		return nil, ErrSealed
 	}
 	return body, nil
 }
 
-// place is what the seal holds together with the body.
-func (e Entry) place() []byte {
-	return marshal(struct {
+// place calls f with what the seal holds together with the body.
+func (e *Entry) place(f func(place []byte)) {
+	with(struct {
 		_       struct{} `cbor:",toarray"`
 		Subject []byte
 		Pos     int64
 		Kind    string
 		At      int64
 		Actor   device.Actor
-	}{Subject: e.Subject[:], Pos: e.Pos, Kind: e.Kind, At: int64(e.At), Actor: e.Actor})
+	}{Subject: e.Subject[:], Pos: e.Pos, Kind: e.Kind, At: int64(e.At), Actor: e.Actor}, f)
 }
