@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -90,6 +91,8 @@ type Credentials struct {
 	Gateway string                `yaml:"gateway"`
 	CA      string                `yaml:"ca,omitempty"` // path of the gateway's certificate
 	Devices map[string]Credential `yaml:"devices"`      // by the device's name
+
+	path string // the file that it was read from; "": none
 }
 
 // Credential is what one device connects with.
@@ -554,7 +557,20 @@ func ReadCredentials(path string) (Credentials, error) {
 			ch.fault("$.devices", "%s has no token: let the gateway make one", name)
 		}
 	}
+	c.path = path
 	return c, errors.Join(ch.faults...)
+}
+
+// renew gives a device another token in the file that c was read from.
+func (c Credentials) renew(name, token string) error {
+	now, err := ReadCredentials(c.path) // others may have written it meanwhile
+	if err != nil {
+		return err
+	}
+	one := now.Devices[name]
+	one.Token = token
+	now.Devices[name] = one
+	return WriteCredentials(c.path, now)
 }
 
 // WriteCredentials writes c to the file at path, which only its owner may read.
@@ -580,7 +596,8 @@ func WriteCredentials(path string, c Credentials) error {
 }
 
 // Devices makes the devices of h with their credentials c; base is the Config of each but for what
-// the home file and the credentials say. What base names comes before what c names.
+// the home file and the credentials say. What base names comes before what c names. Without base.Memory a
+// token that the gateway issues goes into the file that c was read from.
 func Devices(h Home, c Credentials, base Config) ([]*Device, error) {
 	if base.Gateway == "" {
 		base.Gateway = c.Gateway
@@ -596,6 +613,7 @@ func Devices(h Home, c Credentials, base Config) ([]*Device, error) {
 		}
 	}
 	memory := base.Memory
+	var mu sync.Mutex // one device after the other writes the file
 	var ds []*Device
 	for _, t := range h.Devices {
 		cred, ok := c.Devices[t.Name]
@@ -607,6 +625,12 @@ func Devices(h Home, c Credentials, base Config) ([]*Device, error) {
 		cfg.Name, cfg.Class, cfg.Model, cfg.Can, cfg.Start = t.Name, t.Class, t.Model, t.Can, t.Start
 		if memory != "" {
 			cfg.Memory = filepath.Join(memory, string(cred.ID)+".json")
+		} else if c.path != "" {
+			cfg.keep = func(token string) error {
+				mu.Lock()
+				defer mu.Unlock()
+				return c.renew(t.Name, token)
+			}
 		}
 		d, err := New(cfg)
 		if err != nil {

@@ -229,14 +229,30 @@ func (fw *firmware) issued(now time.Time, k wire.KeyIssued) error {
 	if err := b.save(); err != nil {
 		return err
 	}
+	kept, err := fw.keeps(c)
+	if err != nil {
+		return err
+	}
 	fw.book = b
 	why := "has a new key, and connects anew to use it"
-	if fw.book.path == "" {
+	if !kept {
 		why += "; it has no memory to keep it in"
 	}
 	fw.note(Event{Kind: Rekeyed, Why: why})
 	fw.out(frame{last: true})
 	return nil
+}
+
+// keeps reports whether c outlives the device's power: in its book, or else, if it is a token, where the one of the
+// configuration came from.
+func (fw *firmware) keeps(c credential) (bool, error) {
+	if fw.book.path != "" {
+		return true, nil
+	}
+	if fw.cfg.keep == nil || c.Token == "" {
+		return false, nil
+	}
+	return true, fw.cfg.keep(c.Token)
 }
 
 // proven forgets the credential before the one that this connection was made with, which works.
@@ -253,6 +269,9 @@ func (fw *firmware) proven() {
 // another when it wants one.
 func (fw *firmware) fellBack(c credential) {
 	fw.note(Event{Kind: Rekeyed, Why: "goes on with its old key: the new one was refused"})
+	if _, err := fw.keeps(c); err != nil {
+		fw.note(Event{Kind: Trouble, Why: err.Error()})
+	}
 	own := fw.book.Identity
 	if own == nil {
 		return

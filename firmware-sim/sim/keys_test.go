@@ -3,7 +3,9 @@ package sim
 import (
 	"crypto/sha256"
 	"crypto/x509"
+	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -435,6 +437,62 @@ func TestRotationOfAToken(t *testing.T) {
 		t.Errorf("after the operator gave it another: logged in as %+v, want %q", e, cfg.Token)
 	}
 	s.holds(d)
+}
+
+// A device of a home file has no memory: its next token goes where the first one came from, and the first goes
+// there again if the next is refused.
+func TestRotationInTheFile(t *testing.T) {
+	s := newSecure(t)
+	cfg := s.config(device.TV)
+	path := filepath.Join(t.TempDir(), "family.yaml")
+	other := Credential{"car-one", "token of the car"}
+	if err := WriteCredentials(path, Credentials{Gateway: s.tcpPort, Devices: map[string]Credential{"TV": {cfg.ID, cfg.Token}, "Car": other}}); err != nil {
+		t.Fatal(err)
+	}
+	j := newJournal()
+	read := func() (*Device, Credentials) {
+		c, err := ReadCredentials(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		base := cfg
+		base.Gateway, base.Roots, base.Notify = "", x509.NewCertPool(), j.note
+		base.Roots.AddCert(s.ca.cert)
+		all, err := Devices(Home{Devices: []Thing{{Name: "TV", Class: device.TV, Model: cfg.Model, Can: cfg.Can}}}, c, base)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all[0], c
+	}
+	d, _ := read()
+	stop := s.start(d)
+	s.wait("birth", func() bool { return len(s.births) == 1 })
+	s.beacon(d)
+	k := s.issue(cfg.ID, s.asks(d, 1))
+	s.send(d, wire.DnKey, k)
+	if e := s.door.came(t, 2); e.token != k.Token {
+		t.Errorf("logged in as %+v, want with %q", e, k.Token)
+	}
+	s.wait("the second birth", func() bool { return len(s.births) == 2 })
+	stop()
+	d, c := read()
+	if want := map[string]Credential{"TV": {cfg.ID, k.Token}, "Car": other}; !maps.Equal(c.Devices, want) {
+		t.Errorf("the file names %v, want %v", c.Devices, want)
+	}
+	stop = s.start(d)
+	if e := s.door.came(t, 3); e.token != k.Token || e.code != 0 {
+		t.Errorf("after the program was restarted: logged in as %+v, want with %q", e, k.Token)
+	}
+	s.wait("the third birth", func() bool { return len(s.births) == 3 })
+	s.beacon(d)
+	r := s.asks(d, 2)
+	s.door.letIn(only(k.Token))
+	s.send(d, wire.DnKey, wire.KeyIssued{CAs: k.CAs, Token: "refused " + k.Token})
+	j.await(t, Rekeyed, "goes on with its old key")
+	stop()
+	if _, c := read(); c.Devices["TV"].Token != k.Token || r.CSR != nil {
+		t.Errorf("the file names %v, want %q for the TV", c.Devices, k.Token)
+	}
 }
 
 // A certificate has ended while the device was off: it gets another, and nothing else, and is then

@@ -50,6 +50,8 @@ type Config struct {
 	Notify func(Event)
 	// Now is the device's clock; nil means time.Now.
 	Now func() time.Time
+
+	keep func(token string) error // puts a new token where Token came from; nil: there is no such place
 }
 
 // patience is how long a device waits before it asks again for what a gateway gives with care.
