@@ -455,7 +455,7 @@ type Admission struct {
 func (e *entrance) find(home device.HomeID, id string) (*applicant, error) {
 	w, a := e.windows[home], e.applicants[id]
 	if w == nil || a == nil || !a.revealed || a.deciding || a.apply.Way == wire.ByHome || !w.sees(a.from) {
-		return nil, fmt.Errorf("applicant %.40s: %w", id, registry.ErrUnknown)
+		return nil, &registry.UnknownError{What: "applicant", Name: id, Home: home}
 	}
 	return a, nil
 }

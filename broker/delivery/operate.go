@@ -209,8 +209,11 @@ func (d *Desk) homeID(ctx context.Context, name string) (id device.HomeID, err e
 // Instead says what an operator may have meant who named something that there is none of; "" if nothing comes close.
 func (d *Desk) Instead(ctx context.Context, wrong *registry.UnknownError) string {
 	var names []string
-	err := d.db.View(ctx, func(tx *store.Tx) error {
+	var fix string
+	err := d.db.View(ctx, func(tx *store.Tx) (err error) {
 		switch wrong.What {
+		case "applicant":
+			fix = "porchlight enrol list shows who asks; the code comes after it"
 		case "home":
 			all, err := registry.Homes(tx)
 			for _, h := range all {
@@ -224,6 +227,10 @@ func (d *Desk) Instead(ctx context.Context, wrong *registry.UnknownError) string
 			}
 			return err
 		case "device":
+			if wrong.Home == 0 {
+				fix, err = deviceCalled(tx, wrong.Name)
+				return err
+			}
 			all, err := registry.Devices(tx, wrong.Home)
 			for _, one := range all {
 				names = append(names, strconv.Quote(one.Name))
@@ -244,13 +251,30 @@ func (d *Desk) Instead(ctx context.Context, wrong *registry.UnknownError) string
 	}
 	switch near := device.Nearest(name, names); {
 	case err != nil || len(names) == 0:
-		return ""
+		return fix
 	case near != "":
 		return "did you mean " + near + "?"
 	case len(names) <= 8:
 		return "use one of " + strings.Join(names, ", ")
 	}
 	return ""
+}
+
+// deviceCalled says which device may have been meant by what is no device's ID.
+func deviceCalled(tx *store.Tx, called string) (string, error) {
+	var id, name, home string
+	err := tx.QueryRow(`SELECT d.id, d.name, h.name FROM device d JOIN home h ON h.id = d.home WHERE d.name = ? COLLATE NOCASE AND d.removed = 0 LIMIT 1`, called).Scan(&id, &name, &home)
+	if err == nil {
+		return fmt.Sprintf("the ID of %q in home %q is %s", name, home, id), nil
+	}
+	if !isNoRows(err) {
+		return "", err
+	}
+	var removed bool
+	if err = tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM device WHERE id = ? AND removed = 1)`, called).Scan(&removed); err != nil || removed {
+		return "it was removed", err
+	}
+	return "porchlight device list shows the IDs", nil
 }
 
 // RemoveHome ends a home. Its devices are disconnected, its choices and deliveries forgotten.

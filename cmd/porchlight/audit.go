@@ -90,7 +90,7 @@ func authorities(e *env, verb string, in any, asJSON bool) error {
 	if err := t.Flush(); err != nil || all.Behind == 0 {
 		return err
 	}
-	_, err = fmt.Fprintf(e.out, "%d devices have no certificate of the newest yet.\n", all.Behind)
+	_, err = fmt.Fprintf(e.out, "%s still to get a certificate of the newest authority.\n", count(all.Behind, "device"))
 	return err
 }
 

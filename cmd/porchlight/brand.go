@@ -130,7 +130,7 @@ func (c *brandShowCmd) Run(e *env) error {
 	t := table(e.out)
 	for _, line := range [][2]string{
 		{"id", string(b.ID)}, {"name", b.Name}, {"legal name", b.Legal}, {"contact", b.Contact}, {"domain", b.Domain}, {"country", b.Country},
-		{"purposes", strings.Join(b.Purposes, ", ")}, {"in force", fmt.Sprintf("%d of at most %s", b.InForce, plural(b.Quota, "message"))}, {"state", brandState(b.Brand)},
+		{"purposes", strings.Join(b.Purposes, ", ")}, {"in force", fmt.Sprintf("%d of at most %s", b.InForce, count(b.Quota, "message"))}, {"state", brandState(b.Brand)},
 	} {
 		fmt.Fprintf(t, "%s\t%s\n", line[0], dash(line[1]))
 	}
@@ -191,7 +191,7 @@ func (c *brandRemoveCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	return c.remove(e, "brand/remove", in, c.ID, fmt.Sprintf("brand %s, %s%s", b.ID, b.Name, along(plural(b.InForce, "message")+" in force")),
+	return c.remove(e, "brand/remove", in, c.ID, fmt.Sprintf("brand %s, %s%s", b.ID, b.Name, along(count(b.InForce, "message")+" in force")),
 		"Its keys are void, and its ID is never given again: porchlight brand stop is what can be taken back.")
 }
 

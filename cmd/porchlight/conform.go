@@ -32,7 +32,7 @@ type conformCmd struct {
 	Long    bool          `help:"With --enrol: refuse the device for ten minutes, to see it apply anew."`
 	ID      string        `help:"Device ID; default a new one." placeholder:"ID"`
 	Token   string        `help:"The device's password, at least 43 characters; default a new one." placeholder:"TOKEN"`
-	Plain   string        `help:"Where to listen without TLS; leave it empty for none; none with --enrol." default:"127.0.0.1:1883" placeholder:"ADDR"`
+	Plain   string        `help:"Where to listen without TLS; default 127.0.0.1:1883, and nowhere with --tls." placeholder:"ADDR"`
 	Beyond  bool          `name:"plain-beyond-loopback" help:"Allow --plain on an address that others can reach."`
 	TLS     string        `name:"tls" help:"Where to listen with TLS, as :8883." placeholder:"ADDR"`
 	Name    []string      `help:"Name or address by which the device knows this machine, for the certificate." placeholder:"NAME"`
@@ -87,12 +87,13 @@ func (c *conformCmd) Run(e *env) error {
 		return usageError{errors.New("--enrol: ID and token are issued to the device: leave out --id and --token")}
 	case c.Long && !c.Enrol:
 		return usageError{errors.New("--long: give --enrol too: a device into which ID and token were put by hand keeps them")}
-	case c.Plain == "" && c.TLS == "":
-		return usageError{errors.New("conform: give --plain or --tls an address")}
 	case c.Timeout <= 0 || c.Wait <= 0:
 		return usageError{errors.New("conform: --timeout and --wait must be more than 0")}
 	case c.Lease < 100*time.Millisecond || c.Lease > time.Minute:
 		return usageError{errors.New("--lease: use 100ms to 1m")}
+	}
+	if c.Plain == "" && c.TLS == "" {
+		c.Plain = "127.0.0.1:1883"
 	}
 	for _, m := range c.Only {
 		if !slices.ContainsFunc(musts, func(known must) bool { return known.id == m }) {

@@ -146,7 +146,7 @@ func (c *homeRemoveCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	what := "home " + h.Name + along(people(len(h.People)), plural(len(h.Devices), "device"), plural(len(h.Consents), "choice"), onScreens(h.Devices...))
+	what := "home " + h.Name + along(people(len(h.People)), count(len(h.Devices), "device"), count(len(h.Consents), "choice"), onScreens(h.Devices...))
 	return c.remove(e, "home/remove", api.Named{Name: c.Name}, c.Name, what,
 		"All that was ever said and shown there is erased for good, and what its devices log in with is void.")
 }

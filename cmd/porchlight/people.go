@@ -143,7 +143,7 @@ func (c *personRemoveCmd) Run(e *env) error {
 			said++
 		}
 	}
-	return c.remove(e, "person/remove", api.InHome{Home: c.Home, Name: c.Name}, c.Name, fmt.Sprintf("%s of home %s%s", c.Name, c.Home, along(plural(said, "choice"))),
+	return c.remove(e, "person/remove", api.InHome{Home: c.Home, Name: c.Name}, c.Name, fmt.Sprintf("%s of home %s%s", c.Name, c.Home, along(count(said, "choice"))),
 		"What they said counts no more; it stays in the home's book: porchlight erase takes it away.")
 }
 

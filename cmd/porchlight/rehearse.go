@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -29,7 +30,7 @@ import (
 type rehearseCmd struct {
 	Home      string   `help:"A home file, as configs/homes/flat.yaml, or the name of a home at the gateway: then a copy of its database is used, with its own choices and preferences." placeholder:"HOME"`
 	Trace     string   `help:"The recording: rows of start, end, sensor, kind and place, separated by tabs, under a header line; local times of the home." placeholder:"FILE"`
-	Messages  string   `help:"Folder with messages, as push takes them. Those in a folder in it are of the brand that this is named after." placeholder:"DIR"`
+	Messages  string   `help:"Folder with messages, as push takes them, or one message. Those in a folder in it are of the brand that this is named after." placeholder:"DIR"`
 	Brand     string   `help:"Whose the other messages are; default the one brand that the home has said yes to." placeholder:"ID"`
 	Every     howLong  `help:"Push each message again so often, as 24h or 7d, to live as long; default once, at the beginning." placeholder:"TIME"`
 	For       howLong  `help:"How long a message without a not_after lives, at most 31d; default until the next push, or the end." placeholder:"TIME"`
@@ -582,16 +583,12 @@ func (r *rehearsal) brand(id device.BrandID) error {
 
 // readMessages reads the message files, in the order of their names.
 func (c *rehearseCmd) readMessages(r *rehearsal) (all []*rehearsed, err error) {
-	entries, err := os.ReadDir(c.Messages)
-	if err != nil {
-		return nil, fmt.Errorf("read messages: %w", cannotRead(c.Messages, err))
-	}
 	read := func(path string, brand func() (device.BrandID, error)) error {
 		if ext := filepath.Ext(path); ext != ".yaml" && ext != ".yml" && ext != ".json" {
 			return nil
 		}
 		if info, err := os.Stat(path); err != nil {
-			return fmt.Errorf("read messages: %w", err)
+			return fmt.Errorf("read messages: %w", cannotRead(path, err))
 		} else if !info.Mode().IsRegular() { // a pipe would be waited for
 			return fmt.Errorf("read messages: %s is no file", path)
 		}
@@ -613,10 +610,20 @@ func (c *rehearseCmd) readMessages(r *rehearsal) (all []*rehearsed, err error) {
 		all = append(all, m)
 		return r.brand(m.brand)
 	}
+	ours := func() (device.BrandID, error) { return c.defaultBrand(r) }
+	entries, err := os.ReadDir(c.Messages)
+	if errors.Is(err, syscall.ENOTDIR) { // it is a message
+		err = read(c.Messages, ours)
+	} else if err != nil {
+		err = fmt.Errorf("read messages: %w", cannotRead(c.Messages, err))
+	}
+	if err != nil {
+		return nil, err
+	}
 	for _, entry := range entries {
 		path := filepath.Join(c.Messages, entry.Name())
 		if !entry.IsDir() {
-			if err := read(path, func() (device.BrandID, error) { return c.defaultBrand(r) }); err != nil {
+			if err := read(path, ours); err != nil {
 				return nil, err
 			}
 			continue
@@ -635,6 +642,9 @@ func (c *rehearseCmd) readMessages(r *rehearsal) (all []*rehearsed, err error) {
 		}
 	}
 	if len(all) == 0 {
+		if entries == nil {
+			return nil, fmt.Errorf("read messages: %s is no message: its name does not end in .yaml, .yml or .json", c.Messages)
+		}
 		return nil, fmt.Errorf("read messages: %s has no file that ends in .yaml, .yml or .json", c.Messages)
 	}
 	return all, nil

@@ -295,7 +295,7 @@ func (p *rehearsalReport) table(out io.Writer) error {
 		names = append(names, fmt.Sprintf("%s of %s", m.Name, m.Brand))
 	}
 	end := p.To.Add(-time.Second)
-	fmt.Fprintf(out, "%s (%s): %s, %s; %s to %s, %s", p.Home, p.Zone, p.Trace, plural(p.Rows, "row"), p.From.Format("Mon 2 Jan 2006"), end.Format("Mon 2 Jan 2006"), plural(len(p.Days), "day"))
+	fmt.Fprintf(out, "%s (%s): %s, %s; %s to %s, %s", p.Home, p.Zone, p.Trace, count(p.Rows, "row"), p.From.Format("Mon 2 Jan 2006"), end.Format("Mon 2 Jan 2006"), count(len(p.Days), "day"))
 	if p.whole {
 		fmt.Fprintf(out, "; the recording ends at %s, and the rehearsal with it", end.Format(time.TimeOnly))
 	}
@@ -349,7 +349,7 @@ func (p *rehearsalReport) table(out io.Writer) error {
 
 	w := p.Work
 	fmt.Fprintf(out, "\nWORK: %s from the devices, %d of them with a change. The engine looked at the home %s, %d of them because of the clock alone,\nand took %s; to judge every message on every screen at every change takes %d. Screens declined %s.\n",
-		plural(w.Frames, "frame"), w.Changes, plural(w.Turns, "time"), w.ByClock, plural(int(w.Evaluations), "decision"), w.Naive, plural(w.Declined, "message"))
+		count(w.Frames, "frame"), w.Changes, count(w.Turns, "time"), w.ByClock, count(int(w.Evaluations), "decision"), w.Naive, count(w.Declined, "message"))
 	return nil
 }
 
@@ -448,13 +448,6 @@ func (p *rehearsalReport) sums() (all []*notSum) {
 		return cmp.Or(cmp.Compare(a.message, b.message), cmp.Compare(a.screen, b.screen))
 	})
 	return all
-}
-
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }
 
 func lengthOrDash(d time.Duration) string {

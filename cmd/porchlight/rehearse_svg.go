@@ -124,7 +124,7 @@ func (p *rehearsalReport) picture(out io.Writer) error {
 	width, height := float64(picLeft+24*picHour+64), y+62
 	title := fmt.Sprintf("What would have been shown: %s, %s to %s", p.Home, p.From.Format("2 January 2006"), p.To.Add(-time.Second).Format("2 January 2006"))
 	about := fmt.Sprintf("%s played to the engine (%s local time): %s of %s shown, %s.", p.Trace, p.Zone,
-		strconv.Itoa(len(p.Shown)), plural(p.Pushed, "pushed message"), plural(len(p.Days), "day"))
+		strconv.Itoa(len(p.Shown)), count(p.Pushed, "pushed message"), count(len(p.Days), "day"))
 
 	var head drawing
 	head.line(`<?xml version="1.0" encoding="UTF-8"?>`)
@@ -192,7 +192,7 @@ func (p *rehearsalReport) day(d *drawing, day *rehearsalDay, names []name, lines
 		d.end(across(p.To.In(p.zone)), y, high, "the recording ends at "+p.To.Add(-time.Second).In(p.zone).Format(time.TimeOnly))
 	}
 	d.text("", picLeft-10, y+15, "end", day.from.Format("Mon 2 Jan"))
-	d.text("dim", picLeft-10, y+31, "end", plural(day.Shown, "message"))
+	d.text("dim", picLeft-10, y+31, "end", count(day.Shown, "message"))
 	d.line("  </g>")
 	return high
 }

@@ -290,6 +290,8 @@ func TestRehearsalErrors(t *testing.T) {
 		"message":        {trace: head + good, args: []string{"--messages", filepath.Dir(write("bad/one.yaml", "purpose: marketing\ntexts: [{language: en, bdy: Hello}]\n"))}, want: `one.yaml:2: key "bdy" is unknown: did you mean "body"?`},
 		"not accepted":   {trace: head + good, args: []string{"--messages", filepath.Dir(write("long/one.yaml", "purpose: marketing\ndisplay_seconds: 900\ntexts: [{language: en, body: Hello}]\n"))}, want: "one.yaml:2: display_seconds is 900: use 1 to 600"},
 		"no messages":    {trace: head + good, args: []string{"--messages", filepath.Dir(write("empty/readme.txt", ""))}, want: "has no file that ends in .yaml, .yml or .json"},
+		"no message":     {trace: head + good, args: []string{"--messages", write("empty/readme.txt", "")}, want: "readme.txt is no message: its name does not end in .yaml, .yml or .json"},
+		"one message":    {trace: head + good, args: []string{"--messages", write("bad/one.yaml", "purpose: marketing\ntexts: [{language: en, bdy: Hello}]\n")}, want: `one.yaml:2: key "bdy" is unknown: did you mean "body"?`},
 		"whose": {trace: head + good, edit: func(s string) string {
 			return strings.ReplaceAll(s, "  - {brand: grocer", "  - {brand: baker, purpose: marketing}\n  - {brand: grocer")
 		}, want: "the home has said yes to 2 brands: say with --brand whose"},

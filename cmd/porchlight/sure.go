@@ -81,5 +81,5 @@ func onScreens(devices ...delivery.DeviceState) string {
 	for _, d := range devices {
 		n += len(d.Showing)
 	}
-	return plural(n, "message") + " shown there"
+	return count(n, "message") + " shown there"
 }

@@ -51,14 +51,14 @@ type Room struct {
 
 // UnknownError says what there is none of. What there is instead is for operators alone to know.
 type UnknownError struct {
-	What string        // home, device or brand
+	What string        // home, person, device, brand or applicant
 	Name string        // as it was asked for
-	Home device.HomeID // of a device
+	Home device.HomeID // of a person, a device or an applicant; 0: the device was asked for by its ID
 }
 
 func (e *UnknownError) Error() string {
-	if e.What == "brand" {
-		return fmt.Sprintf("brand %.40s: %v", e.Name, ErrUnknown)
+	if e.What == "brand" || e.What == "applicant" || e.What == "device" && e.Home == 0 { // by ID
+		return fmt.Sprintf("%s %.40s: %v", e.What, e.Name, ErrUnknown)
 	}
 	return fmt.Sprintf("%s %.40q: %v", e.What, e.Name, ErrUnknown)
 }
@@ -137,7 +137,10 @@ func scanDevice(scan scanner) (d device.Device, err error) {
 func Device(tx *store.Tx, id device.ID) (device.Device, error) {
 	d, err := scanDevice(tx.QueryRow(deviceColumns+`WHERE id = ? AND removed = 0`, id).Scan)
 	if err != nil {
-		return device.Device{}, fmt.Errorf("device %s: %w", id, unknown(err))
+		if err = unknown(err); err == ErrUnknown {
+			return device.Device{}, &UnknownError{What: "device", Name: string(id)}
+		}
+		return device.Device{}, fmt.Errorf("device %s: %w", id, err)
 	}
 	return d, nil
 }
