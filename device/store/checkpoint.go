@@ -25,6 +25,7 @@ const rest = 5 * time.Second
 func (db *DB) mover(c *conn) {
 	defer close(db.moved) // after the connection is closed
 	defer c.close()
+	modest()
 	for range db.long {
 		if db.Kept() != nil {
 			continue
