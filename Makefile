@@ -83,7 +83,7 @@ fuzz: ## each fuzzer for half a minute
 	$(GO) test -run '^$$' -fuzz FuzzDiscoveryHears -fuzztime 30s ./broker
 
 deb: ## build/porchlight_VERSION_ARCH.deb, with make deb VERSION=1.0
-	$(GO) build -trimpath -ldflags "-s -w" -o build/porchlight-release ./cmd/porchlight
+	$(GO) build -trimpath -ldflags "-s -w -X main.release=$(VERSION)" -o build/porchlight-release ./cmd/porchlight
 	configs/debian/build.sh build/porchlight-release $(VERSION) build
 
 vuln: ## is something that the program calls known to be vulnerable? Needs Go's module proxy and vuln.go.dev

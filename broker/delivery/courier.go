@@ -105,17 +105,22 @@ func (d *Desk) watch(ctx context.Context) error {
 	}
 }
 
-// probe looks once a second whether a file that could not be written can be again.
+// probe looks once a second whether the files are still there, and whether one that could not be written can be again.
 func (d *Desk) probe(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	told := false
+	told, gone := false, false
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
+		err := d.db.Look()
+		if err != nil && !gone {
+			d.log.Error("nothing is written down any more", "err", err)
+		}
+		gone = err != nil
 		if err := d.db.Kept(); err != nil && !told {
 			told = true
 			d.log.Error("the write-ahead log is kept and grows: start the gateway again once the disk is well", "err", err)

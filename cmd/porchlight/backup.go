@@ -740,6 +740,7 @@ func (c *restoreCmd) run(e *env) (done restored, err error) {
 				_ = os.Rename(keys, filepath.Join(old, databaseFile+".keys"))
 			}
 		}
+		done.Aside = old // also where a restore that was cut short has moved it
 		if done.Since, done.Brands, err = goneOn(context.WithoutCancel(e.ctx), filepath.Join(old, databaseFile), filepath.Join(work, databaseFile), s.Seq); errors.As(err, new(undoneError)) {
 			done.Undone = oneLine(err)
 		} else if err != nil {
@@ -870,7 +871,7 @@ func cutShort(data string) error {
 	if _, err := os.Stat(filepath.Join(data, databaseFile)); err == nil || lastAside(data) == "" {
 		return nil
 	}
-	return fmt.Errorf("a restore into %s was cut short: run porchlight restore --move-aside again, or move back what is in %s", data, lastAside(data))
+	return fmt.Errorf("a restore into %s was cut short: run porchlight restore BACKUP --move-aside again, with the same backup, or move back what is in %s", data, lastAside(data))
 }
 
 // giveTo gives folders and what is in them to the owner of the data folder, where root works for another user.

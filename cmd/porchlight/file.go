@@ -70,6 +70,9 @@ func fileError(path string, err error, fix string) error {
 func hasData(folder string) error {
 	_, err := os.Stat(filepath.Join(folder, databaseFile))
 	if errors.Is(err, fs.ErrNotExist) {
+		if err := cutShort(folder); err != nil {
+			return err
+		}
 		return fmt.Errorf("there is no gateway's data in %s: name its folder with --data", folder)
 	}
 	return err

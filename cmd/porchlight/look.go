@@ -320,8 +320,14 @@ func (versionCmd) Run(e *env) error {
 	return nil
 }
 
-// version is the module's, or the commit it was built from.
+// release is the version of a package, set when it is built; "": it is in none.
+var release string
+
+// version is the package's, or the module's as Go has noted it: in a checkout the commit that it was built from.
 func version() string {
+	if release != "" {
+		return release
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {
 		return "(devel)"

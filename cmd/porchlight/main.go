@@ -24,7 +24,11 @@ func main() { os.Exit(command()) }
 
 // command is the whole process but for its exit status.
 func command() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ends := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup does
+		ends = append(ends, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), ends...)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends at once
 	return run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)

@@ -69,6 +69,10 @@ func serve(ctx context.Context, cfg Config, clock func() device.Instant, log *sl
 		return err
 	}
 	db, err := store.Open(ctx, filepath.Join(data, databaseFile), store.Options{Project: delivery.Project, Clear: delivery.Clear, Now: clock})
+	if errors.Is(err, context.Canceled) { // it was told to end before it had begun
+		log.Info("gateway ends")
+		return nil
+	}
 	if err != nil {
 		return err
 	}

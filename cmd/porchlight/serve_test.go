@@ -92,6 +92,17 @@ func get(t *testing.T, url string) (int, string) {
 	return resp.StatusCode, string(raw)
 }
 
+// Who is told to end before having begun ends, and has not failed.
+func TestEndsWhileItStarts(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Data = filepath.Join(t.TempDir(), "data")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := serve(ctx, cfg, nil, slog.New(slog.DiscardHandler), func(Gateway) { t.Error("it is ready") }); err != nil {
+		t.Errorf("serve = %v, want none", err)
+	}
+}
+
 // A gateway begins and ends twice on one folder, is ready in between, and leaves nothing behind.
 func TestServe(t *testing.T) {
 	leak := goleak.IgnoreCurrent()

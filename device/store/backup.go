@@ -52,7 +52,7 @@ func backup(ctx context.Context, path, to string, progress func(done, total int6
 			return s, fmt.Errorf("%s: %w", name, fs.ErrExist)
 		}
 	}
-	have, err := settings{path: path, dsn: dsn(path, "mode=ro")}.version()
+	have, err := looking(path).version()
 	switch {
 	case err != nil:
 		return s, err
@@ -72,12 +72,12 @@ func backup(ctx context.Context, path, to string, progress func(done, total int6
 		}
 	}()
 	for try := 1; ; try++ {
-		if err := vacuumInto(ctx, settings{path: path, dsn: dsn(path, "mode=ro", "_busy_timeout="+busyTimeout(0))}, to, progress); err != nil {
+		if err := vacuumInto(ctx, looking(path, "_busy_timeout="+busyTimeout(0)), to, progress); err != nil {
 			return s, err
 		}
 		// The keys come second: a key is on disk before what it seals.
 		if _, err := os.Stat(keysPath(path)); err == nil {
-			k := forKeys(keysPath(path), 0, true)
+			k := forKeys(keysPath(path), 0, !frozen(keysPath(path)))
 			if err := vacuumInto(ctx, settings{path: k.path, dsn: k.dsn}, keysPath(to), nil); err != nil {
 				return s, err
 			}
@@ -213,7 +213,7 @@ func snapshot(path string) (s Snapshot, err error) {
 
 // erasedSince reports whether something was erased after the event seq.
 func erasedSince(path string, seq int64) (bool, error) {
-	c, err := settings{path: path, dsn: dsn(path, "mode=ro", "_busy_timeout="+busyTimeout(0))}.open()
+	c, err := looking(path, "_busy_timeout="+busyTimeout(0)).open()
 	if err != nil {
 		return false, err
 	}

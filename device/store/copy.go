@@ -53,7 +53,7 @@ func copyAll(ctx context.Context, path, to string) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := vacuumInto(ctx, settings{path: file(path), dsn: dsn(file(path), "mode=ro", "_busy_timeout="+busyTimeout(0))}, file(to), nil); err != nil {
+		if err := vacuumInto(ctx, looking(file(path), "_busy_timeout="+busyTimeout(0)), file(to), nil); err != nil {
 			return err
 		}
 	}

@@ -41,8 +41,11 @@ func fault(path string, err error) error {
 		case sqlite3.ErrCorrupt, sqlite3.ErrNotADB:
 			return corrupt(path, err)
 		case sqlite3.ErrIoErr, sqlite3.ErrCantOpen, sqlite3.ErrNomem:
-			if se.ExtendedCode == sqlite3.ErrIoErrShortRead {
+			switch {
+			case se.ExtendedCode == sqlite3.ErrIoErrShortRead:
 				return corrupt(path, err)
+			case se.Code == sqlite3.ErrCantOpen && readOnlyDisk(path):
+				return readOnly(path, err)
 			}
 		default:
 			return err

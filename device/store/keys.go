@@ -86,6 +86,9 @@ var keysSchema = []string{
 func keysPath(path string) string { return path + ".keys" }
 
 func forKeys(path string, busyFor time.Duration, write bool) settings {
+	if !write && frozen(path) {
+		return atRest(path)
+	}
 	busy := busyTimeout(busyFor)
 	only := "1"
 	if write {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -71,6 +72,10 @@ type DB struct {
 	closed  bool
 	closing chan struct{}
 
+	looks sync.Mutex             // guards seen
+	seen  map[string]os.FileInfo // the files as they were when they were first looked at, by path
+	gone  atomic.Pointer[error]  // what Look has found
+
 	fault                  atomic.Pointer[error] // the last write failure, if it still stands
 	commits, units, failed atomic.Int64
 	largest                atomic.Int64
@@ -87,7 +92,7 @@ func Open(ctx context.Context, path string, o Options) (*DB, error) {
 	}
 	db := &DB{
 		project: o.Project, clear: o.Clear, now: o.Now, most: o.MaxUnits, busy: o.busy,
-		stopped: make(chan struct{}), closing: make(chan struct{}), long: make(chan struct{}, 1), moved: make(chan struct{}),
+		stopped: make(chan struct{}), closing: make(chan struct{}), long: make(chan struct{}, 1), moved: make(chan struct{}), seen: map[string]os.FileInfo{},
 		took: newMeasure(commitBounds), shared: newMeasure(unitBounds),
 	}
 	if db.now == nil {
@@ -130,6 +135,7 @@ func Open(ctx context.Context, path string, o Options) (*DB, error) {
 	for range n {
 		db.readers <- nil
 	}
+	_ = db.Look() // for what is there now
 	go db.mover(mover)
 	go db.write(nil)
 	return db, nil
@@ -149,6 +155,9 @@ func openWriter(ctx context.Context, path string, o Options) (abs string, lock *
 			held.Close()
 		}
 	}()
+	if err = missing(abs); err != nil {
+		return "", nil, nil, err
+	}
 	if err = create(abs); err != nil {
 		return "", nil, nil, fault(abs, err)
 	}
@@ -182,6 +191,16 @@ func openWriter(ctx context.Context, path string, o Options) (abs string, lock *
 		return "", nil, nil, err
 	}
 	return abs, held, w, nil
+}
+
+// missing is an error if there are keys of homes, and no database that they are of: a new one in its place would look as if
+// all were well.
+func missing(path string) error {
+	_, err := os.Stat(path)
+	if keys, e := os.Stat(keysPath(path)); errors.Is(err, fs.ErrNotExist) && e == nil && keys.Size() > 0 {
+		return fmt.Errorf("%s: %w, but %s is: put back the database, or restore a backup; to begin anew, move the keys away", path, fs.ErrNotExist, filepath.Base(keysPath(path)))
+	}
+	return nil
 }
 
 func newer(path string, have, want int64) error {
@@ -237,11 +256,38 @@ func create(path string) error {
 // peek returns the schema version of the file at path, 0 if it is empty, and changes nothing, not even
 // beside it. The caller holds the lock, so that nobody else writes.
 func peek(path string) (int64, error) {
-	s := settings{path: path, dsn: dsn(path, "mode=ro")}
-	if fi, err := os.Stat(path + "-wal"); err != nil || fi.Size() == 0 {
-		s.dsn += "&immutable=1"
+	if inOne(path) {
+		return atRest(path).version()
 	}
-	return s.version()
+	return looking(path).version()
+}
+
+// looking opens a file only to read it, whoever else has it open. Where nothing can be written SQLite cannot make the
+// file that it needs beside a database with a log; but there nobody else writes either.
+func looking(path string, params ...string) settings {
+	if frozen(path) {
+		return atRest(path)
+	}
+	return settings{path: path, dsn: dsn(path, append(params, "mode=ro")...)}
+}
+
+// frozen reports whether the file at path is whole by itself, on a file system that cannot be written.
+func frozen(path string) bool { return readOnlyDisk(path) && inOne(path) }
+
+// readOnlyDisk reports whether nothing can be written beside the file at path, whoever tries.
+func readOnlyDisk(path string) bool {
+	const write = 2
+	return errors.Is(syscall.Access(filepath.Dir(path), write), syscall.EROFS)
+}
+
+// inOne reports whether all of the database at path is in that file: nothing is in a log or a journal beside it.
+func inOne(path string) bool {
+	for _, beside := range []string{"-wal", "-journal"} {
+		if fi, err := os.Stat(path + beside); err == nil && fi.Size() > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // Inspect returns the schema version of the file at path, 0 if it is empty, and the newest that
@@ -251,7 +297,7 @@ func Inspect(path string) (have, known int64, err error) {
 	if err != nil {
 		return 0, 0, fmt.Errorf("inspect database: %w", err)
 	}
-	have, err = settings{path: abs, dsn: dsn(abs, "mode=ro")}.version()
+	have, err = looking(abs).version()
 	if err != nil {
 		return 0, 0, fmt.Errorf("inspect database %w", err)
 	}
@@ -530,6 +576,32 @@ func (db *DB) Probe() error {
 		}
 		return tx.c.exec("UPDATE goose_db_version SET tstamp = tstamp WHERE id = 1")
 	})
+}
+
+// Look returns nil, or that somebody has removed or replaced one of the files while they are open: what is written to it then is
+// gone with the process, and so Update fails until the file is back. It is to be called now and then.
+func (db *DB) Look() error {
+	db.looks.Lock()
+	defer db.looks.Unlock()
+	var gone error
+	for _, path := range []string{db.path, db.path + "-wal", keysPath(db.path)} {
+		now, err := os.Stat(path)
+		switch was := db.seen[path]; {
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			gone = cmp.Or(gone, fault(path, err))
+		case was == nil && err == nil:
+			db.seen[path] = now
+		case was != nil && (err != nil || !os.SameFile(was, now)):
+			gone = cmp.Or(gone, fmt.Errorf("%s: %w: it was removed or replaced while it is open: put that very file back, or stop the gateway and restore a backup", path, ErrFailed))
+		}
+	}
+	if gone == nil {
+		db.gone.Store(nil)
+		return nil
+	}
+	db.gone.Store(&gone)
+	db.sick(gone)
+	return gone
 }
 
 // Healthy returns nil, or the last failure to write if nothing has been written since. The next

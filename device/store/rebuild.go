@@ -274,8 +274,8 @@ func check(ctx context.Context, path string, project Projector, progress func(do
 		return h, err
 	}
 	h.Settled = !live
-	how, first := forReading(path, 0), settings{path: path, dsn: dsn(path, "mode=ro")}
-	if h.Settled {
+	how, first := forReading(path, 0), looking(path)
+	if h.Settled || frozen(path) {
 		how, first = atRest(path), atRest(path)
 	}
 	have, err := first.version()

@@ -163,7 +163,12 @@ var errHalfWay = errors.New("a unit failed half way")
 func (db *DB) attempt(batch []*unit, careful bool) error {
 	c := db.w
 	db.unbegun = false
-	if err := c.begin("BEGIN IMMEDIATE"); err != nil {
+	err := c.begin("BEGIN IMMEDIATE")
+	if gone := db.gone.Load(); gone != nil && err == nil {
+		c.rollback()
+		err = *gone
+	}
+	if err != nil {
 		db.unbegun = true
 		db.sick(err)
 		return err
@@ -186,8 +191,7 @@ func (db *DB) attempt(batch []*unit, careful bool) error {
 		}
 	}
 	began := time.Now()
-	err := c.dead
-	if err == nil && wrote {
+	if err = c.dead; err == nil && wrote {
 		err = db.keys.flush() // a key is on disk before the event that it seals
 	}
 	if err == nil {
