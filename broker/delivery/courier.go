@@ -197,7 +197,8 @@ func (d *Desk) converge(h *home) {
 	if h.stale.Swap(false) {
 		d.pairUp(h)
 	}
-	is := d.moment() // looked at anew after whatever may have taken its time
+	// Looked at anew after whatever may have taken its time: no lease is to begin, by our word, before its device has heard of it.
+	is := d.moment()
 	next := is.mono.Add(time.Hour)
 	soon := func(t time.Time) {
 		if t.Before(next) {
@@ -224,6 +225,7 @@ func (d *Desk) converge(h *home) {
 	for _, dl := range h.open {
 		if s := h.screens[dl.device]; dl.want != WantShown && s != nil && s.session != nil && !s.session.recalled {
 			d.pump(h, s, is.wall, is.mono)
+			is = d.moment()
 		}
 	}
 	claimed, err := d.claimAll(h, is)
@@ -231,7 +233,7 @@ func (d *Desk) converge(h *home) {
 		d.fault(h, "claim", err)
 		soon(d.mono().Add(time.Second))
 	}
-	if claimed {
+	if claimed || err != nil {
 		is = d.moment()
 	}
 	now, mono := is.wall, is.mono

@@ -168,7 +168,7 @@ func (one *side) work(ctx context.Context, rate float64, lasts time.Duration) (r
 		for _, p := range one.servers {
 			t, err := p.spentWithChildren()
 			if err != nil {
-				return nil, err
+				return nil, fmt.Errorf("processor time of %s: %w: %s", p.name, err, p.said.String())
 			}
 			each = append(each, t)
 		}

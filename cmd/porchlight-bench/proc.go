@@ -28,17 +28,32 @@ type process struct {
 }
 
 // start runs a command. Whatever it prints is kept, the end of it, for when something fails.
-func start(name string, arg ...string) (*process, error) {
+func start(name string, arg ...string) (*process, error) { return startOn(nil, name, arg...) }
+
+// startOn is start, on some cores; nil: those of this process.
+func startOn(cores *unix.CPUSet, name string, arg ...string) (*process, error) {
 	p := &process{name: name, cmd: exec.Command(arg[0], arg[1:]...), done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.said, &p.said
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := p.cmd.Start(); err != nil {
+	started := make(chan error)
+	go func() {
+		// A child has the cores of the thread that starts it, and is killed when that thread ends, which therefore stays.
+		runtime.LockOSThread()
+		var err error
+		if cores != nil {
+			err = unix.SchedSetaffinity(0, cores)
+		}
+		if err == nil {
+			err = p.cmd.Start()
+		}
+		if started <- err; err == nil {
+			_ = p.cmd.Wait() // it is ended by a signal of ours
+			close(p.done)
+		}
+	}()
+	if err := <-started; err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
-	go func() {
-		_ = p.cmd.Wait() // it is ended by a signal of ours
-		close(p.done)
-	}()
 	return p, nil
 }
 
@@ -64,23 +79,10 @@ func split() (first, rest unix.CPUSet, ok bool) {
 // takes time from the other and a server's figures are those of one core. With one core they share it.
 func startPinned(name string, arg ...string) (p *process, err error) {
 	first, _, ok := split()
-	var before unix.CPUSet
-	if err := unix.SchedGetaffinity(os.Getpid(), &before); err != nil || !ok {
+	if !ok {
 		return start(name, arg...)
 	}
-	// A child has the cores of the thread that starts it.
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		if err = unix.SchedSetaffinity(0, &first); err == nil {
-			p, err = start(name, arg...)
-		}
-		err = errors.Join(err, unix.SchedSetaffinity(0, &before))
-	}()
-	<-done
-	return p, err
+	return startOn(&first, name, arg...)
 }
 
 // apart keeps this process, the generator, off the core of the servers until back is called.
