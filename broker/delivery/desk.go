@@ -135,7 +135,6 @@ type hall struct {
 	unsure time.Time      // until then nothing is ended for good because of the clock, which was set far ahead; the Courier's
 	expiry device.Instant // no message in force ends before; guarded by mu
 
-	system  bool      // both clocks are the system's, and looked at at once
 	turns   sync.Pool // of *turn
 	room    room
 	count   counters
@@ -152,13 +151,7 @@ type moment struct {
 	wall device.Instant
 }
 
-func (d *hall) moment() moment {
-	if d.system {
-		now := time.Now()
-		return moment{now, device.At(now)}
-	}
-	return moment{d.mono(), d.o.Now()}
-}
+func (d *hall) moment() moment { return moment{d.mono(), d.o.Now()} }
 
 // offer is what a choice is about, whoever made it.
 type offer struct {
@@ -175,7 +168,6 @@ type counters struct {
 
 // NewDesk returns a Desk over db, with the messages in force read from it.
 func NewDesk(db *store.DB, o Options, log *slog.Logger) (*Desk, error) {
-	system := o.Now == nil && o.Mono == nil
 	if o.Now == nil {
 		o.Now = func() device.Instant { return device.At(time.Now()) }
 	}
@@ -193,7 +185,7 @@ func NewDesk(db *store.DB, o Options, log *slog.Logger) (*Desk, error) {
 	o.FactsAtOnce = cmp.Or(o.FactsAtOnce, 100)
 	o.FactsPerMinute = cmp.Or(o.FactsPerMinute, 12)
 	d := &Desk{hall: &hall{
-		db: db, o: o, system: system, log: log, look: make(chan struct{}, 1),
+		db: db, o: o, log: log, look: make(chan struct{}, 1),
 		homes: map[device.HomeID]*home{}, links: map[Link]device.HomeID{}, force: map[device.MessageID]*policy.Message{}, offers: map[offer][]*policy.Message{},
 		took: newTimings(), tracing: newTracing(o.Tracer),
 		listeners: map[offer]map[*home]bool{}, brands: map[device.BrandID]registry.Brand{}, inForce: map[device.BrandID]int{}, noticed: map[device.BrandID]int64{}, back: map[device.MessageID]time.Time{},

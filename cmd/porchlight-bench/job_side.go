@@ -168,7 +168,7 @@ func (one *side) work(ctx context.Context, rate float64, lasts time.Duration) (r
 		for _, p := range one.servers {
 			t, err := p.spentWithChildren()
 			if err != nil {
-				return nil, fmt.Errorf("processor time of %s: %w: %s", p.name, err, p.said.String())
+				return nil, err
 			}
 			each = append(each, t)
 		}
@@ -333,7 +333,7 @@ func (p *process) spentWithChildren() (sum time.Duration, err error) {
 			if i > 0 {
 				continue // it has ended a moment ago
 			}
-			return 0, err
+			return 0, fmt.Errorf("processor time of %s: %w: %s", p.name, err, p.said.String())
 		}
 		_, after, _ := bytes.Cut(raw, []byte(") "))
 		fields := strings.Fields(string(after))

@@ -721,26 +721,28 @@ func (c *restoreCmd) run(e *env) (done restored, err error) {
 	last := func(name string) int { return slices.Index([]string{databaseFile + ".keys", databaseFile}, name) }
 
 	// From here on it goes on to its end: between two renames nothing is interrupted.
+	aside := "" // where this run moves what is there; "": nothing is
 	if len(there) > 0 {
-		done.Aside = filepath.Join(done.Data, asidePrefix+done.At.Format("20060102T150405.000Z"))
+		aside = filepath.Join(done.Data, asidePrefix+done.At.Format("20060102T150405.000Z"))
 		// The database first: where it is missing, no gateway begins anew.
 		slices.SortStableFunc(there, func(a, b string) int { return cmp.Compare(last(b), last(a)) })
 		defer func() {
 			if err != nil && !placed {
-				err = errors.Join(err, moveBack(done.Aside, done.Data, there))
+				err = errors.Join(err, moveBack(aside, done.Data, there))
 			}
 		}()
-		if err := moveAll(done.Data, done.Aside, there); err != nil {
+		if err := moveAll(done.Data, aside, there); err != nil {
 			return done, err
 		}
 	}
+	done.Aside = aside
 	if old := lastAside(done.Data); old != "" {
-		if keys := filepath.Join(done.Aside, databaseFile+".keys"); done.Aside != "" && old != done.Aside { // an earlier one was cut short between the two
+		done.Aside = old                                                                     // the database is what counts, also where a restore that was cut short has moved it
+		if keys := filepath.Join(aside, databaseFile+".keys"); aside != "" && old != aside { // an earlier one was cut short between the two
 			if _, e := os.Stat(filepath.Join(old, databaseFile+".keys")); errors.Is(e, fs.ErrNotExist) {
 				_ = os.Rename(keys, filepath.Join(old, databaseFile+".keys"))
 			}
 		}
-		done.Aside = old // also where a restore that was cut short has moved it
 		if done.Since, done.Brands, err = goneOn(context.WithoutCancel(e.ctx), filepath.Join(old, databaseFile), filepath.Join(work, databaseFile), s.Seq); errors.As(err, new(undoneError)) {
 			done.Undone = oneLine(err)
 		} else if err != nil {
@@ -761,7 +763,7 @@ func (c *restoreCmd) run(e *env) (done restored, err error) {
 	if err := syncFolders(work); err != nil {
 		return done, err
 	}
-	if err := giveTo(done.Data, work, done.Aside); err != nil {
+	if err := giveTo(done.Data, work, aside); err != nil {
 		return done, err
 	}
 	// The database comes last: while it is missing, no gateway begins anew.

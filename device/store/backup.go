@@ -77,7 +77,7 @@ func backup(ctx context.Context, path, to string, progress func(done, total int6
 		}
 		// The keys come second: a key is on disk before what it seals.
 		if _, err := os.Stat(keysPath(path)); err == nil {
-			k := forKeys(keysPath(path), 0, !frozen(keysPath(path)))
+			k := forKeys(keysPath(path), 0, true)
 			if err := vacuumInto(ctx, settings{path: k.path, dsn: k.dsn}, keysPath(to), nil); err != nil {
 				return s, err
 			}

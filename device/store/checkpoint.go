@@ -75,12 +75,7 @@ func (db *DB) keepIf(err error) {
 
 // Kept is why the log is kept, and grows, until the database is opened anew: pages that were moved from it may be lost.
 // It is nil as long as all is well.
-func (db *DB) Kept() error {
-	if err := db.kept.Load(); err != nil {
-		return *err
-	}
-	return nil
-}
+func (db *DB) Kept() error { return db.kept.err() }
 
 // logged runs a checkpoint of a mode, and returns how many pages of the log have not been moved into the file.
 func (c *conn) logged(mode string) (left int64, err error) {

@@ -86,7 +86,7 @@ var keysSchema = []string{
 func keysPath(path string) string { return path + ".keys" }
 
 func forKeys(path string, busyFor time.Duration, write bool) settings {
-	if !write && frozen(path) {
+	if frozen(path) {
 		return atRest(path)
 	}
 	busy := busyTimeout(busyFor)

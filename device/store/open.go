@@ -63,7 +63,7 @@ type DB struct {
 	long   chan struct{} // has a token when the log is long
 	moved  chan struct{} // the mover has ended
 	moving sync.Mutex    // held while a checkpoint runs
-	kept   atomic.Pointer[error]
+	kept   trouble
 
 	readers chan *conn // as many slots as readers; nil is one that has not been opened
 	busy    time.Duration
@@ -74,9 +74,9 @@ type DB struct {
 
 	looks sync.Mutex             // guards seen
 	seen  map[string]os.FileInfo // the files as they were when they were first looked at, by path
-	gone  atomic.Pointer[error]  // what Look has found
+	gone  trouble                // what Look has found
 
-	fault                  atomic.Pointer[error] // the last write failure, if it still stands
+	fault                  trouble // the last write failure, if it still stands
 	commits, units, failed atomic.Int64
 	largest                atomic.Int64
 	took, shared           measure  // each commit's seconds and units
@@ -606,8 +606,14 @@ func (db *DB) Look() error {
 
 // Healthy returns nil, or the last failure to write if nothing has been written since. The next
 // Update tries again.
-func (db *DB) Healthy() error {
-	if err := db.fault.Load(); err != nil {
+func (db *DB) Healthy() error { return db.fault.err() }
+
+// trouble is an error that stands until it is taken back.
+type trouble struct{ atomic.Pointer[error] }
+
+// err is that error, or nil.
+func (t *trouble) err() error {
+	if err := t.Load(); err != nil {
 		return *err
 	}
 	return nil

@@ -163,10 +163,9 @@ var errHalfWay = errors.New("a unit failed half way")
 func (db *DB) attempt(batch []*unit, careful bool) error {
 	c := db.w
 	db.unbegun = false
-	err := c.begin("BEGIN IMMEDIATE")
-	if gone := db.gone.Load(); gone != nil && err == nil {
-		c.rollback()
-		err = *gone
+	err := db.gone.err()
+	if err == nil {
+		err = c.begin("BEGIN IMMEDIATE")
 	}
 	if err != nil {
 		db.unbegun = true

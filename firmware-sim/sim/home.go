@@ -561,15 +561,16 @@ func ReadCredentials(path string) (Credentials, error) {
 	return c, errors.Join(ch.faults...)
 }
 
-// renew gives a device another token in the file that c was read from.
-func (c Credentials) renew(name, token string) error {
+// renew gives a device another token in the file that c was read from, unless that is of another device by now.
+func (c Credentials) renew(name string, id device.ID, token string) error {
 	now, err := ReadCredentials(c.path) // others may have written it meanwhile
 	if err != nil {
 		return err
 	}
-	one := now.Devices[name]
-	one.Token = token
-	now.Devices[name] = one
+	if now.Devices[name].ID != id {
+		return fmt.Errorf("write credentials: %s is not those of device %s any more: start the simulator again", c.path, id)
+	}
+	now.Devices[name] = Credential{id, token}
 	return WriteCredentials(c.path, now)
 }
 
@@ -629,7 +630,7 @@ func Devices(h Home, c Credentials, base Config) ([]*Device, error) {
 			cfg.keep = func(token string) error {
 				mu.Lock()
 				defer mu.Unlock()
-				return c.renew(t.Name, token)
+				return c.renew(t.Name, cred.ID, token)
 			}
 		}
 		d, err := New(cfg)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -492,6 +493,18 @@ func TestRotationInTheFile(t *testing.T) {
 	stop()
 	if _, c := read(); c.Devices["TV"].Token != k.Token || r.CSR != nil {
 		t.Errorf("the file names %v, want %q for the TV", c.Devices, k.Token)
+	}
+	// The home was registered anew meanwhile: the file is of other devices.
+	_, c = read()
+	anew := map[string]Credential{"TV": {"tv-two", "token of another"}}
+	if err := WriteCredentials(path, Credentials{Gateway: s.tcpPort, Devices: anew}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.renew("TV", cfg.ID, k.Token); err == nil || !strings.Contains(err.Error(), path+" is not those of device ") {
+		t.Errorf("renew = %v", err)
+	}
+	if _, c := read(); !maps.Equal(c.Devices, anew) {
+		t.Errorf("the file names %v, want %v", c.Devices, anew)
 	}
 }
 
