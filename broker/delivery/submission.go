@@ -299,14 +299,10 @@ func lookInto(name string, value json.RawMessage) Invalid {
 				continue
 			}
 			bad := explainJSON(err, "")
-			switch bad.Field {
-			case "": // the thing itself
-			case "classes":
-				bad.Field = ".class"
-			default:
-				bad.Field = "." + bad.Field
+			if bad.Field == "classes" {
+				bad.Field = "class"
 			}
-			bad.Field = fmt.Sprintf("%s[%d]%s", name, i, bad.Field)
+			bad.Field = entry(name, i, bad.Field)
 			return Invalid{bad}
 		}
 	}
@@ -551,8 +547,14 @@ func (s Submission) compile(b registry.Brand, now device.Instant) (*policy.Messa
 	return m, nil
 }
 
-// entry names a field of an entry of a list.
-func entry(list string, i int, field string) string { return fmt.Sprintf("%s[%d].%s", list, i, field) }
+// entry names a field of an entry of a list; "": the entry itself.
+func entry(list string, i int, field string) string {
+	at := fmt.Sprintf("%s[%d]", list, i)
+	if field == "" {
+		return at
+	}
+	return at + "." + field
+}
 
 // thread checks what s has to do with other messages.
 func (s Submission) thread(bad *Invalid) policy.Thread {
