@@ -243,23 +243,27 @@ func (w *world) gone(route string, n int) {
 	}
 }
 
-// ear is told the context of each request of a brand that was let in.
+// ear is told the context of each request with a route that was let in.
 type ear struct {
 	noop.Tracer
+	route string
 	heard chan context.Context
 }
 
 func (e ear) Start(ctx context.Context, name string, o ...trace.SpanStartOption) (context.Context, trace.Span) {
-	e.heard <- ctx
+	if name == e.route {
+		e.heard <- ctx
+	}
 	return e.Tracer.Start(ctx, name, o...)
 }
 
 // Who hangs up before the answer makes no fault of the gateway's: neither while its key is looked up, nor later.
 func TestClientHangsUp(t *testing.T) {
-	asked := make(chan context.Context, 3)
-	w := newWorld(t, Options{Tracer: ear{heard: asked}})
+	const look, takeBack = "GET /v1/messages/{id}", "DELETE /v1/messages/{id}"
+	asked := make(chan context.Context, 1)
+	w := newWorld(t, Options{Tracer: ear{route: takeBack, heard: asked}})
+	w.brand("unseen", 100)
 	m := w.mustSend("one")
-	<-asked
 	inside, leave := make(chan struct{}), make(chan struct{})
 	let := sync.OnceFunc(func() { close(leave) })
 	var readers sync.WaitGroup
@@ -270,27 +274,32 @@ func TestClientHangsUp(t *testing.T) {
 		})
 		<-inside
 	}
-	k := knocks(t, w.url, "127.0.0.1")
-	fmt.Fprintf(k, "GET /v1/messages/%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", m.ID, w.keys["fresh"])
-	for began := time.Now(); !strings.Contains(w.do(request{method: "GET", path: "/metrics", inside: true}).body, "\nporchlight_http_requests_in_flight 1\n"); {
-		if time.Since(began) > 30*time.Second {
-			t.Fatal("the request does not arrive")
-		}
+	asks := func(method string, brand device.BrandID) knock {
+		k := knocks(t, w.url, "127.0.0.1")
+		fmt.Fprintf(k, "%s /v1/messages/%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", method, m.ID, w.keys[brand])
+		return k
 	}
-	k.Close()
-	w.gone("GET /v1/messages/{id}", 1)
+	for n, brand := range []device.BrandID{"unseen", "fresh"} { // the key of the second is known
+		k := asks("GET", brand)
+		for began := time.Now(); !strings.Contains(w.do(request{method: "GET", path: "/metrics", inside: true}).body, "\nporchlight_http_requests_in_flight 1\n"); {
+			if time.Since(began) > 30*time.Second {
+				t.Fatal("the request does not arrive")
+			}
+		}
+		k.Close()
+		w.gone(look, n+1)
+	}
 	let()
 	readers.Wait()
 
 	end := sync.OnceFunc(w.hold())
 	defer end()
-	k = knocks(t, w.url, "127.0.0.1")
-	fmt.Fprintf(k, "DELETE /v1/messages/%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", m.ID, w.keys["fresh"])
+	k := asks("DELETE", "fresh")
 	w.waiting(1)
 	k.Close()
 	<-(<-asked).Done() // the door has noticed
 	end()
-	w.gone("DELETE /v1/messages/{id}", 1)
+	w.gone(takeBack, 1)
 	if a := w.do(request{method: "GET", path: "/v1/messages/" + m.ID, key: w.keys["fresh"]}); a.message.State != "withdrawn" {
 		t.Errorf("what it asked for was not done: %v", a)
 	}
