@@ -399,18 +399,18 @@ func (c *candidate) admit(id device.ID) {
 // enrolled is a new device that has been let in, with key and certificate, and is ready.
 func (s *secure) enrolled(id device.ID, edit ...func(*Config)) *Device {
 	s.t.Helper()
+	s.mu.Lock()
+	heard := len(s.applied) // before it is there
+	s.mu.Unlock()
 	d, _ := s.made(s.newcomer(Enrolment{}, edit...))
-	s.enrol(d, id)
+	s.enrolAs(s.candidate(heard+1), heard+2, d, id)
 	return d
 }
 
-// enrol lets d in, and waits until it is ready.
+// enrol lets d in, the first applicant of all, and waits until it is ready.
 func (s *secure) enrol(d *Device, id device.ID) {
 	s.t.Helper()
-	s.mu.Lock()
-	heard := len(s.applied)
-	s.mu.Unlock()
-	s.enrolAs(s.candidate(heard+1), heard+2, d, id)
+	s.enrolAs(s.candidate(1), 2, d, id)
 }
 
 // enrolAs lets the applicant c in, which is d; n is the number of its next frame.
