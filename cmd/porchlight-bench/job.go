@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -39,7 +41,7 @@ func job(ctx context.Context, s setting) (all []figure, err error) {
 		var each [2][]jobRun
 		for range rounds {
 			for i, one := range sides {
-				r, err := one.work(ctx, rate, lasts)
+				r, err := one.alone(sides[1-i], func() (jobRun, error) { return one.work(ctx, rate, lasts) })
 				if err != nil {
 					return [2]jobRun{}, fmt.Errorf("%s, %s: %w", one.name, name, err)
 				}
@@ -94,6 +96,29 @@ func job(ctx context.Context, s setting) (all []figure, err error) {
 		s.say("%s: %d messages pushed, of each both receipts on disk", one.name, shown)
 	}
 	return all, nil
+}
+
+// alone has one side work while the other is stopped, and what either has written before is on the disk: what a side
+// does in the background it does in its own turns.
+func (one *side) alone(other *side, work func() (jobRun, error)) (r jobRun, err error) {
+	if err := other.signal(syscall.SIGSTOP); err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, other.signal(syscall.SIGCONT)) }()
+	syscall.Sync()
+	return work()
+}
+
+// signal sends a signal to every process of a side.
+func (one *side) signal(s syscall.Signal) error {
+	for _, p := range one.servers {
+		for _, pid := range p.family() {
+			if err := syscall.Kill(pid, s); err != nil && !errors.Is(err, syscall.ESRCH) { // a child may have ended
+				return fmt.Errorf("%v to %s: %w", s, p.name, err)
+			}
+		}
+	}
+	return nil
 }
 
 // middleRun takes the median of each figure.
