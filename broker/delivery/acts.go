@@ -216,9 +216,16 @@ func wordOK(s string) bool {
 
 const wordRule = "1 to 64 bytes of printable text"
 
-// order puts what was shown in the order in which the tables have it.
+// order puts what was shown in the order in which the tables have it. Mostly it is: what came last is the latest.
 func (h *home) order() {
-	slices.SortFunc(h.view.Shown, func(a, b policy.Exposure) int {
+	shown := h.view.Shown
+	before := func(a, b *policy.Exposure) int {
 		return cmp.Or(cmp.Compare(a.At, b.At), bytes.Compare(a.Message[:], b.Message[:]), cmp.Compare(a.Device, b.Device))
-	})
+	}
+	for i := 1; i < len(shown); i++ {
+		if before(&shown[i-1], &shown[i]) > 0 {
+			slices.SortFunc(shown, func(a, b policy.Exposure) int { return before(&a, &b) })
+			return
+		}
+	}
 }

@@ -528,7 +528,9 @@ func (d *Desk) pairUp(h *home) {
 		messages = append(messages, d.offers[o]...)
 	}
 	d.mu.Unlock()
-	slices.SortFunc(messages, func(a, b *policy.Message) int { return cmp.Compare(a.Seq, b.Seq) })
+	if len(h.offers) > 1 { // each is in order
+		slices.SortFunc(messages, func(a, b *policy.Message) int { return cmp.Compare(a.Seq, b.Seq) })
+	}
 	var ready []*screen
 	for _, sv := range h.view.Screens {
 		if s := h.screens[sv.ID]; s.ready() {
@@ -540,10 +542,11 @@ func (d *Desk) pairUp(h *home) {
 	h.pairs = make([]*pair, 0, len(messages)*len(ready))
 	for _, m := range messages {
 		for _, s := range ready {
-			for len(was) > 0 && was[0].before(m, s) {
+			same := func() bool { return len(was) > 0 && was[0].m == m && was[0].s == s }
+			for !same() && len(was) > 0 && was[0].before(m, s) {
 				left, was = append(left, was[0]), was[1:]
 			}
-			if len(was) > 0 && was[0].m == m && was[0].s == s {
+			if same() {
 				h.pairs, was = append(h.pairs, was[0]), was[1:]
 			} else {
 				h.pairs = append(h.pairs, &pair{m: m, s: s})
