@@ -35,6 +35,17 @@ func (f *feed) whole() bool {
 // length is what a record's head says of its length.
 func length(head []byte) int { return int(binary.BigEndian.Uint16(head[3:])) }
 
+// fill waits for what comes, and reads ahead as much of it as a room holds. Nothing is ahead before.
+func (f *feed) fill() error {
+	room, err := f.direct.read()
+	if err != nil {
+		giveRoom(room)
+		return err
+	}
+	f.ahead, f.room = room, room
+	return nil
+}
+
 // Read feeds TLS no further than to the end of a head, or of a record.
 func (f *feed) Read(p []byte) (n int, err error) {
 	most := f.left
@@ -42,6 +53,14 @@ func (f *feed) Read(p []byte) (n int, err error) {
 		most = len(f.head) - f.got
 	}
 	p = p[:min(len(p), most)]
+	if len(f.ahead) == 0 && f.waits != nil {
+		f.waits()
+	}
+	if len(f.ahead) == 0 && f.direct.ready() {
+		if err := f.fill(); err != nil {
+			return 0, err
+		}
+	}
 	if len(f.ahead) > 0 {
 		n = copy(p, f.ahead)
 		if f.ahead = f.ahead[n:]; len(f.ahead) == 0 {
@@ -49,9 +68,6 @@ func (f *feed) Read(p []byte) (n int, err error) {
 			f.ahead, f.room = nil, nil
 		}
 	} else {
-		if f.waits != nil {
-			f.waits()
-		}
 		n, err = f.counted.Read(p)
 	}
 	if f.left > 0 {

@@ -119,12 +119,9 @@ func (c *conn) receive() ([]byte, error) {
 	case c.feed != nil && !c.feed.whole() && !c.session.more:
 		c.pause()
 		if c.feed.idle() {
-			room, err := c.feed.direct.read()
-			if err != nil {
-				giveRoom(room)
+			if err := c.feed.fill(); err != nil {
 				return nil, err
 			}
-			c.feed.ahead, c.feed.room = room, room
 		}
 	case c.feed == nil:
 		c.pause()
