@@ -596,8 +596,9 @@ func (d *Desk) pump(h *home, s *screen, now device.Instant, mono time.Time) time
 func (d *Desk) launch(h *home, s *screen, now device.Instant, mono time.Time) {
 	se := s.session
 	for _, dl := range h.open {
-		if dl.device == s.ID && next(dl.want, dl.have) == Cancel {
+		if dl.device == s.ID && (next(dl.want, dl.have) == Cancel || dl.have == HaveRecalled && dl.twice) {
 			if d.send(s, wire.DnMsg, &wire.Cancel{Message: dl.id, Fence: uint64(h.wishes)}, 1, 0) {
+				dl.twice = false
 				se.flight = &flight{since: mono, delivery: dl, cancel: true}
 				d.count.recalled.Add(1)
 			}

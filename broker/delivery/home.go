@@ -128,6 +128,7 @@ type flight struct {
 	since    time.Time
 	delivery *delivery // nil: a twin document
 	cancel   bool
+	crossed  bool // of a cancel: a word of the delivery's end has come meanwhile, which may be older
 	ask      bool // a question
 	twin     int64
 }
@@ -152,6 +153,7 @@ type delivery struct {
 	kept      time.Time     // when the device was last told that it may keep it
 	anew      bool          // claimed anew after it was handed over, and nobody said what became of it
 	end       *settledFact  // what the device has said of its end, if that may be an old word; nil: nothing
+	twice     bool          // recalled, and its cancel goes once more: what the device said may have been its answer to the first
 	thread    policy.Thread
 	since     time.Time      // when it was claimed, or read after a restart
 	leaving   bool           // it did not appear in time: it goes, and then another screen may have it
@@ -448,7 +450,7 @@ func (d *Desk) install(h *home, t tables) {
 	for _, dl := range h.open {
 		for _, old := range was {
 			if old.id == dl.id && old.device == dl.device {
-				dl.have, dl.anew, dl.kept, dl.want, dl.decision, dl.end = old.have, old.anew, old.kept, old.want, old.decision, old.end
+				dl.have, dl.anew, dl.kept, dl.want, dl.decision, dl.end, dl.twice = old.have, old.anew, old.kept, old.want, old.decision, old.end, old.twice
 				dl.since, dl.look, dl.to, dl.span = old.since, old.look, old.to, old.span
 				for _, s := range h.screens {
 					if s.session != nil && s.session.flight != nil && s.session.flight.delivery == old {

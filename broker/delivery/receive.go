@@ -286,7 +286,12 @@ func (d *Desk) Event(dev device.ID, link Link, e wire.Event) error {
 			// Perhaps an old word, from before the message was sent again: the device may be about to show it. It
 			// is taken off, and what it says to that is its last word.
 			if dl.have != HaveRecalled && dl.have != HaveMissing && dl.have != HaveGone && dl.have != HaveNone {
-				dl.end = &over
+				if dl.end == nil || e.Kind != wire.Cancelled { // which says less than a word before it
+					dl.end = &over
+				}
+				if f := s.session.flight; f != nil && f.cancel && f.delivery == dl {
+					f.crossed = true
+				}
 				d.queue.put(h)
 				return nil
 			}
@@ -506,7 +511,7 @@ func (d *Desk) Acked(dev device.ID, link Link) {
 			s.session.twin = f.twin
 		case f.cancel:
 			if f.delivery.have == HaveQueued || f.delivery.have == HavePresented {
-				f.delivery.have = HaveRecalled
+				f.delivery.have, f.delivery.twice = HaveRecalled, f.crossed
 			}
 		case f.delivery.have == HaveSent:
 			f.delivery.have = HaveQueued

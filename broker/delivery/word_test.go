@@ -57,6 +57,56 @@ func TestStoppedAtOnce(t *testing.T) {
 	})
 }
 
+// P5: what a screen says of the end may cross the cancel: because its library acknowledges last, or because it has gone by the
+// beacon, and says nothing twice while a word waits. It is asked again, and nobody waits for its lease.
+func TestStoppedThoughWordsCross(t *testing.T) {
+	tests := map[string]func(w *world, tv *hand){
+		"answers go before the acknowledgement": func(w *world, tv *hand) {
+			tv.with(func() { tv.hasty = true })
+			w.choose(policy.Withdrawn)
+		},
+		"gone by the beacon, and said once": func(w *world, tv *hand) {
+			tv.with(func() { tv.deaf = true }) // what it says is said by hand
+			w.choose(policy.Withdrawn)
+			gone := wire.Event{Message: tv.log[0].message, Kind: wire.Cancelled}
+			w.must(w.desk.Event(tv.id, tv.up, gone))
+			tv.with(func() { tv.deaf, tv.owed = false, nil })
+			w.desk.Acked(tv.id, tv.up)
+		},
+		"declined, and answered before the acknowledgement": func(w *world, tv *hand) {
+			tv.with(func() { tv.hasty = true })
+			w.must(w.desk.Event(tv.id, tv.up, wire.Event{Message: tv.log[0].message, Kind: wire.Declined, Reason: wire.UserDND}))
+			w.wait()
+			if got := w.outcome(tv); got != Outcome(wire.Declined) {
+				w.t.Errorf("what became of it is %d, want that it was declined (%d)", got, wire.Declined)
+			}
+			w.choose(policy.Withdrawn)
+		},
+	}
+	for name, withdraw := range tests {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				tv := w.home(device.TV)[device.TV]
+				w.choose(policy.Given)
+				tv.mustShow(w.push(nil))
+				withdraw(w, tv)
+				w.wait()
+				tv.mustShow()
+				w.mustBe("[stopped 0]")
+				w.memory()
+			})
+		})
+	}
+}
+
+// outcome is what became of the first message that h has shown.
+func (w *world) outcome(h *hand) (o Outcome) {
+	w.must(w.db.View(w.t.Context(), func(tx *store.Tx) error {
+		return tx.QueryRow(`SELECT coalesce(outcome, 0) FROM delivery WHERE message = ? AND device = ?`, h.log[0].message[:], h.id).Scan(&o)
+	}))
+	return o
+}
+
 // P5: an unplugged TV with a message on its screen: stopped arrives when its lease and the allowance
 // are over, no later and not before; and until then the person is told which screen and by when.
 func TestStoppedUnplugged(t *testing.T) {

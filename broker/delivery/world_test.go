@@ -252,6 +252,7 @@ type hand struct {
 	said    []wire.Event   // receipts that were
 	mute    bool           // it takes frames and answers nothing
 	deaf    bool           // it does not even acknowledge
+	hasty   bool           // its answers go out before its acknowledgement, as with most libraries
 	wipes   bool           // it forgets everything when it is told to
 	duties  uint           // those that it can meet
 	window  wire.Window    // what dn/join last said
@@ -462,17 +463,21 @@ func (h *hand) take(d *Desk, p *plug, f Frame) {
 		}
 		h.twin = tw
 	}
-	mute, deaf := h.mute, h.deaf
+	mute, deaf, hasty := h.mute, h.deaf, h.hasty
+	h.owed = append(h.owed, events...)
 	h.mu.Unlock()
+	answer := func() {
+		if !mute && !deaf {
+			h.pay(p)
+		}
+	}
+	if hasty {
+		answer()
+	}
 	if f.QoS == 1 && !deaf {
 		d.Acked(h.id, p)
 	}
-	h.mu.Lock()
-	h.owed = append(h.owed, events...)
-	h.mu.Unlock()
-	if !mute && !deaf {
-		h.pay(p)
-	}
+	answer()
 }
 
 // keep begins the lease of a message anew. The caller holds h.mu.
