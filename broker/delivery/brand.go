@@ -229,10 +229,9 @@ func (d *Desk) retract(id device.BrandID, f func(tx *store.Tx) (keep []string, e
 	}
 	d.count.withdrawn.Add(int64(len(gone)))
 	wake := map[*home]bool{}
-	mono := d.mono()
 	d.mu.Lock()
 	for _, mid := range gone {
-		d.back[mid] = mono // those that were accepted a moment ago may not be in memory yet
+		d.takeBack(mid).done = true // those that were accepted a moment ago may not be in memory yet
 	}
 	for mid, m := range d.force {
 		if m.Brand == id && !slices.Contains(keep, m.Purpose.String()) {

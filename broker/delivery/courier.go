@@ -149,8 +149,8 @@ func (d *Desk) expire(now device.Instant) {
 		return
 	}
 	mono := d.mono()
-	for id, at := range d.back {
-		if mono.Sub(at) > time.Hour {
+	for id, t := range d.back {
+		if t.done && mono.Sub(t.at) > time.Hour {
 			delete(d.back, id)
 		}
 	}

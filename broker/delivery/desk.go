@@ -117,9 +117,9 @@ type hall struct {
 	brands    map[device.BrandID]registry.Brand
 	served    []wire.BrandChoice // what all brands ask for, in order, unanswered; nil: it is to be made of brands
 	inForce   map[device.BrandID]int
-	notices   int64                          // that this process took in
-	noticed   map[device.BrandID]int64       // which of the notices that this process took in was the brand's last
-	back      map[device.MessageID]time.Time // taken back lately, and when: they are not put in force any more
+	notices   int64                           // that this process took in
+	noticed   map[device.BrandID]int64        // which of the notices that this process took in was the brand's last
+	back      map[device.MessageID]*takenBack // lately: they are not put in force any more
 
 	changing sync.Mutex // held while a brand is changed, around its transaction and what follows in memory; taken before any other
 
@@ -188,7 +188,7 @@ func NewDesk(db *store.DB, o Options, log *slog.Logger) (*Desk, error) {
 		db: db, o: o, log: log, look: make(chan struct{}, 1),
 		homes: map[device.HomeID]*home{}, links: map[Link]device.HomeID{}, force: map[device.MessageID]*policy.Message{}, offers: map[offer][]*policy.Message{},
 		took: newTimings(), tracing: newTracing(o.Tracer),
-		listeners: map[offer]map[*home]bool{}, brands: map[device.BrandID]registry.Brand{}, inForce: map[device.BrandID]int{}, noticed: map[device.BrandID]int64{}, back: map[device.MessageID]time.Time{},
+		listeners: map[offer]map[*home]bool{}, brands: map[device.BrandID]registry.Brand{}, inForce: map[device.BrandID]int{}, noticed: map[device.BrandID]int64{}, back: map[device.MessageID]*takenBack{},
 	}}
 	d.entrance.windows, d.entrance.applicants = map[device.HomeID]*joining{}, map[string]*applicant{}
 	d.entrance.answers, d.entrance.asked, d.entrance.challenges = map[string]answered{}, map[device.ID]time.Time{}, map[any]*challenges{}
@@ -237,8 +237,8 @@ func (d *Desk) readForce() error {
 	for _, e := range rows {
 		err := store.With(e, func(f acceptedFact) error {
 			b, ok := d.brands[f.Brand]
-			if !ok || d.force[f.ID] != nil || !d.back[f.ID].IsZero() {
-				return nil // its brand was removed, it is in force already, or was taken back this moment
+			if !ok || d.force[f.ID] != nil {
+				return nil // its brand was removed, or it is in force already
 			}
 			s, err := f.submission()
 			var m *policy.Message
@@ -270,8 +270,35 @@ func scanEvent(scan func(...any) error) (e store.Event, err error) {
 	return
 }
 
-// enforce puts m among the messages in force. The caller holds d.mu or is alone.
-func (d *Desk) enforce(m *policy.Message) {
+// takenBack is a message that was taken back lately, or is being taken back.
+type takenBack struct {
+	at     time.Time
+	trying int             // who is about to write it down
+	done   bool            // it is written down
+	m      *policy.Message // while it is not: what is in force again if nobody can write it down; nil: it was not in force
+}
+
+// takeBack is what is known of the taking back of a message. The caller holds d.mu.
+func (d *Desk) takeBack(id device.MessageID) *takenBack {
+	t := d.back[id]
+	if t == nil {
+		t = new(takenBack)
+		d.back[id] = t
+	}
+	t.at = d.mono()
+	return t
+}
+
+// enforce puts m among the messages in force, and reports whether it did: not if it is there, or is taken back. The caller
+// holds d.mu or is alone.
+func (d *Desk) enforce(m *policy.Message) bool {
+	if d.force[m.ID] != nil {
+		return false
+	}
+	if t := d.back[m.ID]; t != nil {
+		t.m = m
+		return false
+	}
 	m.Prepare()
 	o := offer{m.Brand, m.Purpose}
 	d.force[m.ID] = m
@@ -283,6 +310,7 @@ func (d *Desk) enforce(m *policy.Message) {
 	}
 	d.offers[o] = slices.Insert(list, at, m)
 	d.expiry = min(d.expiry, m.NotAfter)
+	return true
 }
 
 // lapse takes a message from those in force, if it is one, and returns the homes that may have
@@ -384,9 +412,8 @@ func (d *Desk) accept(ctx context.Context, b registry.Brand, key string, s Submi
 		d.inForce[b.ID]-- // enforce takes its own
 	}
 	var wake []*home
-	if err == nil && !a.Replayed && d.back[m.ID].IsZero() {
+	if err == nil && !a.Replayed && d.enforce(m) {
 		d.tracing.keep(m.ID, ctx)
-		d.enforce(m)
 		wake = slices.Collect(maps.Keys(d.listeners[offer{m.Brand, m.Purpose}]))
 	}
 	d.mu.Unlock()
@@ -436,13 +463,12 @@ func keyOK(key string) bool {
 func (d *Desk) Withdraw(ctx context.Context, b device.BrandID, id device.MessageID) (Answer, error) {
 	// Out of memory first: whoever claims it from now on finds it gone.
 	d.mu.Lock()
-	m, wake := d.force[id], []*home(nil)
-	if m != nil && m.Brand == b {
-		wake = d.lapse(id)
-	} else {
-		m = nil
+	var wake []*home
+	t := d.takeBack(id)
+	t.trying++
+	if m := d.force[id]; m != nil && m.Brand == b {
+		wake, t.m = d.lapse(id), m
 	}
-	d.back[id] = d.mono()
 	d.mu.Unlock()
 	news := false
 	err := d.update(func(tx *store.Tx) error {
@@ -457,13 +483,16 @@ func (d *Desk) Withdraw(ctx context.Context, b device.BrandID, id device.Message
 		_, err = tx.Add(device.Gateway, messageWithdrawn, withdrawnFact{id})
 		return err
 	})
-	if err != nil {
-		d.mu.Lock()
+	d.mu.Lock()
+	t.trying--
+	if t.done = t.done || err == nil; !t.done && t.trying == 0 {
 		delete(d.back, id)
-		if m != nil {
-			d.enforce(m)
+		if m := t.m; m != nil && d.enforce(m) {
+			wake = slices.Collect(maps.Keys(d.listeners[offer{m.Brand, m.Purpose}]))
 		}
-		d.mu.Unlock()
+	}
+	d.mu.Unlock()
+	if err != nil {
 		err = fmt.Errorf("withdraw %s: %w", id, err)
 	} else if news {
 		d.count.withdrawn.Add(1)

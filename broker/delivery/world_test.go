@@ -40,7 +40,8 @@ type world struct {
 	jump   atomic.Int64         // how far people's clock was set, ms
 	follow time.Duration        // Options.Follow, from the next start on
 	n      int
-	look   atomic.Pointer[func()] // called whenever somebody looks at the clock; nil: nothing is
+	look   atomic.Pointer[func()]                  // called whenever somebody looks at the clock; nil: nothing is
+	disk   atomic.Pointer[func(store.Event) error] // what it says to an event; nil: it is well
 
 	learner string              // Options.Learner, from the next start on
 	safety  *policy.SafetyTable // nil: what every gateway has
@@ -113,7 +114,15 @@ func (w *world) now() device.Instant {
 
 func (w *world) start() {
 	w.t.Helper()
-	db, err := store.Open(context.Background(), w.path, store.Options{Project: Project, Clear: Clear, Now: w.now})
+	project := func(tx *store.Apply, e store.Event) error {
+		if disk := w.disk.Load(); disk != nil {
+			if err := (*disk)(e); err != nil {
+				return err
+			}
+		}
+		return Project(tx, e)
+	}
+	db, err := store.Open(context.Background(), w.path, store.Options{Project: project, Clear: Clear, Now: w.now})
 	if err != nil {
 		w.t.Fatal(err)
 	}
