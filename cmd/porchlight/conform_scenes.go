@@ -44,6 +44,7 @@ type conformance struct {
 	found   map[string]*finding
 	version uint64 // of the last document sent
 	mute    bool   // the device tells no context: do not wait for it
+	behind  string // what the present that is to be answered came behind, in words; "": nothing to speak of
 
 	enrol, wipe, patient bool
 	forget               time.Duration     // for how long a device must be refused before it may forget itself
@@ -580,14 +581,14 @@ func (c *conformance) answer(ctx context.Context, id string, mark int, m device.
 	f, ok := c.await(ctx, mark, d, func(f fact) bool { return about(m)(f) && !slices.Contains(spare, f.event.Kind) })
 	switch got := f.event; {
 	case !ok:
-		c.fail(id, "%s was expected, and nothing came within %s", spell(want), d.Round(time.Millisecond))
+		c.fail(id, "%s was expected%s, and nothing came within %s", spell(want), c.behind, d.Round(time.Millisecond))
 	case got.Kind == want.Kind && got.Reason == want.Reason:
 		c.pass(id, "%s", spell(got))
 		return true
 	case otherwise(got):
 		c.unseen(id, "the device shows nothing just now: %s", spell(got))
 	default:
-		c.fail(id, "%s was expected, and %s came", spell(want), spell(got))
+		c.fail(id, "%s was expected%s, and %s came", spell(want), c.behind, spell(got))
 	}
 	return false
 }
@@ -826,7 +827,9 @@ func (c *conformance) fenced(ctx context.Context) error {
 	if err := c.send(ctx, wire.DnMsg, wire.Cancel{Message: c.message().Message, Fence: c.fence}); err != nil {
 		return err
 	}
-	if ok, err := try(c.fence - 1); !ok {
+	c.behind = " behind a cancel with a higher fence"
+	ok, err := try(c.fence - 1)
+	if c.behind = ""; !ok {
 		return err
 	}
 	// A lower one does not lower it, and neither does a new connection.
@@ -839,7 +842,7 @@ func (c *conformance) fenced(ctx context.Context) error {
 	if err := c.cut(ctx, true); err != nil {
 		return err
 	}
-	_, err := try(high - 1)
+	_, err = try(high - 1)
 	return err
 }
 

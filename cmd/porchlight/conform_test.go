@@ -260,6 +260,7 @@ func TestConformSeesWhatIsBroken(t *testing.T) {
 		"keeps what a beacon does not name":    {"ignores the keep list", "M24"},
 		"does not answer a cancel":             {"does not answer a cancel", "M25"},
 		"ignores the fence":                    {"ignores the fence", "M26"},
+		"ignores the fence of a cancel":        {"ignores the fence of a cancel", "M26"},
 		"shows a message that comes twice":     {"shows a duplicate", "M28"},
 		"does not send an event again":         {"forgets receipts", "M30"},
 		"lists nothing at birth":               {"lists nothing", "M31"},
@@ -525,7 +526,9 @@ func (h *handmade) beacon(f wire.Time) {
 }
 
 func (h *handmade) cancel(c wire.Cancel) {
-	h.fence = max(h.fence, c.Fence)
+	if !h.is("ignores the fence of a cancel") {
+		h.fence = max(h.fence, c.Fence)
+	}
 	switch {
 	case h.is("does not answer a cancel"):
 		if h.msg != nil && h.msg.Message == c.Message {

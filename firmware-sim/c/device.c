@@ -610,7 +610,7 @@ static void drop_owed(size_t i) {
 // by sending the message or the cancel once more; what a person has said goes last.
 static void owe(struct owed o) {
 	for (size_t i = 0; i < book.owing; i++)
-		if (!o.base && !book.outbox[i].base && memcmp(&book.outbox[i].event, &o.event, sizeof o.event) == 0) return;
+		if (!o.base && !book.outbox[i].base && !book.outbox[i].sending && memcmp(&book.outbox[i].event, &o.event, sizeof o.event) == 0) return;
 	if (book.owing == OWING) {
 		size_t victim = OWING;
 		for (size_t i = OWING; i-- > 0;)

@@ -27,6 +27,7 @@ type book struct {
 
 	path  string // "": memory, which the simulated power cut leaves alone
 	dirty bool   // changed since the last save
+	sent  bool   // the first of the outbox is on its way
 }
 
 // line is a message that was once on the screen, with the last that became of it.
@@ -131,17 +132,22 @@ func (b *book) put(l line) {
 	}
 }
 
-// owe adds a receipt to the outbox, unless the same is waiting there already.
+// owe adds a receipt to the outbox, unless the same is waiting there already. What is on its way does not wait: who asks
+// again has perhaps not heard it.
 func (b *book) owe(r receipt) {
+	waiting := b.Outbox
+	if b.sent {
+		waiting = waiting[1:]
+	}
 	if r.Event != nil {
-		for _, old := range b.Outbox {
+		for _, old := range waiting {
 			if old.Event != nil && old.Event.Message == r.Event.Message && old.Event.Kind == r.Event.Kind {
 				return
 			}
 		}
 	}
 	if r.Answer != nil {
-		for _, old := range b.Outbox {
+		for _, old := range waiting {
 			if old.Answer != nil && old.Answer.Ask == r.Answer.Ask && old.Answer.Kind == r.Answer.Kind {
 				return
 			}

@@ -34,7 +34,6 @@ type firmware struct {
 	seq      uint64
 	beaconed bool        // a beacon has come on this connection
 	twinned  bool        // a document has come on this connection
-	waiting  bool        // the first of the outbox is on its way
 	out      func(frame) // as send, also where there is no birth
 	wanted   bool        // a credential was asked for, with wantedKey
 	askAt    time.Time   // when to ask for one; zero: not planned
@@ -135,7 +134,7 @@ func (fw *firmware) born(now time.Time, send func(frame)) {
 
 // lost ends a connection. What is on the screen stays until its lease is over.
 func (fw *firmware) lost() {
-	fw.send, fw.beaconed, fw.waiting, fw.whys = nil, false, false, nil
+	fw.send, fw.beaconed, fw.book.sent, fw.whys = nil, false, false, nil
 	fw.out, fw.wanted, fw.askAt, fw.keyAsked, fw.parted, fw.window = nil, false, time.Time{}, false, false, wire.Window{}
 }
 
@@ -691,11 +690,11 @@ func (fw *firmware) nextUp() *held {
 
 // pump sends the first of the outbox, if none is on its way.
 func (fw *firmware) pump(now time.Time) {
-	if fw.send == nil || fw.waiting || len(fw.book.Outbox) == 0 {
+	if fw.send == nil || fw.book.sent || len(fw.book.Outbox) == 0 {
 		return
 	}
 	r := fw.book.Outbox[0]
-	fw.waiting = true
+	fw.book.sent = true
 	if r.Event != nil {
 		e := *r.Event
 		e.Seq, e.Age = fw.seq, uint64(max(now.Sub(r.At), 0).Milliseconds())
@@ -722,10 +721,10 @@ func (fw *firmware) pump(now time.Time) {
 
 // acked forgets the first of the outbox. Whoever calls it settles.
 func (fw *firmware) acked() {
-	if !fw.waiting {
+	if !fw.book.sent {
 		return // for a device that has been erased since
 	}
-	fw.waiting = false
+	fw.book.sent = false
 	fw.book.Outbox = slices.Delete(fw.book.Outbox, 0, 1)
 	fw.book.dirty = true
 }
