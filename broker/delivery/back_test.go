@@ -44,7 +44,7 @@ func TestTakenBackBesideOneThatFails(t *testing.T) {
 				w.choose(policy.Given)
 				id := w.push(nil)
 				tv.mustShow()
-				left := 2 * tc.fail // each is tried a second time by itself
+				left := 2 * tc.fail                 // each is tried a second time by itself
 				disk := func(e store.Event) error { // on the writer, which is one
 					if e.Kind != messageWithdrawn || left == 0 {
 						return nil

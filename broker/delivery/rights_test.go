@@ -806,6 +806,45 @@ func unzip(t testing.TB, raw []byte) map[string]string {
 	return all
 }
 
+// Who was seen is in that person's export, on whatever screen of the home, without who else was there: that they left, too.
+func TestExportOfWhoWasSeen(t *testing.T) {
+	inWorld(t, func(w *world) {
+		l := w.lives()
+		for _, who := range []string{"1", "1 2@0.7", "1 3 2", "1"} {
+			w.pass(time.Minute)
+			l.tv.tell(map[string]any{"presence.who": who})
+		}
+		w.pass(time.Minute)
+		l.fridge.tell(map[string]any{"presence.who": "2 3"})
+		l.a.tell(map[string]any{"presence.who": "2"}) // what Anna's phone tells is hers
+		var told []exportedContext
+		w.must(json.Unmarshal([]byte(unzip(t, w.export(ExportAsked{Home: "oak", Person: benName}))[contextFile]), &told))
+		now, changes := map[device.ID]any{}, map[device.ID][]any{}
+		for _, c := range told {
+			for _, ch := range c.Now {
+				if ch.Attribute == "presence.who" {
+					now[c.Device] = ch.Value
+				}
+			}
+			for _, ch := range c.Changes {
+				if ch.Attribute == "presence.who" {
+					changes[c.Device] = append(changes[c.Device], ch.Value)
+				}
+			}
+		}
+		if want := map[device.ID]any{l.fridge.id: "2"}; !maps.Equal(now, want) {
+			t.Errorf("who is there: %v, want %v", now, want)
+		}
+		tv, fridge := changes[l.tv.id], changes[l.fridge.id]
+		if n := len(tv); n < 3 || !slices.Equal(tv[n-3:], []any{"2@0.7", "2", ""}) {
+			t.Errorf("the TV has seen %q, want that Ben came, stayed and left at the end", tv)
+		}
+		if n := len(fridge); n < 1 || fridge[n-1] != "2" || len(changes[l.a.id]) > 0 {
+			t.Errorf("the fridge has seen %q, and Anna's phone %q", fridge, changes[l.a.id])
+		}
+	})
+}
+
 // rezip makes an export of files, with the sums of their content in the manifest.
 func rezip(t testing.TB, files map[string]string) []byte {
 	t.Helper()

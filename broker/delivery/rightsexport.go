@@ -570,38 +570,58 @@ type exportedContext struct {
 	Changes []ContextChange `json:"changes"` // the oldest first
 }
 
-// ownContext is what devices have told: for one person, theirs, without who else was there.
+// ownContext is what devices have told: for one person, what theirs have, and when one that is nobody's has seen them, without
+// who else was there.
 func (x *exporter) ownContext(all []DeviceContext) []exportedContext {
 	own := []exportedContext{}
 	for _, c := range all {
-		if x.person != device.Household && !x.devices[c.Device] {
+		others := slices.ContainsFunc(x.b.devices, func(dev device.Device) bool { return dev.ID == c.Device && dev.Owner != device.Household })
+		if x.person != device.Household && !x.devices[c.Device] && others {
 			continue
 		}
 		is := exportedContext{Device: c.Device, Now: []ContextChange{}, Changes: []ContextChange{}}
 		for _, r := range c.Readings {
-			if ch := (ContextChange{r.Since, r.Attribute, r.Value}); r.Value != nil && x.tellsOfThem(ch) {
+			if ch, ok := x.ofThem(c.Device, ContextChange{r.Since, r.Attribute, r.Value}, ""); ok && r.Value != nil {
 				is.Now = append(is.Now, ch)
 			}
 		}
+		was := "" // who was there, of whom it is about
 		for _, ch := range c.Changes {
-			if x.tellsOfThem(ch) {
+			ch, ok := x.ofThem(c.Device, ch, was)
+			if ok {
 				is.Changes = append(is.Changes, ch)
 			}
+			if ch.Attribute == device.PresenceWho.String() {
+				was, _ = ch.Value.(string)
+			}
 		}
-		own = append(own, is)
+		if x.person == device.Household || x.devices[c.Device] || len(is.Now)+len(is.Changes) > 0 {
+			own = append(own, is)
+		}
 	}
 	return own
 }
 
-// tellsOfThem reports whether ch names nobody but the person whom the export is about.
-func (x *exporter) tellsOfThem(ch ContextChange) bool {
-	a, _ := device.ParseAttribute(ch.Attribute)
-	if x.person == device.Household || a != device.PresenceWho && a != device.DriverSubject {
-		return true
+// ofThem is what of ch is about the person whom the export is about; ok is false if nothing is. was is what the change
+// before, of who is there, was cut down to: that somebody is not there any more is about them.
+func (x *exporter) ofThem(dev device.ID, ch ContextChange, was string) (_ ContextChange, ok bool) {
+	switch a, _ := device.ParseAttribute(ch.Attribute); {
+	case x.person == device.Household:
+		return ch, true
+	case a == device.DriverSubject:
+		return ch, false
+	case a != device.PresenceWho:
+		return ch, x.devices[dev]
 	}
 	named, _ := ch.Value.(string)
-	who, _, _ := strings.Cut(named, "@")
-	return a == device.PresenceWho && (named == "" || who == fmt.Sprint(x.person))
+	them := slices.DeleteFunc(strings.Fields(named), func(word string) bool {
+		who, _, _ := strings.Cut(word, "@")
+		return who != fmt.Sprint(x.person)
+	})
+	if named != "" { // else it is as it was told: that nobody is there, or that it is not known
+		ch.Value = strings.Join(them, " ")
+	}
+	return ch, len(them) > 0 || was != "" || named == "" && x.devices[dev]
 }
 
 // wishes are the preferences: of one person, those that are theirs.
