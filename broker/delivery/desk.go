@@ -499,7 +499,7 @@ func (d *Desk) Withdraw(ctx context.Context, b device.BrandID, id device.Message
 	}
 	// A claim that was under way when the message left memory has been handed over by now,
 	// or finds it gone: taking the lock waits for it. Homes that are busy are waited for together.
-	// Only where it is on a screen something is done at once: how long this takes tells a brand no more.
+	// Only where it is on a screen something is done at once: how long this takes tells a brand little more.
 	takeOff := func(h *home) { // whose lock is held, and let go
 		if slices.ContainsFunc(h.open, func(dl *delivery) bool { return dl.id == id }) {
 			d.converge(h)
