@@ -288,7 +288,7 @@ func TestContextStays(t *testing.T) {
 			[]string{"phone-a call.active="})
 		has("the home, to read", page, []string{"What devices told in the last 24 hours", "the player is paused", "a call is going on", "whether a call is going on: not known", "certain people are there"}, []string{"1 2"})
 		all, page = exported("Anna", "de")
-		has("Anna", spell(all), []string{"phone-a call.active>true", "phone-a presence.who>1@0.9", "car-a Vehicle.Speed=0"}, []string{"tv-1", "phone-b", "1 2", "somebody"})
+		has("Anna", spell(all), []string{"phone-a call.active>true", "phone-a presence.who>1@0.9", "phone-a presence.who>1", "car-a Vehicle.Speed=0", "tv-1 presence.who=1"}, []string{"tv-1 state", "tv-1 app_name", "phone-b", "1 2", "somebody"})
 		has("Anna, to read", page, []string{"Was Geräte in den letzten 24 Stunden gemeldet haben", "Es meldete, dass", "ein Gespräch läuft"}, []string{"Secret Club"})
 		for _, language := range []string{"fr", "es"} {
 			if _, page := exported("Ben", language); strings.Contains(page, "<h2></h2>") || strings.Contains(page, "What devices") {
