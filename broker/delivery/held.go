@@ -73,8 +73,9 @@ func (d *Desk) Held(ctx context.Context, homeName string, o WhyOptions) (all []H
 	return all, nil
 }
 
-// held is Held for the holder of h.mu; without said nothing of it is in the brands' own words.
-func (d *Desk) held(ctx context.Context, h *home, language string, reader device.PersonID, said bool) ([]HeldBack, error) {
+// held is Held for the holder of h.mu. On a device, which is not the operator's, nothing of it is in the brands' own
+// words, and of somebody's own screens only they are told.
+func (d *Desk) held(ctx context.Context, h *home, language string, reader device.PersonID, operator bool) ([]HeldBack, error) {
 	all := []HeldBack{}
 	zone, midnight := d.midnight(h)
 	put := func(hb HeldBack, m HeldMessage) {
@@ -92,7 +93,7 @@ func (d *Desk) held(ctx context.Context, h *home, language string, reader device
 		all[i].Messages = append(all[i].Messages, m)
 	}
 	theirs := func(owner device.PersonID) bool { // what is on somebody else's own screen is theirs
-		return owner == device.Household || owner == reader || reader == device.Household
+		return owner == device.Household || owner == reader || operator && reader == device.Household
 	}
 	own := func(s *screen) bool { return s != nil && reader != device.Household && s.Owner == reader }
 	d.mu.Lock()
@@ -127,18 +128,18 @@ func (d *Desk) held(ctx context.Context, h *home, language string, reader device
 			continue // it is for none of these screens, or about to be shown
 		}
 		hm := HeldMessage{ID: m.ID, Purpose: m.Purpose, Category: m.Category}
-		if said && (m.Audience == policy.Everybody || own(h.screens[best.Device])) {
+		if operator && (m.Audience == policy.Everybody || own(h.screens[best.Device])) {
 			hm.Said = cmp.Or(m.Texts[0].Title, m.Texts[0].Body)
 		}
 		put(HeldBack{Brand: m.Brand, Name: m.Sender, Device: best.Device, Screen: best.Name, Words: best.Words, Causes: best.Causes, Differ: best.Differ}, hm)
 	}
-	over, err := d.over(ctx, h, said)
+	over, err := d.over(ctx, h, operator)
 	if err != nil {
 		return nil, err
 	}
 	for _, f := range over {
 		s := h.screens[f.Device]
-		if s != nil && !theirs(s.Owner) {
+		if s != nil && !theirs(s.Owner) || s == nil && !operator { // nobody knows any more whose it was
 			continue
 		}
 		hb := HeldBack{Brand: f.Brand, Device: f.Device, Words: tell(f.Decision.Because, language, d.names(h, s, reader)), Causes: []string{}}
@@ -227,10 +228,11 @@ func (d *Desk) WhyAsked(dev device.ID, link Link, q wire.WhyAsked) error {
 			return fmt.Errorf("up/why: %w", ErrOften)
 		}
 		reader := s.Owner
-		if p := person(q.Person); reader == device.Household && h.lives(p) {
+		now := d.o.Now()
+		if p := person(q.Person); reader == device.Household && h.lives(p) && h.maybeThere(s, p, now) {
 			reader = p
 		}
-		if who, others := h.present(s, d.o.Now()); reader == device.Household && len(who) == 1 && !others {
+		if who, others := h.present(s, now); reader == device.Household && len(who) == 1 && !others {
 			reader = who[0] // nobody else can be asking
 		}
 		language := h.language(q.Language, reader, s)

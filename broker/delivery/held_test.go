@@ -217,3 +217,77 @@ func TestPresenceChanges(t *testing.T) {
 		}))
 	})
 }
+
+// What was held back on somebody's own devices is told on a shared screen only to them, and only while they may be
+// in front of it; the operator is told all of it.
+func TestHeldOfAnother(t *testing.T) {
+	inWorld(t, func(w *world) {
+		_, devices, err := w.desk.AddHome(w.t.Context(), HomeSpec{Name: "oak", Zone: "Europe/Zurich", Caps: []policy.Cap{},
+			People:  []PersonSpec{{Name: "Anna", Age: device.Adult}, {Name: "Ben", Age: device.Adult}},
+			Devices: []DeviceSpec{{Class: device.Fridge}, {Class: device.Car, Name: "Anna's car", Owner: "Anna"}, {Class: device.Companion, Name: "Anna's phone", Owner: "Anna"}}})
+		w.must(err)
+		all := map[device.Class]*hand{}
+		for _, e := range devices {
+			all[e.Class] = w.hand(e.Device)
+			all[e.Class].connect()
+		}
+		w.choose(policy.Given)
+		w.must(w.desk.Choose(w.t.Context(), "oak", "Anna", "grocer", policy.Marketing, policy.Given))
+		all[device.Companion].tell(map[string]any{"call.active": true})
+		all[device.Car].tell(map[string]any{"ux.driving": "moving"})
+		w.push(to(device.Car))
+		w.push(to(device.Companion))
+		for _, c := range []device.Class{device.Car, device.Companion} {
+			w.push(func(s *Submission) { to(c)(s); s.NotAfter = w.now().Time().Add(time.Minute) })
+		}
+		w.pass(2 * time.Minute)
+		fridge := all[device.Fridge]
+		told := func(h *hand, person uint32) int {
+			t.Helper()
+			w.pass(10 * time.Second) // not too often
+			w.must(w.desk.WhyAsked(h.id, h.up, wire.WhyAsked{Seq: 1, Person: person}))
+			w.wait()
+			return strings.Count(strings.Join(h.because.Lines, "\n"), "Grocer")
+		}
+		for name, test := range map[string]struct {
+			who    any // presence.who
+			person uint32
+			want   int
+		}{
+			"nobody knows who asks":                 {nil, 0, 0},
+			"somebody unknown":                      {"", 0, 0},
+			"Ben":                                   {nil, 2, 0},
+			"Anna":                                  {nil, 1, 2},
+			"Ben is there":                          {"2", 0, 0},
+			"Anna is there":                         {"1", 0, 2},
+			"Ben is there, and Anna is said to ask": {"2", 1, 0},
+			"both are there, and nobody is named":   {"1 2", 0, 0},
+			"both are there, and Anna is said to ask":  {"1 2", 1, 2},
+			"somebody who does not live here, is said": {nil, 9, 0},
+		} {
+			fridge.tell(map[string]any{"presence.who": test.who})
+			if got := told(fridge, test.person); got != test.want {
+				t.Errorf("%s: %d lines, want %d: %q", name, got, test.want, fridge.because.Lines)
+			}
+		}
+		if got := told(all[device.Companion], 2); got != 2 {
+			t.Errorf("on her own phone Anna is told %q", all[device.Companion].because.Lines)
+		}
+		operator := func(reader string, want int) {
+			t.Helper()
+			list, err := w.desk.Held(w.t.Context(), "oak", WhyOptions{Reader: reader})
+			w.must(err)
+			if n := len(list); n != want {
+				t.Errorf("for %q the operator is told %d, want %d: %+v", reader, n, want, list)
+			}
+		}
+		operator("", 2)
+		operator("Ben", 0)
+		w.must(w.desk.RemoveDevice(w.t.Context(), all[device.Car].id))
+		fridge.tell(map[string]any{"presence.who": "1"})
+		if got := told(fridge, 0); got != 1 {
+			t.Errorf("of a car that is gone it is told %q", fridge.because.Lines)
+		}
+		operator("", 2)
+	})
+}
