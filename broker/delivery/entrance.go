@@ -615,11 +615,13 @@ func (d *Desk) openWindow(h *home, w joining) error {
 }
 
 // Join takes in what a person does on a trusted device to let another in. It fails with
-// ErrForbidden on a device that is not trusted, and with what is wrong with an admission; a wrong
-// code is no error of the device that it was typed on, and is told on dn/join.
+// ErrForbidden on a device that is not trusted, or that is told that nobody who may do that is in
+// front of it, and with what is wrong with an admission; a wrong code is no error of the device that
+// it was typed on, and is told on dn/join.
 func (d *Desk) Join(dev device.ID, link Link, f wire.Join) error {
 	return d.on(dev, link, func(d *Desk, h *home, s *screen) error {
-		if !s.Controller {
+		lets := f.Op == wire.JoinOpen || f.Op == wire.JoinAdmit // on a device of somebody's a yes is theirs
+		if !s.Controller || lets && !h.mayWiden(s, person(f.Person), d.o.Now()) {
 			return fmt.Errorf("up/join: %w", ErrForbidden)
 		}
 		e := &d.entrance

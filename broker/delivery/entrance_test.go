@@ -266,6 +266,43 @@ func TestEntranceOnADevice(t *testing.T) {
 	})
 }
 
+// Who is known to be in front of a trusted device lets others in there as they could say yes there: no child alone,
+// and nobody a device of somebody's who is not there. To turn away is anybody's.
+func TestEntranceOfWhoIsThere(t *testing.T) {
+	inEntrance(t, func(w *world) {
+		tv := w.home(device.TV)[device.TV]
+		_, err := w.desk.AddPerson(w.t.Context(), "oak", PersonSpec{Name: "Carla", Age: device.Child, Guardians: []string{"Anna"}})
+		w.must(err)
+		for who, want := range map[any][4]bool{nil: {true, true, true, true}, "": {true, true, true, true}, "3": {}, "1": {true, true, false, true}, "2 3": {true, false, true, true}} { // for all, Anna, Ben, Carla
+			tv.tell(map[string]any{"presence.who": who})
+			if err := w.desk.Join(tv.id, tv.up, wire.Join{Op: wire.JoinOpen}); errors.Is(err, ErrForbidden) == want[0] {
+				t.Errorf("%v is there and opens the window: %v", who, err)
+			}
+			for person, ok := range want {
+				w.pass(20 * time.Minute) // a home sees so many challenges in a quarter of an hour
+				tv.tell(map[string]any{"presence.who": who})
+				w.must(w.desk.OpenWindow(w.t.Context(), "oak"))
+				s := w.stranger(wire.ByCode, "")
+				w.must(s.ask(""))
+				err := w.desk.Join(tv.id, tv.up, wire.Join{Op: wire.JoinAdmit, Applicant: s.id, Code: s.binding.Code(), Person: uint32(person), Controller: true})
+				if is := len(w.devices()) == 2; is != ok || errors.Is(err, ErrForbidden) == ok {
+					t.Errorf("%v is there and lets in a device of person %d: %v, it is in: %t", who, person, err, is)
+				}
+				w.must(w.desk.Join(tv.id, tv.up, wire.Join{Op: wire.JoinReject, Applicant: s.id}))
+				if !ok && len(w.at("oak")) > 0 {
+					t.Errorf("%v is there and cannot turn a device away", who)
+				}
+				for _, id := range w.devices() {
+					if id != tv.id {
+						w.must(w.desk.RemoveDevice(w.t.Context(), id))
+					}
+				}
+			}
+			w.must(w.desk.Join(tv.id, tv.up, wire.Join{Op: wire.JoinClose}))
+		}
+	})
+}
+
 // Where a new device stands is a room of the home, or one that is called new: what is misspelt makes none, and costs
 // no try.
 func TestEntranceRoom(t *testing.T) {

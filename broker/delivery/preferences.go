@@ -142,8 +142,8 @@ func (d *Desk) document(h *home, s *screen) ([]byte, error) {
 
 // Propose takes in a change that a person made on a device. It fails with ErrStale if somebody
 // else has changed the same since the device read it, and with ErrForbidden if it would permit
-// more and the device may not do that; then nothing of it is recorded. What only restricts may be
-// said on every device, and what is somebody's own on their own.
+// more and the device, or who is told to be in front of it, may not do that; then nothing of it is
+// recorded. What only restricts may be said on every device, and what is somebody's own on their own.
 func (d *Desk) Propose(dev device.ID, link Link, p wire.Proposal) error {
 	return d.on(dev, link, func(d *Desk, h *home, s *screen) error {
 		subject := s.Owner
@@ -159,7 +159,7 @@ func (d *Desk) Propose(dev device.ID, link Link, p wire.Proposal) error {
 		if !onlyNo(p) && !s.facts.AllowN(d.mono(), 1) { // a no always finds its way
 			return fmt.Errorf("up/twin: %w", ErrOften)
 		}
-		c, err := h.change(s, p)
+		c, err := h.change(s, p, d.o.Now())
 		if err != nil {
 			return fmt.Errorf("up/twin: %w", err)
 		}
@@ -232,10 +232,10 @@ type change struct {
 }
 
 // change checks the preferences of a proposal and makes the documents of it.
-func (h *home) change(s *screen, p wire.Proposal) (*change, error) {
+func (h *home) change(s *screen, p wire.Proposal, now device.Instant) (*change, error) {
 	c := &change{docs: map[string]any{}}
 	free := func(owner device.PersonID) bool { // who sits at s may set this as they like
-		return s.Controller && s.sees(owner) || owner != device.Household && owner == s.Owner
+		return s.sees(owner) && h.mayWiden(s, owner, now) || owner != device.Household && owner == s.Owner
 	}
 	bad := func(err error) error { return fmt.Errorf("%w: %w", wire.ErrFrame, err) }
 	if p.Quiet != nil {

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -366,6 +367,47 @@ func TestOnlyStricter(t *testing.T) {
 			t.Error("the fridge has thawed the home")
 		}
 		w.must(tv.proposes(wire.Proposal{Frozen: new(false)}))
+		w.memory()
+	})
+}
+
+// Who is known to be in front of a shared controller makes lists milder there as they could say yes there: no child
+// alone, and nobody what is somebody's who is not there. Stricter everybody makes them.
+func TestOnlyStricterOfWhoIsThere(t *testing.T) {
+	inWorld(t, func(w *world) {
+		tv := w.flat()[device.TV]
+		_, err := w.desk.AddPerson(w.t.Context(), "oak", PersonSpec{Name: "Carla", Age: device.Child, Guardians: []string{"Anna"}})
+		w.must(err)
+		strict := wire.Proposal{Frozen: new(true), Caps: &[]wire.Cap{{Max: 1, Hours: 24}}, Mutes: &[]wire.Mute{{Category: "a", Owner: 1}, {Category: "c", Owner: 3}},
+			Quiet: &[]wire.QuietTime{{Start: 60, End: 120, Owner: 1}}, Moments: &[]string{"film"}}
+		annas, carlas := (*strict.Mutes)[0], (*strict.Mutes)[1]
+		milder := map[string]struct {
+			wire.Proposal
+			by string // of "", Carla, Anna, Ben with Carla: who may
+		}{
+			"unfreezes the home":         {wire.Proposal{Frozen: new(false)}, "-AB"},
+			"lifts a cap":                {wire.Proposal{Caps: &[]wire.Cap{}}, "-AB"},
+			"raises a cap":               {wire.Proposal{Caps: &[]wire.Cap{{Max: 2, Hours: 24}}}, "-AB"},
+			"drops a moment":             {wire.Proposal{Moments: &[]string{}}, "-AB"},
+			"lifts a mute of Anna's":     {wire.Proposal{Mutes: &[]wire.Mute{carlas}}, "-A"},
+			"lifts a mute of Carla's":    {wire.Proposal{Mutes: &[]wire.Mute{annas}}, "-AB"},
+			"lifts Anna's quiet time":    {wire.Proposal{Quiet: &[]wire.QuietTime{}}, "-A"},
+			"mutes more":                 {wire.Proposal{Mutes: &[]wire.Mute{annas, carlas, {Category: "b"}}}, "-ABC"},
+			"sets a lower cap for Ben":   {wire.Proposal{Caps: &[]wire.Cap{{Max: 1, Hours: 24}, {Max: 0, Hours: 24, Owner: 2}}}, "-ABC"},
+			"protects one moment more":   {wire.Proposal{Moments: &[]string{"film", "sleep"}}, "-ABC"},
+			"freezes what is frozen now": {wire.Proposal{Frozen: new(true)}, "-ABC"},
+		}
+		for who, by := range map[any]string{nil: "-", "": "-", "3": "C", "1": "A", "2 3": "B"} {
+			for name, test := range milder {
+				w.pass(20 * time.Minute) // nobody proposes too often
+				tv.tell(map[string]any{"presence.who": nil})
+				w.must(tv.proposes(strict))
+				tv.tell(map[string]any{"presence.who": who})
+				if err := tv.proposes(test.Proposal); (err == nil) != strings.Contains(test.by, by) || err != nil && !errors.Is(err, ErrForbidden) {
+					t.Errorf("%v is there and %s: %v", who, name, err)
+				}
+			}
+		}
 		w.memory()
 	})
 }
