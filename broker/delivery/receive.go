@@ -453,7 +453,11 @@ func (d *Desk) wish(tx *store.Tx, h *home, s *screen, e wire.Event, claimed int6
 	case wire.Reduced:
 		return setFewer(tx, h, s.ID, o.brand, true)
 	case wire.Increased:
-		if free && h.mayWiden(s, s.Owner, d.o.Now()) {
+		prefs, err := twin.Preferences(tx, h.id)
+		if err != nil {
+			return err
+		}
+		if free && prefs[twin.Caps].Pos <= claimed && h.mayWiden(s, s.Owner, d.o.Now()) {
 			return setFewer(tx, h, s.ID, o.brand, false)
 		}
 	case wire.Allowed:

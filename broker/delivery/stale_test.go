@@ -110,6 +110,31 @@ func TestStaleYes(t *testing.T) {
 	}
 }
 
+// A wish for more lifts the cap that stood when its message came, and none that was set later.
+func TestStaleIncrease(t *testing.T) {
+	fewer := []NamedCap{{NamedSelector: NamedSelector{Brand: "grocer"}, Max: 1, Per: "168h"}}
+	for later, want := range map[bool]int{false: 0, true: 1} {
+		inWorldOf(t, func(w *world) {
+			tv := w.home(device.TV)[device.TV]
+			w.choose(policy.Given)
+			if !later {
+				w.must(w.desk.SetPreferences(w.t.Context(), "oak", Preferences{Caps: fewer}))
+			}
+			id := w.push(nil)
+			tv.mustShow(id)
+			if later {
+				w.must(w.desk.SetPreferences(w.t.Context(), "oak", Preferences{Caps: fewer}))
+			}
+			tv.ends(id, wire.Event{Kind: wire.Dismissed, Wish: new(wire.Increased)})
+			p, err := w.desk.Preferences(w.t.Context(), "oak")
+			w.must(err)
+			if len(p.Caps) != want {
+				t.Errorf("set after the message came: %t; left are %d caps, want %d", later, len(p.Caps), want)
+			}
+		})
+	}
+}
+
 // Who is told to be in front of a screen says yes there, and nobody else: not a child alone, not for somebody
 // who is not there. What a visitor's phone tells opens nothing.
 func TestYesOfWhoIsThere(t *testing.T) {
