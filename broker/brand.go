@@ -153,6 +153,8 @@ func (s *sender) accept(payload []byte) (answer, error) {
 		return refuse(r.Key, http.StatusForbidden, "this brand has been stopped", nil)
 	case errors.As(err, &invalid):
 		return refuse(r.Key, http.StatusUnprocessableEntity, "the message cannot be accepted", invalid)
+	case errors.Is(err, delivery.ErrNoKey):
+		return refuse("", http.StatusBadRequest, "the key cannot be used", delivery.Invalid{{Field: "key", Rule: "required", Why: "is missing", Fix: "send a UUID"}})
 	case errors.Is(err, delivery.ErrKey):
 		return refuse("", http.StatusBadRequest, "the key cannot be used", delivery.Invalid{{Field: "key", Rule: "syntax", Why: "is not 1 to 128 printable ASCII characters", Fix: "use a UUID"}})
 	case errors.Is(err, registry.ErrUnknown):

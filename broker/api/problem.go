@@ -106,12 +106,12 @@ func problem(err error) *Problem {
 		p.Errors = invalid
 		return p
 	case errors.Is(err, delivery.ErrKey):
-		why := "is not 1 to 128 printable ASCII characters"
+		rule, why := "syntax", "is not 1 to 128 printable ASCII characters"
 		if errors.Is(err, delivery.ErrNoKey) {
-			why = "is missing"
+			rule, why = "required", "is missing"
 		}
 		p = newProblem("key", delivery.ErrKey.Error())
-		p.Errors = delivery.Invalid{{Field: "Idempotency-Key", Rule: "required", Why: why, Fix: "send a UUID"}}
+		p.Errors = delivery.Invalid{{Field: "Idempotency-Key", Rule: rule, Why: why, Fix: "send a UUID"}}
 		return p
 	case errors.Is(err, delivery.ErrConflict):
 		p = newProblem("conflict", delivery.ErrConflict.Error())

@@ -11,7 +11,6 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -181,10 +180,7 @@ func (s *scan) value(free bool) error {
 		for end < len(s.rest) && strings.IndexByte(" \t\r\n,]}", s.rest[end]) < 0 {
 			end++
 		}
-		word := s.skip(end) // a number, true, false or null
-		if _, err := strconv.ParseFloat(word, 64); errors.Is(err, strconv.ErrRange) {
-			return &json.UnmarshalTypeError{Value: "number " + word, Type: reflect.TypeFor[float64]()}
-		}
+		s.skip(end) // a number, true, false or null
 	}
 	return nil
 }
@@ -362,6 +358,8 @@ func explainJSON(err error, whole string) *InvalidError {
 	var kind *json.UnmarshalTypeError
 	var syntax *json.SyntaxError
 	switch {
+	case errors.As(err, &kind) && kind.Type.Kind() == reflect.Float64 && strings.HasPrefix(kind.Value, "number "):
+		return &InvalidError{cmp.Or(kind.Field, whole), "range", fmt.Sprintf("is beyond what a number can be: %.40s", kind.Value[len("number "):]), "send a number nearer to 0"}
 	case errors.As(err, &kind):
 		return &InvalidError{cmp.Or(kind.Field, whole), "type", "is a JSON " + kind.Value, "send " + jsonName(kind.Type)}
 	case errors.As(err, &syntax):
@@ -399,7 +397,9 @@ func jsonName(t reflect.Type) string {
 		return "an array"
 	case reflect.Struct, reflect.Map:
 		return "an object"
-	case reflect.Int, reflect.Int64, reflect.Float64:
+	case reflect.Int, reflect.Int64:
+		return "a whole number"
+	case reflect.Float64:
 		return "a number"
 	}
 	return "a " + t.String()
@@ -458,7 +458,10 @@ func (s Submission) compile(b registry.Brand, now device.Instant) (*policy.Messa
 		if len(t.Title) > 64 {
 			bad.add(entry("texts", i, "title"), "length", "send at most 64 bytes", "is %d bytes long", len(t.Title))
 		}
-		if !plain(t.Body) || !plain(t.Title) {
+		if !plain(t.Title) {
+			bad.add(entry("texts", i, "title"), "syntax", "send plain text", "has control characters")
+		}
+		if !plain(t.Body) {
 			bad.add(entry("texts", i, "body"), "syntax", "send plain text", "has control characters")
 		}
 		m.Texts = append(m.Texts, policy.MessageText{Language: store.Intern(t.Language), Title: t.Title, Body: t.Body})
@@ -482,8 +485,11 @@ func (s Submission) compile(b registry.Brand, now device.Instant) (*policy.Messa
 		labels := make([]string, len(s.Texts))
 		for j, t := range s.Texts {
 			labels[j] = button.Label[t.Language]
-			if len(labels[j]) == 0 || len(labels[j]) > 32 || !plain(labels[j]) {
+			switch {
+			case len(labels[j]) == 0 || len(labels[j]) > 32:
 				bad.add(entry("buttons", i, fmt.Sprintf("label[%q]", t.Language)), "length", "send 1 to 32 bytes for each language of texts", "is %d bytes long", len(labels[j]))
+			case !plain(labels[j]):
+				bad.add(entry("buttons", i, fmt.Sprintf("label[%q]", t.Language)), "syntax", "send plain text", "has control characters")
 			}
 		}
 		m.Buttons = append(m.Buttons, policy.Button{ID: button.ID, Act: button.Act, Labels: labels})

@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"porchlight/device"
+	"porchlight/device/registry"
 )
 
 const (
@@ -62,6 +63,7 @@ func readOneWayTheWayItWas(raw []byte) error {
 		return nil
 	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber() // how large a number is says nothing about names
 	var walk func(free bool) error
 	walk = func(free bool) error {
 		token, err := dec.Token()
@@ -174,6 +176,33 @@ func TestParsesTheWayItWas(t *testing.T) {
 	}
 	if taken < 300 || refused < 3000 { // most edits are meant to spoil a message, but not all
 		t.Errorf("%d were taken and %d refused", taken, refused)
+	}
+}
+
+// A fault is said of the field that has it, in words that help to mend it.
+func TestFaultsSaySo(t *testing.T) {
+	good := `{"purpose":"marketing","texts":[{"language":"en","title":"Milk","body":"Fresh"}],"when":[{"class":"tv","attribute":"presence.count","op":"ge","value":8}],"buttons":[{"id":1,"label":{"en":"Yes"}}],"not_after":"2000-01-02T00:00:00Z","value":0.5}`
+	brand := registry.Brand{ID: "grocer", Purposes: []string{"marketing"}}
+	for name, test := range map[string]struct{ was, is, want string }{
+		"a number beyond all":         {`0.5`, `1e999`, "value range is beyond what a number can be: 1e999; send a number nearer to 0"},
+		"one below all":               {`0.5`, `-1e999`, "value range is beyond what a number can be: -1e999; send a number nearer to 0"},
+		"one in a condition":          {`"value":8`, `"value":1e999`, "when[0].value range is beyond what a number can be: 1e999; send a number nearer to 0"},
+		"half a button":               {`"id":1`, `"id":1.5`, "buttons[0].id type is a JSON number 1.5; send a whole number"},
+		"a title that is no text":     {`Milk`, `\u0007`, "texts[0].title syntax has control characters; send plain text"},
+		"a body that is no text":      {`Fresh`, `\u0007`, "texts[0].body syntax has control characters; send plain text"},
+		"a label that is none either": {`Yes`, `\u0007`, `buttons[0].label["en"] syntax has control characters; send plain text`},
+		"a label that is too long":    {`Yes`, strings.Repeat("y", 33), `buttons[0].label["en"] length is 33 bytes long; send 1 to 32 bytes for each language of texts`},
+	} {
+		s, err := ParseSubmission([]byte(strings.Replace(good, test.was, test.is, 1)))
+		if err == nil {
+			_, err = s.compile(brand, 0)
+		}
+		var bad Invalid
+		if !errors.As(err, &bad) || len(bad) != 1 {
+			t.Errorf("%s: %v, want one fault", name, err)
+		} else if got := fmt.Sprintf("%s %s %s; %s", bad[0].Field, bad[0].Rule, bad[0].Why, bad[0].Fix); got != test.want {
+			t.Errorf("%s: got %q, want %q", name, got, test.want)
+		}
 	}
 }
 
