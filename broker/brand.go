@@ -55,9 +55,40 @@ func (h *hook) admitBrand(c *conn, cl *mqtt.Client, id device.BrandID, key strin
 
 // request is what a brand publishes on up/message: a message, or a signed one.
 type request struct {
-	Key     string          `json:"key"`
-	Message json.RawMessage `json:"message"`
-	JWS     string          `json:"jws"`
+	Key     string
+	Message json.RawMessage
+	JWS     string
+}
+
+// parseRequest reads a request. Each name stands in it at most once, and in our letters: two readers of it find the
+// same key. What is in the message is not looked at.
+func parseRequest(payload []byte) (r request, err error) {
+	dec := json.NewDecoder(bytes.NewReader(payload))
+	if open, err := dec.Token(); err != nil || open != json.Delim('{') {
+		return r, errors.New("is no object")
+	}
+	fields := map[any]any{"key": &r.Key, "message": &r.Message, "jws": &r.JWS}
+	for dec.More() {
+		name, err := dec.Token()
+		if err != nil {
+			return r, err
+		}
+		field, ok := fields[name]
+		if !ok {
+			return r, errors.New("names a field twice, or one that is none")
+		}
+		delete(fields, name)
+		if err := dec.Decode(field); err != nil {
+			return r, err
+		}
+	}
+	if _, err := dec.Token(); err != nil {
+		return r, err
+	}
+	if _, end := dec.Token(); end != io.EOF {
+		return r, errors.New("more follows")
+	}
+	return r, nil
 }
 
 // submission is the message in it.
@@ -99,17 +130,9 @@ func (s *sender) publish(topic string, payload []byte) (wire.Leaf, uint64, error
 // accept hands a message to the Desk. The error is what ack makes of it, the answer what the
 // brand hears.
 func (s *sender) accept(payload []byte) (answer, error) {
-	var r request
-	dec := json.NewDecoder(bytes.NewReader(payload))
-	dec.DisallowUnknownFields()
-	err := dec.Decode(&r)
-	if err == nil {
-		if _, end := dec.Token(); end != io.EOF {
-			err = errors.New("more follows")
-		}
-	}
+	r, err := parseRequest(payload)
 	if err != nil || (len(r.Message) == 0) == (r.JWS == "") {
-		return refuse("", http.StatusBadRequest, "not a request", delivery.Invalid{{Field: "body", Rule: "syntax", Why: "is not one JSON object with key and either message or jws", Fix: `send {"key": "...", "message": {...}}, or {"key": "...", "jws": "..."} for one that is signed`}})
+		return refuse("", http.StatusBadRequest, "not a request", delivery.Invalid{{Field: "body", Rule: "syntax", Why: "is not one JSON object with key and either message or jws, each once", Fix: `send {"key": "...", "message": {...}}, or {"key": "...", "jws": "..."} for one that is signed`}})
 	}
 	if s.door.o.Limit != nil {
 		if ok, after := s.door.o.Limit(s.brand.ID); !ok {
