@@ -735,9 +735,13 @@ func (c *restoreCmd) run(e *env) (done restored, err error) {
 			return done, err
 		}
 	}
-	done.Aside = aside
-	if old := lastAside(done.Data); old != "" {
-		done.Aside = old                                                                     // the database is what counts, also where a restore that was cut short has moved it
+	// The database is what counts, also where a restore that was cut short has moved it.
+	old := aside
+	if _, e := os.Stat(filepath.Join(aside, databaseFile)); aside == "" || errors.Is(e, fs.ErrNotExist) {
+		old = lastAside(done.Data)
+	}
+	done.Aside = cmp.Or(old, aside)
+	if old != "" {
 		if keys := filepath.Join(aside, databaseFile+".keys"); aside != "" && old != aside { // an earlier one was cut short between the two
 			if _, e := os.Stat(filepath.Join(old, databaseFile+".keys")); errors.Is(e, fs.ErrNotExist) {
 				_ = os.Rename(keys, filepath.Join(old, databaseFile+".keys"))
@@ -859,13 +863,23 @@ func moveBack(from, to string, names []string) (err error) {
 	return errors.Join(err, syncFolder(to))
 }
 
-// lastAside is the newest folder with a database that restore has moved aside, now or before it was cut short; "": none.
-func lastAside(data string) string {
+// lastAside is the folder with the database that a restore which was cut short has moved aside; "": none. The data that
+// was in place after an older one names that in its restored.json: no clock is asked.
+func lastAside(data string) (last string) {
 	all, _ := filepath.Glob(filepath.Join(data, asidePrefix+"*", databaseFile)) // in order
-	if len(all) == 0 {
-		return ""
+	older := map[string]bool{}
+	for _, path := range all {
+		var was restored
+		if raw, err := os.ReadFile(filepath.Join(filepath.Dir(path), restoredFile)); err == nil && json.Unmarshal(raw, &was) == nil {
+			older[filepath.Base(was.Aside)] = true
+		}
 	}
-	return filepath.Dir(all[len(all)-1])
+	for _, path := range all {
+		if dir := filepath.Dir(path); last == "" || !older[filepath.Base(dir)] {
+			last = dir
+		}
+	}
+	return last
 }
 
 // cutShort is an error if a restore into the data folder did not come to its end.
