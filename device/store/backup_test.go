@@ -335,8 +335,8 @@ func TestUpgradeAndDowngrade(t *testing.T) {
 	}
 }
 
-// A database of schema version 1 kept the decisions of deliveries beside them: it is opened, and where each claim is in the
-// home's book is found by its time, if that says it.
+// A database of schema version 1 kept the decisions of deliveries beside them: it is opened, and each delivery knows where its
+// claim is in the home's book, also of two at one instant.
 func TestDecisionsMoveIntoTheBook(t *testing.T) {
 	defer func() { migrations = embedded }()
 	first, err := embedded.ReadFile("migrations/00001_house.sql")
@@ -345,33 +345,50 @@ func TestDecisionsMoveIntoTheBook(t *testing.T) {
 	}
 	migrations = fstest.MapFS{"migrations/00001_house.sql": &fstest.MapFile{Data: first}}
 	path := made(t, 1)
-	c, err := forWriting(path, Options{}).open()
+	type claimed struct {
+		Message device.MessageID `json:"message"`
+		Device  device.ID        `json:"device"`
+	}
+	projector := func(column string, value func(Event) any) Projector {
+		return func(tx *Apply, e Event) error {
+			if e.Kind != "delivery.claimed" {
+				return project(tx, e)
+			}
+			return With(e, func(f claimed) error {
+				return tx.Exec("INSERT INTO delivery (home, message, device, brand, purpose, category, claimed, "+column+") VALUES (?, ?, ?, 'grocer', 1, '', ?, ?)",
+					e.Home, f.Message[:], f.Device, e.At, value(e))
+			})
+		}
+	}
+	var now device.Instant
+	db, err := Open(t.Context(), path, Options{Project: projector("decision", func(Event) any { return "{}" }), Now: func() device.Instant { return now }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for pos, at := range []int{2: 100, 3: 200, 4: 200} { // two at one instant
-		if at == 0 {
-			continue
-		}
-		if err := c.exec("INSERT INTO journal (seq, home, pos, at, kind, body, key, salt, leaf) VALUES (?, 1, ?, ?, 'delivery.claimed', x'', 0, NULL, zeroblob(32))", 10+pos, pos, at); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.exec("INSERT INTO delivery (home, message, device, brand, purpose, category, claimed, decision) VALUES (1, ?, 'tv', 'grocer', 1, '', ?, '{}')", []byte{byte(pos)}, at); err != nil {
+	for i, at := range []device.Instant{100, 200, 200} {
+		now = at
+		if err := db.Update(func(tx *Tx) error {
+			_, err := tx.Add(1, "delivery.claimed", claimed{device.MessageID{byte(i + 2)}, "tv"})
+			return err
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := c.close(); err != nil {
+	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
 	migrations = embedded
-	db := open(t, path, Options{})
+	db = open(t, path, Options{})
 	var got string
 	if err := db.View(t.Context(), func(tx *Tx) error {
-		return tx.QueryRow("SELECT group_concat(hex(message) || ':' || pos, ' ' ORDER BY message) FROM delivery").Scan(&got)
+		return tx.QueryRow("SELECT group_concat(substr(hex(message), 1, 2) || ':' || pos, ' ' ORDER BY message) FROM delivery").Scan(&got)
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if want := "02:2 03:0 04:0"; got != want {
+	if want := "02:2 03:3 04:4"; got != want {
 		t.Errorf("positions of claims = %q, want %q", got, want)
+	}
+	if diffs, err := Check(t.Context(), path, projector("pos", func(e Event) any { return e.Pos }), nil); len(diffs) > 0 || err != nil {
+		t.Errorf("Check = %q, %v", diffs, err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -107,11 +108,15 @@ func Open(ctx context.Context, path string, o Options) (*DB, error) {
 	db.queue = make(chan *unit, o.Queue)
 
 	var err error
-	if db.path, db.lock, db.w, err = openWriter(ctx, path, o); err != nil {
+	var was int64
+	if db.path, db.lock, db.w, was, err = openWriter(ctx, path, o); err != nil {
 		return nil, fmt.Errorf("open database %w", err)
 	}
 	db.book = newBook()
-	if db.keys, err = openKeys(db.path, db.w, o.busy); err == nil {
+	if db.keys, err = openKeys(db.path, db.w, o.busy); err == nil && was == 1 {
+		err = db.locate()
+	}
+	if err == nil {
 		err = db.complete()
 	}
 	if err == nil {
@@ -141,14 +146,15 @@ func Open(ctx context.Context, path string, o Options) (*DB, error) {
 	return db, nil
 }
 
-// openWriter locks the file at path, refuses what is not ours, migrates it and opens the writer's connection.
-func openWriter(ctx context.Context, path string, o Options) (abs string, lock *os.File, w *conn, err error) {
+// openWriter locks the file at path, refuses what is not ours, migrates it and opens the writer's connection. have is the
+// schema version that it found, 0 of a new file.
+func openWriter(ctx context.Context, path string, o Options) (abs string, lock *os.File, w *conn, have int64, err error) {
 	if abs, err = filepath.Abs(path); err != nil {
-		return "", nil, nil, err
+		return "", nil, nil, 0, err
 	}
 	held, err := lockFile(abs)
 	if err != nil {
-		return "", nil, nil, err
+		return "", nil, nil, 0, err
 	}
 	defer func() {
 		if err != nil {
@@ -156,30 +162,29 @@ func openWriter(ctx context.Context, path string, o Options) (abs string, lock *
 		}
 	}()
 	if err = missing(abs); err != nil {
-		return "", nil, nil, err
+		return "", nil, nil, 0, err
 	}
 	if err = create(abs); err != nil {
-		return "", nil, nil, fault(abs, err)
+		return "", nil, nil, 0, fault(abs, err)
 	}
-	have, err := peek(abs)
-	if err != nil {
-		return "", nil, nil, err
+	if have, err = peek(abs); err != nil {
+		return "", nil, nil, 0, err
 	}
 	if want := newest(); have > want {
-		return "", nil, nil, newer(abs, have, want)
+		return "", nil, nil, 0, newer(abs, have, want)
 	}
 	if err = ctx.Err(); err != nil {
-		return "", nil, nil, err
+		return "", nil, nil, 0, err
 	}
 	// From here on nothing is cancelled: SQLite would undo a transaction and go on without one.
 	writer := forWriting(abs, o)
 	if have < newest() {
 		if err = migrate(context.WithoutCancel(ctx), writer); err != nil {
-			return "", nil, nil, fault(abs, err)
+			return "", nil, nil, 0, fault(abs, err)
 		}
 	}
 	if w, err = writer.open(); err != nil {
-		return "", nil, nil, err
+		return "", nil, nil, 0, err
 	}
 	// SQLite opens a file that it may not write for reading only, and says nothing until the first write.
 	if err = w.begin("BEGIN IMMEDIATE"); err == nil {
@@ -188,9 +193,53 @@ func openWriter(ctx context.Context, path string, o Options) (abs string, lock *
 	}
 	if err != nil {
 		w.close()
-		return "", nil, nil, err
+		return "", nil, nil, 0, err
 	}
-	return abs, held, w, nil
+	return abs, held, w, have, nil
+}
+
+// locate finds in the journal which claim each delivery of schema version 1 comes from where the migration could not: several of
+// one home were at one instant, and what each is of is sealed. A claim that cannot be read is passed over.
+func (db *DB) locate() error {
+	if err := db.w.begin("BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	defer db.w.rollback()
+	tx := &Tx{c: db.w, keys: db.keys}
+	defer tx.end()
+	rows, err := tx.Query("SELECT " + eventColumns + ` FROM journal WHERE kind = 'delivery.claimed'
+		AND (home, at) IN (SELECT home, claimed FROM delivery WHERE pos = 0) ORDER BY seq`)
+	if err != nil {
+		return err
+	}
+	var claims []Event
+	for rows.Next() {
+		e, err := tx.scan(rows)
+		switch {
+		case errors.Is(err, ErrKeys), errors.Is(err, errAltered):
+		case err != nil:
+			return err
+		case !e.Erased:
+			claims = append(claims, e)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for _, e := range claims {
+		var f struct {
+			Message device.MessageID `json:"message"`
+			Device  device.ID        `json:"device"`
+		}
+		if json.Unmarshal(e.Body, &f) != nil {
+			continue
+		}
+		if err := db.w.exec("UPDATE delivery SET pos = ? WHERE home = ? AND message = ? AND device = ? AND claimed = ?", e.Pos, int64(e.Home), f.Message[:], string(f.Device), int64(e.At)); err != nil {
+			return err
+		}
+	}
+	tx.end()
+	return db.w.commit()
 }
 
 // missing is an error if there are keys of homes, and no database that they are of: a new one in its place would look as if

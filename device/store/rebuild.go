@@ -180,7 +180,7 @@ func rebuild(ctx context.Context, path string, project Projector) (err error) {
 	if _, err := os.Stat(path); err != nil {
 		return fault(path, err)
 	}
-	_, lock, c, err := openWriter(ctx, path, Options{})
+	_, lock, c, _, err := openWriter(ctx, path, Options{})
 	if err != nil {
 		return err
 	}
@@ -321,7 +321,7 @@ func check(ctx context.Context, path string, project Projector, progress func(do
 		return h, err
 	}
 	defer os.RemoveAll(dir)
-	_, lock, fresh, err := openWriter(ctx, filepath.Join(dir, "check.db"), Options{})
+	_, lock, fresh, _, err := openWriter(ctx, filepath.Join(dir, "check.db"), Options{})
 	if err != nil {
 		return h, err
 	}
