@@ -51,7 +51,8 @@ type backupCmd struct {
 
 // Help is what --help says beside the flags.
 func (backupCmd) Help() string {
-	return "The gateway may run. A backup is a whole data folder: the database, the keys of all homes, the certificate authority with its private key. " +
+	return "The gateway may run. A backup is what the gateway has in its data folder: the database, the keys of all homes, the certificate authority with its private key, " +
+		"the credentials of devices. What somebody else has put there is left out, and named. " +
 		"Whoever has it can read what people have said and can be this gateway, so only you can open it: keep it as safe as the gateway itself. " +
 		"What is erased later stays in backups made before: remove those, and --keep does."
 }
@@ -118,7 +119,8 @@ type backedUp struct {
 	SHA256  string   `json:"sha256"` // of its backup.json, which has that of every file
 	Bytes   int64    `json:"bytes"`
 	Seconds float64  `json:"seconds"`
-	Removed []string `json:"removed,omitempty"` // older backups
+	Removed []string `json:"removed,omitempty"`  // older backups
+	LeftOut []string `json:"left_out,omitempty"` // files and folders that are not the gateway's
 	manifest
 }
 
@@ -145,6 +147,9 @@ func (c *backupCmd) Run(e *env) (err error) {
 	}
 	if err := t.Flush(); err != nil {
 		return err
+	}
+	if len(done.LeftOut) > 0 {
+		fmt.Fprintf(e.out, "left out: %s (not the gateway's)\n", strings.Join(done.LeftOut, ", "))
 	}
 	fmt.Fprintln(e.out, "It holds the keys of all homes and the private key of the certificate authority: keep it as safe as the gateway.")
 	return nil
@@ -203,7 +208,7 @@ func (c *backupCmd) run(e *env) (done backedUp, err error) {
 	}
 	done.Schema, done.Events, done.Began, done.Newest = s.Schema, s.Seq, s.Began, s.Newest
 	// The authority comes after the database: it knows those before it, too.
-	names, err := listData(data)
+	names, left, err := listData(data)
 	if err != nil {
 		return done, err
 	}
@@ -212,6 +217,7 @@ func (c *backupCmd) run(e *env) (done backedUp, err error) {
 			return done, err
 		}
 	}
+	done.LeftOut = left
 	if err := authority.Verify(work); err != nil {
 		return done, err
 	}
@@ -330,37 +336,30 @@ func sweep(dir string) error {
 	return err
 }
 
-// listData lists the files of a data folder beside the database, its keys and what is of the running process alone.
-func listData(data string) (names []string, err error) {
-	var walk func(folder string, deep int) error
-	walk = func(folder string, deep int) error {
+// listData lists the gateway's own files in a data folder beside the database, its keys and what is of the running process
+// alone, and what is not the gateway's.
+func listData(data string) (names, left []string, err error) {
+	for _, folder := range []string{"", "ca", "credentials"} {
 		entries, err := os.ReadDir(filepath.Join(data, folder))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 		for _, entry := range entries {
 			name := filepath.Join(folder, entry.Name())
-			if deep == 0 && (strings.HasPrefix(name, databaseFile) || strings.HasPrefix(name, asidePrefix) || name == "lost+found") || strings.HasPrefix(entry.Name(), ".") {
-				continue
-			}
-			fi, err := os.Stat(filepath.Join(data, name)) // a link is what it points to
 			switch {
-			case errors.Is(err, fs.ErrNotExist):
-			case err != nil:
-				return err
-			case fi.IsDir() && deep == 8:
-				return fmt.Errorf("%s: folders in folders in folders: what is not the gateway's own does not belong into its data folder", name)
-			case fi.IsDir():
-				if err := walk(name, deep+1); err != nil {
-					return err
-				}
-			case fi.Mode().IsRegular():
+			case strings.HasPrefix(entry.Name(), "."), folder == "" && strings.HasPrefix(name, databaseFile), strings.HasPrefix(name, asidePrefix),
+				slices.Contains([]string{"ca", "credentials", socketFile, restoredFile, "lost+found"}, name):
+			case name == "ca/ca.key", name == "ca/ca.crt", folder == "credentials" && filepath.Ext(name) == ".yaml":
 				names = append(names, name)
+			default:
+				left = append(left, name)
 			}
 		}
-		return nil
 	}
-	return names, walk("", 0)
+	return names, left, nil
 }
 
 // sums reads files of folder through, and leaves out those that are not there.

@@ -177,7 +177,7 @@ func backupsIn(t *testing.T, dir string) (all []string) {
 func TestBackupIsCutShort(t *testing.T) {
 	b := newBusy(t)
 	b.soFar()
-	if err := os.WriteFile(filepath.Join(b.data, "large"), make([]byte, 32<<20), 0o600); err != nil { // it takes a while
+	if err := copyTo(io.LimitReader(zeros{}, 32<<20), filepath.Join(b.data, "credentials", "large.yaml"), 0o600); err != nil { // it takes a while
 		t.Fatal(err)
 	}
 	to := filepath.Join(t.TempDir(), "b")
@@ -293,7 +293,7 @@ func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
 func TestRestoreIsCutShort(t *testing.T) {
 	b := newBusy(t)
 	want := b.soFar()
-	if err := os.WriteFile(filepath.Join(b.data, "large"), make([]byte, 32<<20), 0o600); err != nil {
+	if err := copyTo(io.LimitReader(zeros{}, 32<<20), filepath.Join(b.data, "credentials", "large.yaml"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	to, data := filepath.Join(t.TempDir(), "b"), filepath.Join(t.TempDir(), "r")
