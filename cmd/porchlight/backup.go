@@ -766,7 +766,7 @@ func (c *restoreCmd) run(e *env) (done restored, err error) {
 	if err := syncFolders(work); err != nil {
 		return done, err
 	}
-	if err := giveTo(done.Data, work, aside); err != nil {
+	if err := giveTo(done.Data, work, aside, done.Aside); err != nil {
 		return done, err
 	}
 	// The database comes last: while it is missing, no gateway begins anew.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/fstest"
 
@@ -390,5 +391,28 @@ func TestDecisionsMoveIntoTheBook(t *testing.T) {
 	}
 	if diffs, err := Check(t.Context(), path, projector("pos", func(e Event) any { return e.Pos }), nil); len(diffs) > 0 || err != nil {
 		t.Errorf("Check = %q, %v", diffs, err)
+	}
+}
+
+// What root does in the folder of a gateway that runs as somebody else leaves a lock that the gateway can take.
+func TestLockIsTheFoldersOwners(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	path := file(t)
+	if err := os.Chown(filepath.Dir(path), 4242, 4343); err != nil {
+		t.Fatal(err)
+	}
+	hold, err := Hold(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hold.Close()
+	fi, err := os.Stat(path + ".lock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if owner := fi.Sys().(*syscall.Stat_t); owner.Uid != 4242 || owner.Gid != 4343 {
+		t.Errorf("the lock belongs to %d:%d, want 4242:4343", owner.Uid, owner.Gid)
 	}
 }

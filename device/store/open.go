@@ -260,7 +260,14 @@ func newer(path string, have, want int64) error {
 // lockFile takes the lock that keeps a second gateway off the file at path.
 func lockFile(path string) (*os.File, error) {
 	name := path + ".lock"
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err == nil {
+		if err = giveAway(f); err != nil {
+			f.Close()
+		}
+	} else if errors.Is(err, fs.ErrExist) {
+		f, err = os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
+	}
 	if err != nil {
 		return nil, fault(path, err)
 	}
@@ -279,6 +286,19 @@ func lockFile(path string) (*os.File, error) {
 		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	return f, nil
+}
+
+// giveAway gives a file that root has made to the owner of its folder, whose gateway could not open it otherwise.
+func giveAway(f *os.File) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	fi, err := os.Stat(filepath.Dir(f.Name()))
+	if err != nil {
+		return err
+	}
+	owner := fi.Sys().(*syscall.Stat_t)
+	return f.Chown(int(owner.Uid), int(owner.Gid))
 }
 
 // create makes an empty file that only its owner can read, if there is none. SQLite gives the
