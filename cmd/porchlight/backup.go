@@ -79,7 +79,7 @@ type checkCmd struct {
 // Help is what --help says beside the flags.
 func (checkCmd) Help() string {
 	return "Looks for damage in the file, rows that refer to nothing, entries without their key or altered since they were written, and makes all tables again " +
-		"from the journal, in a temporary database, to compare. Of a backup, each file's SHA-256 as well. Nothing is changed."
+		"from the journal, in a temporary database, to compare. Of a backup, each file's SHA-256 as well; of one that an earlier version made, a temporary copy is brought up to this version first. Nothing is changed."
 }
 
 // manifest is backup.json.
@@ -1164,6 +1164,7 @@ func (c *checkCmd) run(e *env) (done checked, err error) {
 	if done.Of, err = filepath.Abs(cmp.Or(c.Backup, e.data)); err != nil {
 		return done, err
 	}
+	path := filepath.Join(done.Of, databaseFile)
 	if c.Backup != "" {
 		m, err := readManifest(done.Of)
 		if err != nil {
@@ -1173,14 +1174,29 @@ func (c *checkCmd) run(e *env) (done checked, err error) {
 		for _, f := range m.Files {
 			names = append(names, filepath.FromSlash(f.Name))
 		}
-		have, err := sums(e.ctx, done.Of, names, tell.in("SHA-256"))
+		files, err := sums(e.ctx, done.Of, names, tell.in("SHA-256"))
 		if err == nil {
-			err = m.differs(have)
+			err = m.differs(files)
 		}
 		if err != nil {
 			return done, err
 		}
 		done.Backup = &m.Made
+		have, known, err := store.Inspect(path)
+		if err != nil {
+			return done, err
+		}
+		if have < known { // no gateway is started on a backup
+			done.Schema = have
+			dir, err := os.MkdirTemp("", "porchlight-check-")
+			if err != nil {
+				return done, err
+			}
+			defer os.RemoveAll(dir)
+			if path, err = raised(e.ctx, path, dir); err != nil {
+				return done, err
+			}
+		}
 	} else if err := hasData(done.Of); err != nil {
 		return done, err
 	} else if raw, err := os.ReadFile(filepath.Join(done.Of, restoredFile)); err == nil {
@@ -1190,7 +1206,7 @@ func (c *checkCmd) run(e *env) (done checked, err error) {
 		}
 	}
 	homes := map[device.HomeID]bool{} // that are there
-	h, err := store.Examine(e.ctx, filepath.Join(done.Of, databaseFile), func(tx *store.Apply, e store.Event) error {
+	h, err := store.Examine(e.ctx, path, func(tx *store.Apply, e store.Event) error {
 		switch e.Kind {
 		case "home.added":
 			homes[e.Home] = true
@@ -1205,13 +1221,29 @@ func (c *checkCmd) run(e *env) (done checked, err error) {
 	if err := authority.Verify(done.Of); err != nil {
 		h.Wrong = append(h.Wrong, err.Error())
 	}
-	done.Schema, done.Bytes, done.Events, done.Newest, done.Wrong = h.Schema, h.Bytes, h.Events, h.Newest, h.Wrong
+	done.Schema, done.Bytes, done.Events, done.Newest, done.Wrong = cmp.Or(done.Schema, h.Schema), h.Bytes, h.Events, h.Newest, h.Wrong
 	done.Homes = int64(len(homes))
 	done.Gone = h.Homes - done.Homes
 	if done.Wrong == nil {
 		done.Wrong = []string{}
 	}
 	return done, nil
+}
+
+// raised makes a copy of the database at path, and of its keys, in dir, of this program's schema version.
+func raised(ctx context.Context, path, dir string) (copied string, err error) {
+	copied = filepath.Join(dir, databaseFile)
+	if err := copyFile(path, copied, 0o600); err != nil {
+		return "", err
+	}
+	if err := copyFile(path+".keys", copied+".keys", 0o600); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	db, err := store.Open(ctx, copied, store.Options{Project: delivery.Project, Clear: delivery.Clear})
+	if err != nil {
+		return "", err
+	}
+	return copied, db.Close()
 }
 
 // nameHomes puts in the names of the homes that are still there, and whose the last words are.
