@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -78,7 +80,7 @@ type checkCmd struct {
 
 // Help is what --help says beside the flags.
 func (checkCmd) Help() string {
-	return "Looks for damage in the file, rows that refer to nothing, entries without their key or altered since they were written, and makes all tables again " +
+	return "Looks for damage in the file, rows that refer to nothing, entries without their key or altered since they were written, messages with another text, and makes all tables again " +
 		"from the journal, in a temporary database, to compare. Of a backup, each file's SHA-256 as well; of one that an earlier version made, a temporary copy is brought up to this version first. Nothing is changed."
 }
 
@@ -1154,7 +1156,7 @@ func (c *checkCmd) Run(e *env) error {
 		return fmt.Errorf("check: %d things are wrong with %s: keep a copy of it; a backup can be put back with porchlight restore, and where only tables differ from the journal porchlight rebuild mends them", len(done.Wrong), done.Of)
 	}
 	if !c.JSON {
-		fmt.Fprintln(e.out, "whole: no damage, every entry has its key and fits its home's log, every table agrees with the journal")
+		fmt.Fprintln(e.out, "whole: no damage, every entry has its key and fits its home's log, every message is as it was accepted, every table agrees with the journal")
 	}
 	return nil
 }
@@ -1205,6 +1207,7 @@ func (c *checkCmd) run(e *env) (done checked, err error) {
 			return done, fmt.Errorf("%s: %w", restoredFile, err)
 		}
 	}
+	var altered []string
 	homes := map[device.HomeID]bool{} // that are there
 	h, err := store.Examine(e.ctx, path, func(tx *store.Apply, e store.Event) error {
 		switch e.Kind {
@@ -1212,6 +1215,10 @@ func (c *checkCmd) run(e *env) (done checked, err error) {
 			homes[e.Home] = true
 		case "home.removed":
 			delete(homes, e.Home)
+		case "message.accepted":
+			if !asAccepted(e.Body) && len(altered) < 1000 {
+				altered = append(altered, fmt.Sprintf("journal (%d): the message is not the one that was accepted", e.Seq))
+			}
 		}
 		return delivery.Project(tx, e)
 	}, tell.in("events"))
@@ -1221,6 +1228,7 @@ func (c *checkCmd) run(e *env) (done checked, err error) {
 	if err := authority.Verify(done.Of); err != nil {
 		h.Wrong = append(h.Wrong, err.Error())
 	}
+	h.Wrong = append(h.Wrong, altered...)
 	done.Schema, done.Bytes, done.Events, done.Newest, done.Wrong = cmp.Or(done.Schema, h.Schema), h.Bytes, h.Events, h.Newest, h.Wrong
 	done.Homes = int64(len(homes))
 	done.Gone = h.Homes - done.Homes
@@ -1228,6 +1236,27 @@ func (c *checkCmd) run(e *env) (done checked, err error) {
 		done.Wrong = []string{}
 	}
 	return done, nil
+}
+
+// asAccepted reports whether the message in the journal has the digest that it was accepted with. What belongs to no home is in no log.
+func asAccepted(body []byte) bool {
+	var f struct {
+		Digest  []byte          `json:"digest"`
+		Message json.RawMessage `json:"message"`
+		Signed  string          `json:"signed"` // or this, a compact JWS
+	}
+	err := json.Unmarshal(body, &f)
+	if err == nil && f.Signed != "" {
+		var s delivery.Submission
+		_, rest, _ := strings.Cut(f.Signed, ".")
+		payload, _, _ := strings.Cut(rest, ".")
+		raw, e := base64.RawURLEncoding.DecodeString(payload)
+		if err = cmp.Or(e, json.Unmarshal(raw, &s)); err == nil {
+			f.Message, err = json.Marshal(s)
+		}
+	}
+	sum := sha256.Sum256(f.Message)
+	return err == nil && bytes.Equal(sum[:], f.Digest)
 }
 
 // raised makes a copy of the database at path, and of its keys, in dir, of this program's schema version.
