@@ -239,6 +239,23 @@ func (g *gateway) running() bool {
 	}
 }
 
+// crashed reports whether it has ever ended by itself.
+func (g *gateway) crashed() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.crashes) > 0
+}
+
+// works starts the gateway unless it runs, and waits until it works.
+func (g *gateway) works(ctx context.Context) error {
+	if !g.running() {
+		if err := g.start(); err != nil {
+			return err
+		}
+	}
+	return g.ready(ctx)
+}
+
 // folder is the data folder, which an upgrade moves.
 func (g *gateway) folder() string {
 	g.mu.Lock()
@@ -271,11 +288,11 @@ func (g *gateway) ready(ctx context.Context) error {
 			}
 		}
 		if !g.running() {
-			return fmt.Errorf("the gateway did not start: see %s", filepath.Join(g.dir, "gateway.log"))
+			return fmt.Errorf("the gateway did not start: %s: see %s", g.last(), filepath.Join(g.dir, "gateway.log"))
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the gateway is not ready: %w", ctx.Err())
+			return fmt.Errorf("the gateway is not ready: %w: see %s", ctx.Err(), filepath.Join(g.dir, "gateway.log"))
 		case <-time.After(5 * time.Millisecond): // another process: there is nothing to wait on
 		}
 	}
@@ -366,6 +383,16 @@ func (g *gateway) insist(ctx context.Context, verb string, in, out any) error {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+// last is the last line of the gateway's log.
+func (g *gateway) last() string {
+	raw, err := os.ReadFile(filepath.Join(g.dir, "gateway.log"))
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(raw)), "\n")
+	return lines[len(lines)-1]
 }
 
 // said are the lines of the gateway's log that it should never say.

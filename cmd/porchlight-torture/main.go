@@ -59,6 +59,7 @@ type options struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second one ends it at once, and the gateway with it
 	args := os.Args[1:]
 	run := tortureCommand
 	if len(args) > 0 && args[0] == "soak" {
@@ -283,10 +284,10 @@ func torture(ctx context.Context, o options, say io.Writer) (_ *report, err erro
 	defer world.Wait()
 	defer die()
 	w.live(living, &load, &world, loading)
-	struck := w.strike(striking, o, &weather)
+	struck := w.strike(striking, mercy, o, &weather)
 
 	began, told := time.Now(), time.Now()
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && striking.Err() == nil && !w.gateway.crashed() {
 		time.Sleep(50 * time.Millisecond)
 		if time.Since(told) > 10*time.Second {
 			told = time.Now()
@@ -305,10 +306,10 @@ func torture(ctx context.Context, o options, say io.Writer) (_ *report, err erro
 	load.Wait()
 	phase("everybody comes to rest")
 	r := &report{seed: o.seed, dir: o.dir}
-	if !w.gateway.running() {
-		if err := errors.Join(w.gateway.start(), w.gateway.ready(context.WithoutCancel(ctx))); err != nil {
-			w.fail(err)
-		}
+	if err := w.gateway.works(context.WithoutCancel(ctx)); err != nil { // nobody can be asked, and nothing judged
+		die()
+		world.Wait()
+		return nil, fmt.Errorf("%w; everything is in %s", errors.Join(append(w.errs, err)...), o.dir)
 	}
 	if err := w.calm(living); err != nil {
 		w.fail(err)
@@ -357,8 +358,9 @@ func torture(ctx context.Context, o options, say io.Writer) (_ *report, err erro
 	return r, err
 }
 
-// strike lets faults happen until ctx ends. all reports whether each has happened at least once.
-func (w *world) strike(ctx context.Context, o options, wg *sync.WaitGroup) (all func() bool) {
+// strike lets faults happen until ctx ends, which one that cannot be made does by end. all reports whether each has
+// happened at least once.
+func (w *world) strike(ctx context.Context, end func(), o options, wg *sync.WaitGroup) (all func() bool) {
 	var left atomic.Int64
 	for place, network := range []bool{false, true} {
 		rng := rand.New(rand.NewPCG(o.seed, 100+uint64(place)))
@@ -384,8 +386,8 @@ func (w *world) strike(ctx context.Context, o options, wg *sync.WaitGroup) (all 
 					f, from := faults[i], w.since()
 					if err := f.strike(ctx, w, rng); err != nil {
 						w.fail(fmt.Errorf("fault %s: %w", f.name, err))
-						sleep(ctx, time.Second)
-						continue
+						end()
+						return
 					}
 					w.fault(f.name)
 					w.mu.Lock()

@@ -173,6 +173,21 @@ func TestAmnesiaIsFound(t *testing.T) {
 	t.Errorf("the databases of a while ago were put back, and nobody noticed: %v", r.found)
 }
 
+// A gateway that cannot be started again is found, and ends the run.
+func TestNoStartIsFound(t *testing.T) {
+	t.Parallel()
+	once := filepath.Join(t.TempDir(), "once")
+	script := fmt.Sprintf("#!/bin/sh\nmkdir $0.d 2>/dev/null && exec %s \"$@\"\necho porchlight: the store is damaged >&2\nexit 1\n", gatewayBinary(t))
+	if err := os.WriteFile(once, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	o := short(options{gateway: once, dir: t.TempDir(), seed: *shortSeed, faults: []string{"kill", "power"}, lease: 4 * time.Second, allowed: 2 * time.Second})
+	_, err := torture(t.Context(), o, testLog{t})
+	if want := "the gateway did not start: porchlight: the store is damaged: see " + o.dir; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
 func TestSoak(t *testing.T) {
 	t.Parallel()
 	o := options{gateway: gatewayBinary(t), dir: t.TempDir(), size: size{homes: 12, brands: 3}, length: 20 * time.Second, lease: 4 * time.Second, allowed: 2 * time.Second}
