@@ -11,19 +11,19 @@ import (
 )
 
 type auditCmd struct {
-	Home  string        `help:"Of one home only; default all, and the gateway's own." placeholder:"HOME"`
-	About string        `help:"Only what has to do with this ID or address." placeholder:"ID"`
-	Since time.Duration `help:"Only the last so long, as 24h." placeholder:"TIME"`
-	Limit int           `help:"The newest so many, at most 10000." default:"1000"`
-	All   bool          `help:"Messages and deliveries too."`
-	JSON  bool          `help:"Print JSON, one fact a line."`
+	Home  string  `help:"Of one home only; default all, and the gateway's own." placeholder:"HOME"`
+	About string  `help:"Only what has to do with this ID or address." placeholder:"ID"`
+	Since howLong `help:"Only the last so long, as 24h or 7d." placeholder:"TIME"`
+	Limit int     `help:"The newest so many, at most 10000." default:"1000"`
+	All   bool    `help:"Messages and deliveries too."`
+	JSON  bool    `help:"Print JSON, one fact a line."`
 }
 
 // Run prints the audit.
 func (c *auditCmd) Run(e *env) error {
 	in := delivery.AuditAsked{Home: c.Home, About: c.About, Limit: c.Limit, Screen: c.All}
 	if c.Since > 0 {
-		in.Since = device.At(time.Now().Add(-c.Since))
+		in.Since = device.At(time.Now().Add(-time.Duration(c.Since)))
 	}
 	all, err := ask[[]delivery.AuditEntry](e, "audit", in)
 	if err != nil {
@@ -90,7 +90,7 @@ func authorities(e *env, verb string, in any, asJSON bool) error {
 	if err := t.Flush(); err != nil || all.Behind == 0 {
 		return err
 	}
-	_, err = fmt.Fprintf(e.out, "%s still to get a certificate of the newest authority.\n", count(all.Behind, "device"))
+	_, err = fmt.Fprintf(e.out, "%s still to be told of the newest authority.\n", count(all.Behind, "device"))
 	return err
 }
 

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"reflect"
@@ -196,22 +197,22 @@ func (c *brandRemoveCmd) Run(e *env) error {
 }
 
 type pushCmd struct {
-	File    string         `arg:"" help:"Message in YAML or JSON; - is standard input."`
-	Key     string         `help:"Idempotency key; default the digest of the file, so that the same file is one message however often it is pushed." placeholder:"KEY" xor:"key"`
-	Again   bool           `help:"A new message, even if the same file was pushed before." xor:"key"`
-	For     *time.Duration `help:"How long from now it may be shown, such as 2h, of a file without not_after. Each push is then a message of its own." placeholder:"TIME"`
-	API     string         `name:"api" help:"The gateway." default:"http://127.0.0.1:8080" env:"PORCHLIGHT_API" placeholder:"URL"`
-	KeyFile string         `help:"File with the brand's API key." env:"PORCHLIGHT_API_KEY_FILE" placeholder:"FILE"`
-	Sign    string         `help:"Sign the message with the private key in this file, as brand signkey new makes it." env:"PORCHLIGHT_SIGN_KEY_FILE" placeholder:"FILE"`
-	KID     string         `name:"kid" help:"ID of that key; default as brand signkey new prints it." placeholder:"ID"`
-	CA      string         `name:"ca" help:"Certificate to trust, for https." placeholder:"FILE"`
-	JSON    bool           `help:"Print JSON."`
+	File    string   `arg:"" help:"Message in YAML or JSON; - is standard input."`
+	Key     string   `help:"Idempotency key; default the digest of the file, so that the same file is one message however often it is pushed." placeholder:"KEY" xor:"key"`
+	Again   bool     `help:"A new message, even if the same file was pushed before." xor:"key"`
+	For     *howLong `help:"How long from now it may be shown, such as 2h or 7d, of a file without not_after. Each push is then a message of its own." placeholder:"TIME"`
+	API     string   `name:"api" help:"The gateway." default:"http://127.0.0.1:8080" env:"PORCHLIGHT_API" placeholder:"URL"`
+	KeyFile string   `help:"File with the brand's API key." env:"PORCHLIGHT_API_KEY_FILE" placeholder:"FILE"`
+	Sign    string   `help:"Sign the message with the private key in this file, as brand signkey new makes it." env:"PORCHLIGHT_SIGN_KEY_FILE" placeholder:"FILE"`
+	KID     string   `name:"kid" help:"ID of that key; default as brand signkey new prints it." placeholder:"ID"`
+	CA      string   `name:"ca" help:"Certificate to trust, for https." placeholder:"FILE"`
+	JSON    bool     `help:"Print JSON."`
 }
 
 // Validate is called by the parser.
 func (c *pushCmd) Validate() error {
-	if c.For != nil && (*c.For < time.Second || *c.For > delivery.MaxLife) {
-		return fmt.Errorf("--for %s: use 1s to %.0fh, which is %d days", *c.For, delivery.MaxLife.Hours(), delivery.MaxLife/(24*time.Hour))
+	if most := howLong(delivery.MaxLife); c.For != nil && (*c.For < howLong(time.Second) || *c.For > most) {
+		return fmt.Errorf("--for %s: use 1s to %s", *c.For, most)
 	}
 	return nil
 }
@@ -228,7 +229,7 @@ func (c *pushCmd) Run(e *env) error {
 	}
 	var life time.Duration
 	if c.For != nil {
-		life = *c.For
+		life = time.Duration(*c.For)
 	}
 	file, body, err := readMessage(name, raw, life)
 	if err != nil {
@@ -332,6 +333,24 @@ func (f *yamlFile) explain(err error) error {
 	return all
 }
 
+// post sends it once. The error says that nobody knows whether it was taken in.
+func (c *pushCmd) post(ctx context.Context, client http.Client, secret, key, kind string, body []byte) (*http.Response, []byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.API, "/")+"/v1/messages", bytes.NewReader(body))
+	if err != nil {
+		return nil, nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+secret)
+	req.Header.Set("Idempotency-Key", key)
+	req.Header.Set("Content-Type", kind)
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	return resp, raw, err
+}
+
 func (c *pushCmd) send(ctx context.Context, f *yamlFile, secret, key, kind string, body []byte) (m api.Message, replayed bool, err error) {
 	client := http.Client{Timeout: time.Minute}
 	if !strings.HasPrefix(c.API, "http://") && !strings.HasPrefix(c.API, "https://") {
@@ -348,21 +367,25 @@ func (c *pushCmd) send(ctx context.Context, f *yamlFile, secret, key, kind strin
 		}
 		client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.API, "/")+"/v1/messages", bytes.NewReader(body))
-	if err != nil {
-		return m, false, err
+	var resp *http.Response
+	var raw []byte
+	for try := range 3 { // with the same key and the same bytes: however often it arrives, it is one message
+		if resp, raw, err = c.post(ctx, client, secret, key, kind, body); err == nil {
+			break
+		}
+		if dialing := new(net.OpError); errors.As(err, &dialing) && dialing.Op == "dial" && try == 0 {
+			return m, false, fmt.Errorf("%w: is the gateway running, and is --api its address? It was not taken in", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
 	}
-	req.Header.Set("Authorization", "Bearer "+secret)
-	req.Header.Set("Idempotency-Key", key)
-	req.Header.Set("Content-Type", kind)
-	resp, err := client.Do(req)
-	if err != nil {
-		return m, false, fmt.Errorf("%w: is the gateway running, and is --api its address? Nothing is lost: push the same file again", err)
+	if err != nil && (c.For != nil || c.Again) {
+		return m, false, fmt.Errorf("%w: it may have been taken in, and another push is another message: GET %s/v1/messages lists what was", err, c.API)
 	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	if err != nil {
-		return m, false, err
+		return m, false, fmt.Errorf("%w: nothing is lost: push the same file again, it stays one message", err)
 	}
 	if resp.StatusCode == http.StatusAccepted {
 		err := json.Unmarshal(raw, &m)
@@ -372,6 +395,8 @@ func (c *pushCmd) send(ctx context.Context, f *yamlFile, secret, key, kind strin
 	switch {
 	case json.Unmarshal(raw, &p) != nil || p.Title == "":
 		return m, false, fmt.Errorf("%s answered %s", c.API, resp.Status)
+	case p.Type == "/docs#conflict" && c.For != nil:
+		return m, false, errors.New("this key has come with a message before, and that one stands: with --for each push has a not_after of its own, so this is another message, which needs another key")
 	case len(p.Errors) > 0 && p.Status == http.StatusUnprocessableEntity:
 		for _, one := range p.Errors {
 			if one.Field == "not_after" && one.Rule == "required" {

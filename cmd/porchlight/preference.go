@@ -30,7 +30,7 @@ type homeSetCmd struct {
 	Cap         []capFlag       `help:"At most so many messages. May be given several times; all together replace those before." sep:"none" placeholder:"CAP" xor:"cap"`
 	NoCap       bool            `help:"No cap at all." xor:"cap"`
 	DefaultCaps bool            `help:"The caps that a new home has." xor:"cap"`
-	Spacing     *time.Duration  `help:"At least so long between any two messages, as 45m: a short form of --cap 1/45m that leaves the other caps as they are." placeholder:"TIME" xor:"spacing"`
+	Spacing     *howLong        `help:"At least so long between any two messages, as 45m: a short form of --cap 1/45m that leaves the other caps as they are." placeholder:"TIME" xor:"spacing"`
 	NoSpacing   bool            `help:"Messages may follow each other at once, as far as the other caps let them." xor:"spacing"`
 	Mute        []muteFlag      `help:"What is not to be shown. May be given several times; all together replace those before." sep:"none" placeholder:"WHAT" xor:"mute"`
 	NoMute      bool            `help:"Mute nothing." xor:"mute"`
@@ -99,7 +99,7 @@ func (c *homeSetCmd) preferences() (p delivery.Preferences) {
 		p.Caps = delivery.DefaultPreferences().Caps
 	}
 	if c.Spacing != nil {
-		p.Spacing = new(int(*c.Spacing / time.Minute))
+		p.Spacing = new(int(time.Duration(*c.Spacing) / time.Minute))
 	} else if c.NoSpacing {
 		p.Spacing = new(0)
 	}
@@ -132,7 +132,7 @@ func (c *homeSetCmd) preferences() (p delivery.Preferences) {
 
 // Validate is called by the parser.
 func (c *homeSetCmd) Validate() error {
-	if d := c.Spacing; d != nil && (*d <= 0 || *d%time.Minute != 0 || *d > 24*time.Hour) {
+	if d := c.Spacing; d != nil && (*d <= 0 || *d%howLong(time.Minute) != 0 || *d > howLong(24*time.Hour)) {
 		return fmt.Errorf("--spacing %s: use whole minutes, 1m to 24h, or --no-spacing for none", *d)
 	}
 	if reflect.DeepEqual(c.preferences(), delivery.Preferences{}) {
@@ -144,6 +144,22 @@ func (c *homeSetCmd) Validate() error {
 // Run sets preferences.
 func (c *homeSetCmd) Run(e *env) error {
 	p := c.preferences()
+	if p.Mutes != nil {
+		was, err := ask[delivery.Preferences](e, "preferences/show", api.Named{Name: c.Name})
+		if err != nil {
+			return err
+		}
+		for _, m := range was.Mutes {
+			if snooze := (delivery.NamedMute{Until: m.Until, Owner: m.Owner}); m.Until != "" && reflect.DeepEqual(m, snooze) {
+				p.Mutes = append(p.Mutes, m)
+				person := ""
+				if m.Owner != "" {
+					person = " --person " + m.Owner
+				}
+				fmt.Fprintf(e.errs, "porchlight: it is snoozed until %s all the same: porchlight home snooze %s off%s ends that\n", m.Until, c.Name, person)
+			}
+		}
+	}
 	if _, err := ask[api.None](e, "preferences/set", api.PreferencesSet{Home: c.Name, Preferences: p}); err != nil {
 		return err
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"flag"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -52,7 +54,7 @@ func TestScripts(t *testing.T) {
 			return os.WriteFile(filepath.Join(e.WorkDir, "gateway.yaml"), []byte(ports), 0o600)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"ready": ready, "capture": capture, "sql": execSQL, "subst": subst, "terminate": terminate,
+			"ready": ready, "capture": capture, "sql": execSQL, "subst": subst, "terminate": terminate, "lossy": lossy,
 		},
 	})
 }
@@ -78,6 +80,41 @@ func ready(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		time.Sleep(10 * time.Millisecond) // another process: there is nothing to wait on
 	}
+}
+
+// lossy puts a network before PORCHLIGHT_API that loses the first answer.
+func lossy(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: lossy")
+	}
+	gateway := strings.TrimPrefix(ts.Getenv("PORCHLIGHT_API"), "http://")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { l.Close() })
+	go func() {
+		for lost := true; ; lost = false {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			g, err := net.Dial("tcp", gateway)
+			if err != nil {
+				c.Close()
+				continue
+			}
+			go io.Copy(g, c)
+			go func() {
+				defer c.Close()
+				defer g.Close()
+				if lost {
+					g.Read(make([]byte, 1)) // it has answered
+				} else {
+					io.Copy(c, g)
+				}
+			}()
+		}
+	}()
+	ts.Setenv("PORCHLIGHT_API", "http://"+l.Addr().String())
 }
 
 // terminate sends SIGTERM to what was started last in the background.
