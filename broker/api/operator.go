@@ -83,7 +83,7 @@ type (
 	CAs struct {
 		Path   string         `json:"path"` // what clients trust
 		CAs    []authority.CA `json:"cas"`
-		Behind int            `json:"behind"` // devices that have no certificate of the newest yet
+		Behind int            `json:"behind"` // devices that do not know the newest yet
 	}
 	// Retire ends a rotation of the authority.
 	Retire struct {
@@ -273,7 +273,7 @@ func (o *Operators) verbs(gateway Gateway) *http.ServeMux {
 				more = fmt.Sprintf(", and %d more", n-len(behind))
 			}
 			return CAs{}, &Problem{Type: "about:blank", Title: "Conflict", Status: http.StatusConflict,
-				Detail: fmt.Sprintf("locked out would be %s%s, without a certificate of the new authority yet: wait until they have been here, or --anyway", strings.Join(behind, ", "), more)}
+				Detail: fmt.Sprintf("locked out would be %s%s, who do not know the new authority yet: wait until they have been here, or give those with a token the new ca.crt by hand and say --anyway", strings.Join(behind, ", "), more)}
 		}
 		return o.authority(d, "retired", func(time.Time) error { return o.ca.Retire() })
 	})

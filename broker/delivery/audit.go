@@ -56,7 +56,7 @@ func (d *Desk) AuthorityChanged(what string) error {
 	})
 }
 
-// Behind counts the devices whose certificates were issued before then, and names the first most of them for the operator: by
+// Behind counts the devices whose credentials were issued before then, and names the first most of them for the operator: by
 // name, home and ID.
 func (d *Desk) Behind(ctx context.Context, then device.Instant, most int) (n int, some []string, err error) {
 	err = d.db.View(ctx, func(tx *store.Tx) error {

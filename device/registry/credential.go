@@ -62,12 +62,12 @@ func (p Proof) Is(q Proof) bool {
 	return p.kind == q.kind && subtle.ConstantTimeCompare(p.hash, q.hash) == 1
 }
 
-// Behind counts the devices that log in with a key whose certificate was issued before then, and lists the first most of them, by
-// home and name.
+// Behind counts the devices whose credential, a key's certificate or a token, was issued before then, and lists the first most
+// of them, by home and name.
 func Behind(tx *store.Tx, then device.Instant, most int) (n int, some []device.Device, err error) {
-	const behind = `SELECT device FROM credential WHERE kind = ? AND state = 'active' AND at < ?`
-	if err = tx.QueryRow(`SELECT count(*) FROM (`+behind+`)`, deviceKey, then).Scan(&n); err == nil && n > 0 && most > 0 {
-		some, err = store.List(tx, scanDevice, deviceColumns+`WHERE id IN (`+behind+`) ORDER BY home, name, id LIMIT ?`, deviceKey, then, most)
+	const behind = `SELECT DISTINCT device FROM credential WHERE kind IN (?, ?) AND state = 'active' AND at < ?`
+	if err = tx.QueryRow(`SELECT count(*) FROM (`+behind+`)`, deviceKey, deviceToken, then).Scan(&n); err == nil && n > 0 && most > 0 {
+		some, err = store.List(tx, scanDevice, deviceColumns+`WHERE id IN (`+behind+`) ORDER BY home, name, id LIMIT ?`, deviceKey, deviceToken, then, most)
 	}
 	return n, some, err
 }
