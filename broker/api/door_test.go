@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"porchlight/broker/delivery"
 	"porchlight/device"
 	"porchlight/device/registry"
@@ -108,7 +110,7 @@ func TestMetrics(t *testing.T) {
 	for _, want := range []string{
 		`porchlight_messages_accepted_total 1`, `porchlight_messages_in_force 1`, `porchlight_decisions_total{verdict="show"} 0`,
 		`porchlight_http_requests_total{code="202",route="POST /v1/messages"} 1`, `porchlight_http_requests_total{code="200",route="GET /v1/messages/{id}"} 1`,
-		`porchlight_store_healthy 1`, `porchlight_http_shed_total{reason="address"} 0`, "go_goroutines", "process_open_fds",
+		`porchlight_store_healthy 1`, `porchlight_http_shed_total{reason="address"} 0`, "porchlight_http_faults_total 0", "go_goroutines", "process_open_fds",
 	} {
 		if !strings.Contains(a.body, want) {
 			t.Errorf("/metrics does not have %q", want)
@@ -286,6 +288,11 @@ func TestPanicIsAnswered(t *testing.T) {
 	var p Problem
 	if err := jsonInto(rec.Body.String(), &p); err != nil || p.Instance == "" || !strings.Contains(log.String(), p.Instance) {
 		t.Errorf("the log does not have the fault %q of the answer", p.Instance)
+	}
+	page := prometheus.NewRegistry()
+	page.MustRegister(d.count.faults)
+	if all, err := page.Gather(); err != nil || len(all) != 1 || all[0].Metric[0].Counter.GetValue() != 1 {
+		t.Errorf("faults counted: %v, %v, want 1", all, err)
 	}
 }
 

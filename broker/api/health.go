@@ -22,6 +22,7 @@ import (
 type counters struct {
 	requests    *prometheus.CounterVec
 	seconds     *prometheus.HistogramVec
+	faults      prometheus.Counter // has no labels: an alert sees the first of a counter that was there before
 	limited     prometheus.Counter
 	answering   prometheus.Gauge
 	connections *prometheus.GaugeVec // by listener
@@ -32,6 +33,7 @@ func newCounters() *counters {
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "porchlight_http_requests_total", Help: "Requests answered, by route and status."}, []string{"route", "code"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "porchlight_http_request_duration_seconds", Help: "How long an answer took, by route.",
 			Buckets: answerBuckets}, []string{"route"}),
+		faults:      prometheus.NewCounter(prometheus.CounterOpts{Name: "porchlight_http_faults_total", Help: "Requests answered with 500: a mistake of the gateway's."}),
 		limited:     prometheus.NewCounter(prometheus.CounterOpts{Name: "porchlight_http_limited_total", Help: "Requests refused because a brand was over its rate."}),
 		answering:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "porchlight_http_requests_in_flight", Help: "Requests that are being answered."}),
 		connections: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "porchlight_http_connections_open", Help: "Connections, by listener."}, []string{"listener"}),
@@ -58,7 +60,7 @@ func (c *counters) connected(listener string) func(net.Conn, http.ConnState) {
 func (d *Door) inside() http.Handler {
 	d.registry = prometheus.NewRegistry()
 	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		d.count.requests, d.count.seconds, d.count.limited, d.count.answering, d.count.connections, newStoreMetrics(d.db))
+		d.count.requests, d.count.seconds, d.count.faults, d.count.limited, d.count.answering, d.count.connections, newStoreMetrics(d.db))
 	d.registry.MustRegister(d.o.Metrics...)
 	mux := http.NewServeMux()
 	d.health(mux)
@@ -234,6 +236,9 @@ func (d *Door) observe(next, v1 *http.ServeMux) http.Handler {
 				}
 			}
 			d.count.requests.WithLabelValues(route, strconv.Itoa(rec.status)).Inc()
+			if rec.status == http.StatusInternalServerError {
+				d.count.faults.Inc()
+			}
 			d.count.seconds.WithLabelValues(route).Observe(time.Since(start).Seconds())
 			d.log.Debug("answered", "route", route, "status", rec.status, "took", time.Since(start))
 		}()

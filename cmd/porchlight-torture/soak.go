@@ -228,13 +228,23 @@ func (s *soaked) trend(i int) (t trend) {
 	return trend{my, slope * span / my, 2 * math.Sqrt(rest/(n-2)/sxx) * span / my}
 }
 
-// flat reports whether a series does not grow: by no more than its tolerance, or by no more than its own noise.
-func (t trend) flat(tolerance float64) bool { return t.growth <= tolerance || t.growth <= t.doubt }
+// judge says whether a series grows by more than its tolerance, as far as its noise lets anybody tell.
+func (t trend) judge(tolerance float64) string {
+	switch {
+	case t.growth+t.doubt <= tolerance:
+		return flat
+	case t.growth > tolerance && t.growth > t.doubt:
+		return "NOT FLAT"
+	}
+	return "CANNOT TELL: run it longer"
+}
+
+const flat = "flat"
 
 func (s *soaked) verdict() error {
 	for i, one := range series {
-		if t := s.trend(i); !t.flat(one.tolerance) {
-			return fmt.Errorf("%s is not flat: it grows by %.1f %% (± %.1f), and %.0f %% are allowed", one.name, 100*t.growth, 100*t.doubt, 100*one.tolerance)
+		if t := s.trend(i); t.judge(one.tolerance) != flat {
+			return fmt.Errorf("%s: %s: it grows by %.1f %% (± %.1f), and %.0f %% are allowed", one.name, strings.ToLower(t.judge(one.tolerance)), 100*t.growth, 100*t.doubt, 100*one.tolerance)
 		}
 	}
 	if len(s.wrong) > 0 {
@@ -263,8 +273,7 @@ func (s *soaked) print(out io.Writer) {
 	fmt.Fprintf(out, "\nfrom %.0f %% of the time on, by a line of least squares:\n", 100*settling)
 	for i, one := range series {
 		tr := s.trend(i)
-		fmt.Fprintf(out, "  %-22s mean %8.2f %-2s grows by %+6.1f %% ± %.1f, allowed %.0f %%: %s\n", one.name, tr.mean, one.unit, 100*tr.growth, 100*tr.doubt, 100*one.tolerance,
-			map[bool]string{true: "flat", false: "NOT FLAT"}[tr.flat(one.tolerance)])
+		fmt.Fprintf(out, "  %-22s mean %8.2f %-2s grows by %+6.1f %% ± %.1f, allowed %.0f %%: %s\n", one.name, tr.mean, one.unit, 100*tr.growth, 100*tr.doubt, 100*one.tolerance, tr.judge(one.tolerance))
 	}
 	for _, w := range s.wrong {
 		fmt.Fprintln(out, "  beside:", w)

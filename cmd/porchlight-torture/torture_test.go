@@ -225,7 +225,8 @@ func TestTrend(t *testing.T) {
 		flat bool
 	}{
 		"even":                     {func(int) float64 { return 50 }, true},
-		"noise":                    {func(i int) float64 { return 50 + 20*float64(i*7919%13)/13 }, true},
+		"noise":                    {func(i int) float64 { return 50 + 5*float64(i*7919%13)/13 }, true},
+		"noise that hides it":      {func(i int) float64 { return 50 + 100*float64(i*7919%13)/13 }, false},
 		"it fills, and then stays": {func(i int) float64 { return min(float64(i), 20) + 50 }, true},
 		"it shrinks":               {func(i int) float64 { return 100 - float64(i)/2 }, true},
 		"a leak":                   {func(i int) float64 { return 50 + float64(i) }, false},

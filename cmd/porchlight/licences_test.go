@@ -133,7 +133,7 @@ func page(all []licence) string {
 	for _, l := range all {
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", l.Module, l.Version, l.Name)
 	}
-	b.WriteString("| SQLite, within github.com/mattn/go-sqlite3 | | public domain |\n\nThe text of Apache-2.0 is in LICENSE, beside this file or above it. The source of what is under MPL-2.0 is at the address that is its name, in the version above, unchanged.\n")
+	b.WriteString("| SQLite, within github.com/mattn/go-sqlite3 | | public domain |\n\nThe text of Apache-2.0 is in LICENSE, above this file, and on Debian in /usr/share/common-licenses/Apache-2.0. The source of what is under MPL-2.0 is at the address that is its name, in the version above, unchanged.\n")
 	done := map[string]bool{}
 	for i, l := range all {
 		text := l.Text

@@ -51,7 +51,7 @@ func call(e *env, verb string, in any, within time.Duration) (answer io.ReadClos
 	resp, err := client.Do(req)
 	switch {
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
-		return nil, fmt.Errorf("the gateway is not running (nobody answers at %s): start it with: porchlight serve", socket)
+		return nil, fmt.Errorf("the gateway is not running (nobody answers at %s): start it with: porchlight serve, or name its data folder with --data", socket)
 	case errors.Is(err, syscall.EACCES):
 		return nil, fmt.Errorf("you may not open %s: run this as the user that the gateway runs as", socket)
 	case err != nil:

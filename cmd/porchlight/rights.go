@@ -215,7 +215,7 @@ func stream(e *env, verb, kind string, body io.Reader) (io.ReadCloser, error) {
 	resp, err := client.Do(req)
 	switch {
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
-		return nil, fmt.Errorf("the gateway is not running (nobody answers at %s): start it with: porchlight serve", socket)
+		return nil, fmt.Errorf("the gateway is not running (nobody answers at %s): start it with: porchlight serve, or name its data folder with --data", socket)
 	case errors.Is(err, syscall.EACCES):
 		return nil, fmt.Errorf("you may not open %s: run this as the user that the gateway runs as", socket)
 	case err != nil:
