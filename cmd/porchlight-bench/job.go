@@ -14,7 +14,7 @@ func init() { parts = append(parts, part{"job", job}) }
 // job measures the whole job, durable: a brand pushes, the home's choice is looked up, it is decided, the screen is
 // sent the message, and what the screen says of it is on disk. Ours is the gateway, the peer mosquitto, OPA and
 // PostgreSQL with a program between them. Both have the same homes, brands, messages, screens and callers, both are
-// up all the time, and they work in turns. All of it and the generator share the machine's cores.
+// up all the time, they work in turns, and who does not work is stopped. All of it and the generator share the machine's cores.
 func job(ctx context.Context, s setting) (all []figure, err error) {
 	homes, rounds, lasts, atRest := 1000, 3, 5*time.Second, 10*time.Second
 	if s.small {
