@@ -97,6 +97,38 @@ func (f *yamlFile) hold(v any, words bool) error {
 	return err
 }
 
+// shouldBe says what a value that does not fit its type should be; "": it fits, or whoever reads it says so.
+func shouldBe(n ast.Node, t reflect.Type) string {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	_, whole := n.(*ast.IntegerNode)
+	_, broken := n.(*ast.FloatNode)
+	_, boolean := n.(*ast.BoolNode)
+	_, list := n.(*ast.SequenceNode)
+	_, scalar := n.(ast.ScalarNode)
+	_, reads := reflect.New(t).Interface().(encoding.TextUnmarshaler)
+	switch kind := t.Kind(); {
+	case reads || empty(n) || !scalar && !list:
+	case t == reflect.TypeFor[time.Duration]():
+		if s, ok := n.(*ast.StringNode); ok {
+			if _, err := time.ParseDuration(s.Value); err == nil {
+				return ""
+			}
+		}
+		return "write a length of time such as 10s, 45m or 2h"
+	case kind >= reflect.Int && kind <= reflect.Uint64 && !whole:
+		return "write a whole number"
+	case (kind == reflect.Float32 || kind == reflect.Float64) && !whole && !broken:
+		return "write a number"
+	case kind == reflect.Bool && !boolean:
+		return "write true or false"
+	case kind == reflect.Slice && !list:
+		return "write a list, as in [one, two]"
+	}
+	return ""
+}
+
 func (f *yamlFile) walk(n ast.Node, t reflect.Type, words bool) error {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -134,6 +166,9 @@ func (f *yamlFile) walk(n ast.Node, t reflect.Type, words bool) error {
 				hint = fmt.Sprintf("did you mean %q?", near)
 			}
 			return fmt.Errorf("%s:%d: key %q is unknown: %s", f.path, n.Key.GetToken().Position.Line, key, hint)
+		}
+		if want := shouldBe(n.Value, inner); words && want != "" {
+			return fmt.Errorf("%s:%d: %s is %.40s: %s", f.path, n.Key.GetToken().Position.Line, strings.TrimPrefix(n.GetPath(), "$."), n.Value, want)
 		}
 		return f.walk(n.Value, inner, words)
 	case *ast.SequenceNode:
