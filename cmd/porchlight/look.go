@@ -250,8 +250,11 @@ func (c *statusCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
+	if s.Store != "ok" { // whoever asks by the exit status alone is to know
+		err = fmt.Errorf("status: the gateway runs, and its store does not work: %s", s.Store)
+	}
 	if c.JSON {
-		return printJSON(e.out, s)
+		return errors.Join(printJSON(e.out, s), err)
 	}
 	t := table(e.out)
 	fmt.Fprintf(t, "version\t%s\n", s.Gateway.Version)
@@ -273,7 +276,7 @@ func (c *statusCmd) Run(e *env) error {
 	} {
 		fmt.Fprintf(t, "%s\t%d\n", n.what, n.count)
 	}
-	return t.Flush()
+	return errors.Join(t.Flush(), err)
 }
 
 type rebuildCmd struct {
