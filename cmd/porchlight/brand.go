@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -196,17 +197,54 @@ func (c *brandRemoveCmd) Run(e *env) error {
 		"Its keys are void, and its ID is never given again: porchlight brand stop is what can be taken back.")
 }
 
+// brandDoor is where a brand speaks to the gateway, and what it shows.
+type brandDoor struct {
+	API     string `name:"api" help:"The gateway." default:"http://127.0.0.1:8080" env:"PORCHLIGHT_API" placeholder:"URL"`
+	KeyFile string `help:"File with the brand's API key." env:"PORCHLIGHT_API_KEY_FILE" placeholder:"FILE"`
+	CA      string `name:"ca" help:"Certificate to trust, for https." placeholder:"FILE"`
+}
+
+type takeBackCmd struct {
+	Message string `arg:"" help:"The message's ID, as push printed it."`
+	brandDoor
+}
+
+// Run takes a message back: when it returns, nothing more of it is released, and screens that have it are being told.
+func (c *takeBackCmd) Run(e *env) error {
+	secret, err := c.secret("take-back")
+	if err != nil {
+		return err
+	}
+	if _, err := device.ParseMessageID(c.Message); err != nil {
+		return usageError{fmt.Errorf("take-back: %w", err)}
+	}
+	client, err := c.client()
+	if err != nil {
+		return fmt.Errorf("take-back: %w", err)
+	}
+	resp, raw, err := c.ask(e.ctx, client, http.MethodDelete, "/v1/messages/"+c.Message, secret, nil, nil)
+	if err != nil {
+		return fmt.Errorf("take-back: %w: ask again: taken back twice is taken back once", err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return nil
+	}
+	p := api.Problem{}
+	if json.Unmarshal(raw, &p) != nil || p.Title == "" {
+		return fmt.Errorf("take-back: %s answered %s", c.API, resp.Status)
+	}
+	return fmt.Errorf("take-back: %w", &p)
+}
+
 type pushCmd struct {
-	File    string   `arg:"" help:"Message in YAML or JSON; - is standard input."`
-	Key     string   `help:"Idempotency key; default the digest of the file, so that the same file is one message however often it is pushed." placeholder:"KEY" xor:"key"`
-	Again   bool     `help:"A new message, even if the same file was pushed before." xor:"key"`
-	For     *howLong `help:"How long from now it may be shown, such as 2h or 7d, of a file without not_after. Each push is then a message of its own." placeholder:"TIME"`
-	API     string   `name:"api" help:"The gateway." default:"http://127.0.0.1:8080" env:"PORCHLIGHT_API" placeholder:"URL"`
-	KeyFile string   `help:"File with the brand's API key." env:"PORCHLIGHT_API_KEY_FILE" placeholder:"FILE"`
-	Sign    string   `help:"Sign the message with the private key in this file, as brand signkey new makes it." env:"PORCHLIGHT_SIGN_KEY_FILE" placeholder:"FILE"`
-	KID     string   `name:"kid" help:"ID of that key; default as brand signkey new prints it." placeholder:"ID"`
-	CA      string   `name:"ca" help:"Certificate to trust, for https." placeholder:"FILE"`
-	JSON    bool     `help:"Print JSON."`
+	File string `arg:"" help:"Message in YAML or JSON; - is standard input."`
+	brandDoor
+	Key   string   `help:"Idempotency key; default the digest of the file, so that the same file is one message however often it is pushed." placeholder:"KEY" xor:"key"`
+	Again bool     `help:"A new message, even if the same file was pushed before." xor:"key"`
+	For   *howLong `help:"How long from now it may be shown, such as 2h or 7d, of a file without not_after. Each push is then a message of its own." placeholder:"TIME"`
+	Sign  string   `help:"Sign the message with the private key in this file, as brand signkey new makes it." env:"PORCHLIGHT_SIGN_KEY_FILE" placeholder:"FILE"`
+	KID   string   `name:"kid" help:"ID of that key; default as brand signkey new prints it." placeholder:"ID"`
+	JSON  bool     `help:"Print JSON."`
 }
 
 // Validate is called by the parser.
@@ -219,7 +257,7 @@ func (c *pushCmd) Validate() error {
 
 // Run sends a message and prints its ID.
 func (c *pushCmd) Run(e *env) error {
-	secret, err := c.secret()
+	secret, err := c.secret("push")
 	if err != nil {
 		return err
 	}
@@ -270,20 +308,20 @@ func (c *pushCmd) Run(e *env) error {
 }
 
 // secret is the brand's API key.
-func (c *pushCmd) secret() (string, error) {
+func (c *brandDoor) secret(verb string) (string, error) {
 	if c.KeyFile == "" {
 		if key := strings.TrimSpace(os.Getenv("PORCHLIGHT_API_KEY")); key != "" {
 			return key, nil
 		}
-		return "", usageError{errors.New("push: no API key: give --key-file, or set PORCHLIGHT_API_KEY to what `porchlight brand add` printed")}
+		return "", usageError{errors.New(verb + ": no API key: give --key-file, or set PORCHLIGHT_API_KEY to what `porchlight brand add` printed")}
 	}
 	raw, err := readNamed(c.KeyFile)
 	if err != nil {
-		return "", fmt.Errorf("push: read API key: %w", err)
+		return "", fmt.Errorf("%s: read API key: %w", verb, err)
 	}
 	key := strings.TrimSpace(string(raw))
 	if !strings.HasPrefix(key, "plk_") || strings.ContainsAny(key, " \t\r\n") {
-		return "", fmt.Errorf("push: %s does not hold an API key: it is one line that begins with plk_, as porchlight brand add printed it", c.KeyFile)
+		return "", fmt.Errorf("%s: %s does not hold an API key: it is one line that begins with plk_, as porchlight brand add printed it", verb, c.KeyFile)
 	}
 	return key, nil
 }
@@ -333,15 +371,34 @@ func (f *yamlFile) explain(err error) error {
 	return all
 }
 
-// post sends it once. The error says that nobody knows whether it was taken in.
-func (c *pushCmd) post(ctx context.Context, client http.Client, secret, key, kind string, body []byte) (*http.Response, []byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.API, "/")+"/v1/messages", bytes.NewReader(body))
+// client speaks to the gateway, with the certificate that it is to trust.
+func (c *brandDoor) client() (client http.Client, err error) {
+	client.Timeout = time.Minute
+	if !strings.HasPrefix(c.API, "http://") && !strings.HasPrefix(c.API, "https://") {
+		return client, usageError{fmt.Errorf("--api %q does not begin with http:// or https://", c.API)}
+	}
+	if c.CA != "" {
+		pem, err := readNamed(c.CA)
+		if err != nil {
+			return client, err
+		}
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(pem) {
+			return client, fmt.Errorf("%s has no certificate in PEM: porchlight ca show names the gateway's", c.CA)
+		}
+		client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
+	}
+	return client, nil
+}
+
+// ask asks once. The error says that nobody knows whether it was taken in.
+func (c *brandDoor) ask(ctx context.Context, client http.Client, method, path, secret string, header http.Header, body []byte) (*http.Response, []byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.API, "/")+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, nil, err
 	}
+	maps.Copy(req.Header, header)
 	req.Header.Set("Authorization", "Bearer "+secret)
-	req.Header.Set("Idempotency-Key", key)
-	req.Header.Set("Content-Type", kind)
 	resp, err := client.Do(req)
 	if err != nil {
 		return nil, nil, err
@@ -352,25 +409,15 @@ func (c *pushCmd) post(ctx context.Context, client http.Client, secret, key, kin
 }
 
 func (c *pushCmd) send(ctx context.Context, f *yamlFile, secret, key, kind string, body []byte) (m api.Message, replayed bool, err error) {
-	client := http.Client{Timeout: time.Minute}
-	if !strings.HasPrefix(c.API, "http://") && !strings.HasPrefix(c.API, "https://") {
-		return m, false, usageError{fmt.Errorf("--api %q does not begin with http:// or https://", c.API)}
+	client, err := c.client()
+	if err != nil {
+		return m, false, err
 	}
-	if c.CA != "" {
-		pem, err := readNamed(c.CA)
-		if err != nil {
-			return m, false, err
-		}
-		roots := x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(pem) {
-			return m, false, fmt.Errorf("%s has no certificate in PEM: porchlight ca show names the gateway's", c.CA)
-		}
-		client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
-	}
+	header := http.Header{"Idempotency-Key": {key}, "Content-Type": {kind}}
 	var resp *http.Response
 	var raw []byte
 	for try := range 3 { // with the same key and the same bytes: however often it arrives, it is one message
-		if resp, raw, err = c.post(ctx, client, secret, key, kind, body); err == nil {
+		if resp, raw, err = c.ask(ctx, client, http.MethodPost, "/v1/messages", secret, header, body); err == nil {
 			break
 		}
 		if dialing := new(net.OpError); errors.As(err, &dialing) && dialing.Op == "dial" && try == 0 {

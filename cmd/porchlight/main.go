@@ -47,6 +47,7 @@ type cli struct {
 	Enrol     enrolCmd     `cmd:"" help:"Let new devices in."`
 	Brand     brandCmd     `cmd:"" help:"Brands that may send messages."`
 	Push      pushCmd      `cmd:"" help:"Send a message, as a brand does."`
+	TakeBack  takeBackCmd  `cmd:"" help:"Take a message back, as a brand does."`
 	Consent   consentCmd   `cmd:"" help:"What a home has said yes or no to."`
 	Notice    noticeCmd    `cmd:"" help:"What a brand says that it wants, which is what a yes is a yes to."`
 	Message   messageCmd   `cmd:"" help:"Messages that were accepted."`
