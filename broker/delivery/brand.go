@@ -134,6 +134,7 @@ func (d *Desk) rename(b registry.Brand) {
 		}
 		renamed := *m
 		renamed.Sender = b.Name
+		renamed.Prepare()
 		d.enforce(&renamed)
 	}
 }
