@@ -53,12 +53,14 @@ func (f *feed) Read(p []byte) (n int, err error) {
 		most = len(f.head) - f.got
 	}
 	p = p[:min(len(p), most)]
-	if len(f.ahead) == 0 && f.waits != nil {
-		f.waits()
-	}
-	if len(f.ahead) == 0 && f.direct.ready() {
-		if err := f.fill(); err != nil {
-			return 0, err
+	if len(f.ahead) == 0 {
+		if f.waits != nil {
+			f.waits()
+		}
+		if f.direct.ready() {
+			if err := f.fill(); err != nil {
+				return 0, err
+			}
 		}
 	}
 	if len(f.ahead) > 0 {

@@ -232,7 +232,7 @@ func (d *Desk) retract(id device.BrandID, f func(tx *store.Tx) (keep []string, e
 	wake := map[*home]bool{}
 	d.mu.Lock()
 	for _, mid := range gone {
-		d.takeBack(mid).done = true // those that were accepted a moment ago may not be in memory yet
+		d.takeBack(mid).over() // those that were accepted a moment ago may not be in memory yet
 	}
 	for mid, m := range d.force {
 		if m.Brand == id && !slices.Contains(keep, m.Purpose.String()) {

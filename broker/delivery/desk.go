@@ -279,6 +279,9 @@ type takenBack struct {
 	m      *policy.Message // while it is not: what is in force again if nobody can write it down; nil: it was not in force
 }
 
+// over takes in that it is written down: what was in force is not kept for as long as that is remembered.
+func (t *takenBack) over() { t.done, t.m = true, nil }
+
 // takeBack is what is known of the taking back of a message. The caller holds d.mu.
 func (d *Desk) takeBack(id device.MessageID) *takenBack {
 	t := d.back[id]
@@ -297,7 +300,9 @@ func (d *Desk) enforce(m *policy.Message) bool {
 		return false
 	}
 	if t := d.back[m.ID]; t != nil {
-		t.m = m
+		if !t.done {
+			t.m = m
+		}
 		return false
 	}
 	o := offer{m.Brand, m.Purpose}
@@ -486,7 +491,9 @@ func (d *Desk) Withdraw(ctx context.Context, b device.BrandID, id device.Message
 	})
 	d.mu.Lock()
 	t.trying--
-	if t.done = t.done || err == nil; !t.done && t.trying == 0 {
+	if err == nil {
+		t.over()
+	} else if !t.done && t.trying == 0 {
 		delete(d.back, id)
 		if m := t.m; m != nil && d.enforce(m) {
 			wake = slices.Collect(maps.Keys(d.listeners[offer{m.Brand, m.Purpose}]))
