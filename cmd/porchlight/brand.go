@@ -229,11 +229,11 @@ func (c *takeBackCmd) Run(e *env) error {
 	if resp.StatusCode == http.StatusOK {
 		return nil
 	}
-	p := api.Problem{}
-	if json.Unmarshal(raw, &p) != nil || p.Title == "" {
-		return fmt.Errorf("take-back: %s answered %s", c.API, resp.Status)
+	p, err := c.refused(resp, raw)
+	if err == nil {
+		err = p
 	}
-	return fmt.Errorf("take-back: %w", &p)
+	return fmt.Errorf("take-back: %w", err)
 }
 
 type pushCmd struct {
@@ -408,6 +408,17 @@ func (c *brandDoor) ask(ctx context.Context, client http.Client, method, path, s
 	return resp, raw, err
 }
 
+// refused is what the gateway says instead of taking something in; err, if it is no answer of a gateway's.
+func (c *brandDoor) refused(resp *http.Response, raw []byte) (p *api.Problem, err error) {
+	if json.Unmarshal(raw, &p) != nil || p == nil || p.Title == "" {
+		return nil, fmt.Errorf("%s answered %s", c.API, resp.Status)
+	}
+	if after := resp.Header.Get("Retry-After"); after != "" {
+		p.Detail = strings.TrimPrefix(p.Detail+"; try again in "+after+" s", "; ")
+	}
+	return p, nil
+}
+
 func (c *pushCmd) send(ctx context.Context, f *yamlFile, secret, key, kind string, body []byte) (m api.Message, replayed bool, err error) {
 	client, err := c.client()
 	if err != nil {
@@ -416,11 +427,11 @@ func (c *pushCmd) send(ctx context.Context, f *yamlFile, secret, key, kind strin
 	header := http.Header{"Idempotency-Key": {key}, "Content-Type": {kind}}
 	var resp *http.Response
 	var raw []byte
-	for try := range 3 { // with the same key and the same bytes: however often it arrives, it is one message
-		if resp, raw, err = c.ask(ctx, client, http.MethodPost, "/v1/messages", secret, header, body); err == nil {
+	for try := 1; ; try++ { // with the same key and the same bytes: however often it arrives, it is one message
+		if resp, raw, err = c.ask(ctx, client, http.MethodPost, "/v1/messages", secret, header, body); err == nil || try == 3 || ctx.Err() != nil {
 			break
 		}
-		if dialing := new(net.OpError); errors.As(err, &dialing) && dialing.Op == "dial" && try == 0 {
+		if dialing := new(net.OpError); errors.As(err, &dialing) && dialing.Op == "dial" && try == 1 {
 			return m, false, fmt.Errorf("%w: is the gateway running, and is --api its address? It was not taken in", err)
 		}
 		select {
@@ -438,10 +449,10 @@ func (c *pushCmd) send(ctx context.Context, f *yamlFile, secret, key, kind strin
 		err := json.Unmarshal(raw, &m)
 		return m, resp.Header.Get("Idempotent-Replayed") == "true", err
 	}
-	var p api.Problem
+	p, err := c.refused(resp, raw)
 	switch {
-	case json.Unmarshal(raw, &p) != nil || p.Title == "":
-		return m, false, fmt.Errorf("%s answered %s", c.API, resp.Status)
+	case err != nil:
+		return m, false, err
 	case p.Type == "/docs#conflict" && c.For != nil:
 		return m, false, errors.New("this key has come with a message before, and that one stands: with --for each push has a not_after of its own, so this is another message, which needs another key")
 	case len(p.Errors) > 0 && p.Status == http.StatusUnprocessableEntity:
@@ -454,8 +465,5 @@ func (c *pushCmd) send(ctx context.Context, f *yamlFile, secret, key, kind strin
 	case p.Type == "/docs#unsigned" && len(p.Errors) > 0:
 		p.Errors[0].Fix = "give --sign with the private half of a key that the operator has registered for this brand"
 	}
-	if after := resp.Header.Get("Retry-After"); after != "" {
-		p.Detail = strings.TrimPrefix(p.Detail+"; try again in "+after+" s", "; ")
-	}
-	return m, false, &p
+	return m, false, p
 }
