@@ -172,7 +172,7 @@ func (d *door) all(clients []*client, n int) error {
 
 // connect is what a connection costs to make: CONNECT with name and token, and a subscription.
 func (d *door) connect() error {
-	n, rounds := pick(d, 3000, 50), pick(d, 3, 1)
+	n, rounds := pick(d, 3000, 50), pick(d, 5, 1)
 	if err := d.townOf(n); err != nil {
 		return err
 	}

@@ -68,14 +68,15 @@ func fileError(path string, err error, fix string) error {
 
 // hasData fails if there is no gateway's data in a folder.
 func hasData(folder string) error {
-	_, err := os.Stat(filepath.Join(folder, databaseFile))
+	path := filepath.Join(folder, databaseFile)
+	_, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := cutShort(folder); err != nil {
 			return err
 		}
 		return fmt.Errorf("there is no gateway's data in %s: name its folder with --data", folder)
 	}
-	return err
+	return cannotRead(path, err)
 }
 
 // missing says where a file that is not there may be.

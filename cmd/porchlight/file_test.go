@@ -64,6 +64,8 @@ func TestFilesThatCannotBe(t *testing.T) {
 		"backups":           {"backup --data folder", "backup: there is no gateway's data in @/folder: name its folder with --data"},
 		"backup":            {"restore folder --data x", "restore: @/folder is no backup: there is no backup.json in it: name a folder that porchlight backup has made"},
 		"check":             {"check --data folder", "check: there is no gateway's data in @/folder: name its folder with --data"},
+		"backup of a file":  {"backup --data key", "backup: @/key/porchlight.db: not a directory: a file stands where its path names a folder"},
+		"check of a file":   {"check --data key", "check: @/key/porchlight.db: not a directory: a file stands where its path names a folder"},
 		"rebuild":           {"rebuild --data folder", "rebuild: there is no gateway's data in folder: name its folder with --data"},
 		"conform":           {"conform --plain 127.0.0.1:0 --folder key", "conform: data folder: @/key: not a directory: a file stands where its path names a folder"},
 	}
