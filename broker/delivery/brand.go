@@ -134,7 +134,6 @@ func (d *Desk) rename(b registry.Brand) {
 		}
 		renamed := *m
 		renamed.Sender = b.Name
-		renamed.Prepare()
 		d.enforce(&renamed)
 	}
 }

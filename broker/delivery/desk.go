@@ -251,7 +251,6 @@ func (d *Desk) readForce() error {
 				return nil
 			}
 			m.ID, m.Seq = f.ID, e.Pos
-			m.Prepare()
 			d.enforce(m)
 			return nil
 		})
@@ -293,8 +292,8 @@ func (d *Desk) takeBack(id device.MessageID) *takenBack {
 	return t
 }
 
-// enforce puts m, which is prepared, among the messages in force, and reports whether it did: not if it is there, or is taken back. The caller
-// holds d.mu or is alone.
+// enforce puts m among the messages in force, and reports whether it did: not if it is there, or is taken back. It may have been
+// there before, and a home may still read it: it is not written to. The caller holds d.mu or is alone.
 func (d *Desk) enforce(m *policy.Message) bool {
 	if d.force[m.ID] != nil {
 		return false
@@ -412,7 +411,6 @@ func (d *Desk) accept(ctx context.Context, b registry.Brand, key string, s Submi
 		a.ID, a.At, a.NotAfter, m.Seq = m.ID, e.At, m.NotAfter, e.Pos
 		return nil
 	})
-	m.Prepare()
 	d.mu.Lock()
 	if place {
 		d.inForce[b.ID]-- // enforce takes its own

@@ -550,6 +550,7 @@ func (s Submission) compile(b registry.Brand, now device.Instant) (*policy.Messa
 	if len(bad) > 0 {
 		return nil, bad
 	}
+	m.Prepare()
 	return m, nil
 }
 
