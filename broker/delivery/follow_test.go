@@ -61,7 +61,8 @@ func TestFollow(t *testing.T) {
 		free.mustShow()
 		w.pass(time.Second + 20*time.Millisecond)
 		free.mustShow(id)
-		if len(lazy.waiting) != 0 || !slices.Equal(lazy.got, []string{"present", "cancel"}) || w.facts(deliveryLeaving) != 1 {
+		got := slices.Compact(slices.Clone(lazy.got)) // the cancel goes once more if the device spoke before it acknowledged it
+		if len(lazy.waiting) != 0 || !slices.Equal(got, []string{"present", "cancel"}) || w.facts(deliveryLeaving) != 1 {
 			w.t.Errorf("%s has %v after %v", lazy.id, lazy.waiting, lazy.got)
 		}
 		// J8: it is the same message, and counts once.
