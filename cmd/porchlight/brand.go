@@ -211,9 +211,9 @@ type takeBackCmd struct {
 
 // Run takes a message back: when it returns, nothing more of it is released, and screens that have it are being told.
 func (c *takeBackCmd) Run(e *env) error {
-	secret, err := c.secret("take-back")
+	secret, err := c.secret()
 	if err != nil {
-		return err
+		return fmt.Errorf("take-back: %w", err)
 	}
 	if _, err := device.ParseMessageID(c.Message); err != nil {
 		return usageError{fmt.Errorf("take-back: %w", err)}
@@ -229,11 +229,7 @@ func (c *takeBackCmd) Run(e *env) error {
 	if resp.StatusCode == http.StatusOK {
 		return nil
 	}
-	p, err := c.refused(resp, raw)
-	if err == nil {
-		err = p
-	}
-	return fmt.Errorf("take-back: %w", err)
+	return fmt.Errorf("take-back: %w", c.refused(resp, raw))
 }
 
 type pushCmd struct {
@@ -257,9 +253,9 @@ func (c *pushCmd) Validate() error {
 
 // Run sends a message and prints its ID.
 func (c *pushCmd) Run(e *env) error {
-	secret, err := c.secret("push")
+	secret, err := c.secret()
 	if err != nil {
-		return err
+		return fmt.Errorf("push: %w", err)
 	}
 	raw, name, err := e.readFile(c.File)
 	if err != nil {
@@ -308,20 +304,20 @@ func (c *pushCmd) Run(e *env) error {
 }
 
 // secret is the brand's API key.
-func (c *brandDoor) secret(verb string) (string, error) {
+func (c *brandDoor) secret() (string, error) {
 	if c.KeyFile == "" {
 		if key := strings.TrimSpace(os.Getenv("PORCHLIGHT_API_KEY")); key != "" {
 			return key, nil
 		}
-		return "", usageError{errors.New(verb + ": no API key: give --key-file, or set PORCHLIGHT_API_KEY to what `porchlight brand add` printed")}
+		return "", usageError{errors.New("no API key: give --key-file, or set PORCHLIGHT_API_KEY to what `porchlight brand add` printed")}
 	}
 	raw, err := readNamed(c.KeyFile)
 	if err != nil {
-		return "", fmt.Errorf("%s: read API key: %w", verb, err)
+		return "", fmt.Errorf("read API key: %w", err)
 	}
 	key := strings.TrimSpace(string(raw))
 	if !strings.HasPrefix(key, "plk_") || strings.ContainsAny(key, " \t\r\n") {
-		return "", fmt.Errorf("%s: %s does not hold an API key: it is one line that begins with plk_, as porchlight brand add printed it", verb, c.KeyFile)
+		return "", fmt.Errorf("%s does not hold an API key: it is one line that begins with plk_, as porchlight brand add printed it", c.KeyFile)
 	}
 	return key, nil
 }
@@ -408,15 +404,16 @@ func (c *brandDoor) ask(ctx context.Context, client http.Client, method, path, s
 	return resp, raw, err
 }
 
-// refused is what the gateway says instead of taking something in; err, if it is no answer of a gateway's.
-func (c *brandDoor) refused(resp *http.Response, raw []byte) (p *api.Problem, err error) {
+// refused is what the gateway says instead of taking something in: an *api.Problem, unless it is no answer of a gateway's.
+func (c *brandDoor) refused(resp *http.Response, raw []byte) error {
+	var p *api.Problem
 	if json.Unmarshal(raw, &p) != nil || p == nil || p.Title == "" {
-		return nil, fmt.Errorf("%s answered %s", c.API, resp.Status)
+		return fmt.Errorf("%s answered %s", c.API, resp.Status)
 	}
 	if after := resp.Header.Get("Retry-After"); after != "" {
 		p.Detail = strings.TrimPrefix(p.Detail+"; try again in "+after+" s", "; ")
 	}
-	return p, nil
+	return p
 }
 
 func (c *pushCmd) send(ctx context.Context, f *yamlFile, secret, key, kind string, body []byte) (m api.Message, replayed bool, err error) {
@@ -449,10 +446,10 @@ func (c *pushCmd) send(ctx context.Context, f *yamlFile, secret, key, kind strin
 		err := json.Unmarshal(raw, &m)
 		return m, resp.Header.Get("Idempotent-Replayed") == "true", err
 	}
-	p, err := c.refused(resp, raw)
+	err = c.refused(resp, raw)
+	p := new(api.Problem)
 	switch {
-	case err != nil:
-		return m, false, err
+	case !errors.As(err, &p):
 	case p.Type == "/docs#conflict" && c.For != nil:
 		return m, false, errors.New("this key has come with a message before, and that one stands: with --for each push has a not_after of its own, so this is another message, which needs another key")
 	case len(p.Errors) > 0 && p.Status == http.StatusUnprocessableEntity:
@@ -465,5 +462,5 @@ func (c *pushCmd) send(ctx context.Context, f *yamlFile, secret, key, kind strin
 	case p.Type == "/docs#unsigned" && len(p.Errors) > 0:
 		p.Errors[0].Fix = "give --sign with the private half of a key that the operator has registered for this brand"
 	}
-	return m, false, p
+	return m, false, err
 }

@@ -30,13 +30,18 @@ func ask[Out any](e *env, verb string, in any) (out Out, err error) {
 	return out, nil
 }
 
-// call is ask for a verb whose answer is no JSON, or takes longer. The caller closes it.
+// call is ask for a verb whose answer is no JSON, or takes longer; within 0 is without a limit. The caller closes it.
 func call(e *env, verb string, in any, within time.Duration) (answer io.ReadCloser, err error) {
-	socket := filepath.Join(e.data, socketFile)
 	body, err := json.Marshal(in)
 	if err != nil {
 		return nil, fmt.Errorf("ask the gateway: %w", err)
 	}
+	return stream(e, verb, "application/json", bytes.NewReader(body), within)
+}
+
+// stream is call for a verb whose request is a file of that kind, a media type.
+func stream(e *env, verb, kind string, body io.Reader, within time.Duration) (answer io.ReadCloser, err error) {
+	socket := filepath.Join(e.data, socketFile)
 	client := http.Client{Timeout: within, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -44,10 +49,11 @@ func call(e *env, verb string, in any, within time.Duration) (answer io.ReadClos
 			return d.DialContext(ctx, "unix", socket)
 		},
 	}}
-	req, err := http.NewRequestWithContext(e.ctx, http.MethodPost, "http://porchlight/"+verb, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(e.ctx, http.MethodPost, "http://porchlight/"+verb, body)
 	if err != nil {
 		return nil, fmt.Errorf("ask the gateway: %w", err)
 	}
+	req.Header.Set("Content-Type", kind)
 	resp, err := client.Do(req)
 	switch {
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):

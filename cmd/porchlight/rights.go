@@ -2,22 +2,16 @@ package main
 
 import (
 	"archive/zip"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
-	"syscall"
 	"time"
 
-	"porchlight/broker/api"
 	"porchlight/broker/delivery"
 	"porchlight/device"
 )
@@ -34,11 +28,7 @@ func (c *exportCmd) Run(e *env) (err error) {
 	if _, err := os.Lstat(c.Out); err == nil {
 		return fmt.Errorf("export: %s is there already: choose another name, or remove it", c.Out)
 	}
-	body, err := json.Marshal(delivery.ExportAsked{Home: c.Home, Person: c.Person, Language: c.Language})
-	if err != nil {
-		return fmt.Errorf("export: %w", err)
-	}
-	answer, err := stream(e, "export", "application/json", strings.NewReader(string(body)))
+	answer, err := call(e, "export", delivery.ExportAsked{Home: c.Home, Person: c.Person, Language: c.Language}, 0)
 	if err != nil {
 		return err
 	}
@@ -90,7 +80,7 @@ func (c *importCmd) Run(e *env) error {
 		return fmt.Errorf("import: %w", err)
 	}
 	defer f.Close()
-	answer, err := stream(e, "import?name="+url.QueryEscape(c.Name), "application/zip", &progress{r: f, out: e.errs, what: "sent"})
+	answer, err := stream(e, "import?name="+url.QueryEscape(c.Name), "application/zip", &progress{r: f, out: e.errs, what: "sent"}, 0)
 	if err != nil {
 		return err
 	}
@@ -195,41 +185,6 @@ func moment(text string) (device.Instant, error) {
 		}
 	}
 	return 0, fmt.Errorf("is %.40q: use a time such as 2026-01-01T00:00:00Z, or a date such as 2026-01-01", text)
-}
-
-// stream has the gateway do a verb whose request or answer is a file.
-func stream(e *env, verb, kind string, body io.Reader) (io.ReadCloser, error) {
-	socket := filepath.Join(e.data, socketFile)
-	client := http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "unix", socket)
-		},
-	}}
-	req, err := http.NewRequestWithContext(e.ctx, http.MethodPost, "http://porchlight/"+verb, body)
-	if err != nil {
-		return nil, fmt.Errorf("ask the gateway: %w", err)
-	}
-	req.Header.Set("Content-Type", kind)
-	resp, err := client.Do(req)
-	switch {
-	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
-		return nil, fmt.Errorf("the gateway is not running (nobody answers at %s): start it with: porchlight serve, or name its data folder with --data", socket)
-	case errors.Is(err, syscall.EACCES):
-		return nil, fmt.Errorf("you may not open %s: run this as the user that the gateway runs as", socket)
-	case err != nil:
-		return nil, fmt.Errorf("ask the gateway: %w", err)
-	}
-	if resp.StatusCode == http.StatusOK {
-		return resp.Body, nil
-	}
-	defer resp.Body.Close()
-	var p api.Problem
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&p); err != nil || p.Detail == "" {
-		return nil, fmt.Errorf("ask the gateway: it answered %s", resp.Status)
-	}
-	return nil, &refusedError{p}
 }
 
 // progress tells once a second how much of something long went through it.
