@@ -99,6 +99,7 @@ func TestVerbs(t *testing.T) {
 		{"person/remove", `{"home":"oak","name":"Ann"}`, 409, "referred"},
 		{"brand/add", `{"id":"corner-shop","name":"Corner Shop","purposes":["service"]}`, 200, `"key":"plk_`},
 		{"brand/add", `{"id":"corner-shop","name":"Corner Shop","purposes":["service"]}`, 409, "taken"},
+		{"brand/add", `{"id":"corner-2","name":"CORNER shop","purposes":["service"]}`, 409, "brand corner-shop has it"},
 		{"brand/add", `{"id":"shop","name":"Shop","purposes":["selling"]}`, 422, "selling"},
 		{"brand/list", `{}`, 200, `"quota":100`},
 		{"consent/ask", `{"home":"oak","brand":"corner-shop","purpose":"service"}`, 409, "nobody can be asked just now"},

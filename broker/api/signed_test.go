@@ -241,6 +241,8 @@ func TestBrandVerbs(t *testing.T) {
 		{"brand/show", `{"id":"nobody"}`, 404, "nobody"},
 		{"brand/set", `{"id":"corner","quota":7,"country":""}`, 200, `"domain":"corner.example","purposes":["service"],"quota":7}`},
 		{"brand/set", `{"id":"corner","purposes":["selling"]}`, 422, "selling"},
+		{"brand/set", `{"id":"corner","name":"fresh market"}`, 409, "brand fresh has it"},
+		{"brand/set", `{"id":"corner","name":"CORNER"}`, 200, `"name":"CORNER"`},
 		{"brand/set", `{"id":"nobody","quota":7}`, 404, "nobody"},
 		{"brand/apikey/new", `{"id":"corner"}`, 200, `"key":"plk_`},
 		{"brand/apikey/new", `{"id":"nobody"}`, 404, "nobody"},

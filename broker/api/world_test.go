@@ -94,7 +94,11 @@ func newWorld(t *testing.T, o Options, edit ...func(*store.Options)) *world {
 
 func (w *world) brand(id device.BrandID, quota int) {
 	w.t.Helper()
-	key, err := w.desk.AddBrand(w.t.Context(), registry.Brand{ID: id, Name: "Fresh Market", Purposes: []string{"marketing", "service"}, Quota: quota})
+	name := "Fresh Market"
+	if id != "fresh" {
+		name += " " + string(id)
+	}
+	key, err := w.desk.AddBrand(w.t.Context(), registry.Brand{ID: id, Name: name, Purposes: []string{"marketing", "service"}, Quota: quota})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"porchlight/device"
 	"porchlight/device/registry"
@@ -29,6 +30,9 @@ func (d *Desk) AddBrand(ctx context.Context, b registry.Brand) (key string, err 
 		if err = registry.AddBrand(tx, b, key); err == nil {
 			b, err = registry.BrandByID(tx, b.ID)
 		}
+		if err == nil {
+			err = d.ownName(b)
+		}
 		return err
 	})
 	if gone := (*registry.RemovedError)(nil); errors.As(err, &gone) {
@@ -40,6 +44,22 @@ func (d *Desk) AddBrand(ctx context.Context, b registry.Brand) (key string, err 
 	d.know(b)
 	d.showBrands()
 	return key, nil
+}
+
+// ownName fails with registry.ErrTaken if another brand is called as b is to be called from now on: people tell brands apart by
+// their names, and a yes to the one would be meant for the other. The caller holds d.changing.
+func (d *Desk) ownName(b registry.Brand) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if is, known := d.brands[b.ID]; known && is.Name == b.Name {
+		return nil // two that have had one name since before can still be told apart by a change of either
+	}
+	for _, o := range d.brands {
+		if o.ID != b.ID && strings.EqualFold(o.Name, b.Name) {
+			return fmt.Errorf("brand %s: the name %q %w: brand %s has it, and people tell brands apart by their names: choose another", b.ID, b.Name, registry.ErrTaken, o.ID)
+		}
+	}
+	return nil
 }
 
 // know takes in what is written of a brand. The caller holds d.changing.
@@ -80,6 +100,9 @@ func (d *Desk) ChangeBrand(_ context.Context, id device.BrandID, edit func(*regi
 	_, err = d.retract(id, func(tx *store.Tx) (keep []string, err error) {
 		if b, err = registry.ChangeBrand(tx, id, edit); err == nil {
 			err = checkPurposes(b)
+		}
+		if err == nil {
+			err = d.ownName(b)
 		}
 		if err != nil {
 			return nil, err

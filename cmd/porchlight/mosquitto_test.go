@@ -181,7 +181,7 @@ func TestMosquitto(t *testing.T) {
 				id, token := fridge(t, home)
 				key := filepath.Join(t.TempDir(), "key")
 				file := filepath.Join(t.TempDir(), "message.json")
-				for path, text := range map[string]string{file: message, key: porchlight(t, data, "brand", "add", brand, "--name", "Fresh Market", "--purpose", "marketing")} {
+				for path, text := range map[string]string{file: message, key: porchlight(t, data, "brand", "add", brand, "--name", "Fresh Market "+name, "--purpose", "marketing")} {
 					if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 						t.Fatal(err)
 					}

@@ -577,7 +577,12 @@ func (r *rehearsal) brand(id device.BrandID) error {
 		return err
 	}
 	name := strings.ToUpper(string(id[:1])) + string(id[1:])
-	_, err := r.desk.AddBrand(r.e.ctx, registry.Brand{ID: id, Name: name, Purposes: policy.PurposeNames(), Quota: 10_000})
+	b := registry.Brand{ID: id, Name: name, Purposes: policy.PurposeNames(), Quota: 10_000}
+	_, err := r.desk.AddBrand(r.e.ctx, b)
+	if errors.Is(err, registry.ErrTaken) { // by a brand with another ID
+		b.Name += ", rehearsed"
+		_, err = r.desk.AddBrand(r.e.ctx, b)
+	}
 	return err
 }
 
