@@ -38,7 +38,7 @@ const defaultData = "porchlight-data" // as the flag says
 
 // cli is the command line.
 type cli struct {
-	Data string `help:"Data folder of the gateway." default:"porchlight-data" env:"PORCHLIGHT_DATA" placeholder:"DIR"`
+	Data string `help:"Data folder of the gateway; default porchlight-data, here." default:"porchlight-data" env:"PORCHLIGHT_DATA" placeholder:"DIR"`
 
 	Serve     serveCmd     `cmd:"" help:"Run the gateway until it is told to end."`
 	Home      homeCmd      `cmd:"" help:"Homes and what they want."`

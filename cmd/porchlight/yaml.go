@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding"
 	"errors"
 	"fmt"
@@ -97,8 +98,8 @@ func (f *yamlFile) hold(v any, words bool) error {
 	return err
 }
 
-// shouldBe says what a value that does not fit its type should be; "": it fits, or whoever reads it says so.
-func shouldBe(n ast.Node, t reflect.Type) string {
+// shouldBe says what a value is, and what it should be, if it does not fit its type; "": it fits, or whoever reads it says so.
+func shouldBe(n ast.Node, t reflect.Type) (is, want string) {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
@@ -106,30 +107,47 @@ func shouldBe(n ast.Node, t reflect.Type) string {
 	_, broken := n.(*ast.FloatNode)
 	_, boolean := n.(*ast.BoolNode)
 	_, list := n.(*ast.SequenceNode)
+	_, keyed := n.(ast.MapNode)
 	_, scalar := n.(ast.ScalarNode)
 	_, reads := reflect.New(t).Interface().(encoding.TextUnmarshaler)
 	switch kind := t.Kind(); {
-	case reads || empty(n) || !scalar && !list:
+	case empty(n) || !scalar && !list && !keyed || reads && scalar:
+	case (kind == reflect.String || reads) && !scalar:
+		want = "write a text"
 	case t == reflect.TypeFor[time.Duration]():
-		if s, ok := n.(*ast.StringNode); ok {
-			if _, err := time.ParseDuration(s.Value); err == nil {
-				return ""
-			}
+		s, ok := n.(*ast.StringNode)
+		if ok {
+			_, err := time.ParseDuration(s.Value)
+			ok = err == nil
 		}
-		return "write a length of time such as 10s, 45m or 2h"
+		if !ok {
+			want = "write a length of time such as 10s, 45m or 2h"
+		}
 	case kind >= reflect.Int && kind <= reflect.Uint64 && !whole:
-		return "write a whole number"
+		want = "write a whole number"
 	case (kind == reflect.Float32 || kind == reflect.Float64) && !whole && !broken:
-		return "write a number"
+		want = "write a number"
 	case kind == reflect.Bool && !boolean:
-		return "write true or false"
+		want = "write true or false"
 	case kind == reflect.Slice && !list:
-		return "write a list, as in [one, two]"
+		want = "write a list, as in [one, two]"
+	case (kind == reflect.Struct || kind == reflect.Map) && !keyed:
+		want = "write keys with their values, as in name: oak"
 	}
-	return ""
+	switch {
+	case list:
+		return "a list", want
+	case keyed:
+		return "keys with values", want
+	}
+	return fmt.Sprintf("%.40s", n), want
 }
 
 func (f *yamlFile) walk(n ast.Node, t reflect.Type, words bool) error {
+	if is, want := shouldBe(n, t); words && want != "" {
+		name := cmp.Or(strings.TrimPrefix(strings.TrimPrefix(n.GetPath(), "$"), "."), "the file")
+		return fmt.Errorf("%s:%d: %s is %s: %s", f.path, n.GetToken().Position.Line, name, is, want)
+	}
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
@@ -166,9 +184,6 @@ func (f *yamlFile) walk(n ast.Node, t reflect.Type, words bool) error {
 				hint = fmt.Sprintf("did you mean %q?", near)
 			}
 			return fmt.Errorf("%s:%d: key %q is unknown: %s", f.path, n.Key.GetToken().Position.Line, key, hint)
-		}
-		if want := shouldBe(n.Value, inner); words && want != "" {
-			return fmt.Errorf("%s:%d: %s is %.40s: %s", f.path, n.Key.GetToken().Position.Line, strings.TrimPrefix(n.GetPath(), "$."), n.Value, want)
 		}
 		return f.walk(n.Value, inner, words)
 	case *ast.SequenceNode:
