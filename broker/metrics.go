@@ -70,7 +70,7 @@ func newCounters(d *Door) *counters {
 		sent:           by("leaf", "frames_sent_total", "Frames sent.", down...),
 		takeovers:      one("takeovers_total", "Connections ended because their device connected again."),
 		clones:         one("clone_alarms_total", "Times that an ID was taken over so often that it was made to wait."),
-		limited:        by("limit", "limited_total", "Sockets, log-ins and connections that met a limit.", "address", "failures", "takeover", "frames", "bytes", "outstanding"),
+		limited:        by("limit", "limited_total", "Sockets, log-ins and connections that met a limit.", "address", "failures", "takeover", "frames", "bytes", "outstanding", "home", "beside", "brand", "rate", "busy"),
 		origins:        gauge("addresses_known", "Addresses with open sockets, or with log-ins that failed not long ago.", func() float64 { return float64(d.origins.size()) }),
 		slow:           one("slow_total", "Connections cut because the peer did not read."),
 		strays:         one("stray_acknowledgements_total", "Acknowledgements of nothing that was waited for."),

@@ -273,7 +273,7 @@ func (o *Operators) verbs(gateway Gateway) *http.ServeMux {
 				more = fmt.Sprintf(", and %d more", n-len(behind))
 			}
 			return CAs{}, &Problem{Type: "about:blank", Title: "Conflict", Status: http.StatusConflict,
-				Detail: fmt.Sprintf("locked out would be %s%s, who do not know the new authority yet: wait until they have been here, or give those with a token the new ca.crt by hand and say --anyway", strings.Join(behind, ", "), more)}
+				Detail: fmt.Sprintf("locked out would be %s%s, who do not know the new authority yet: wait until they have been here, or give those with a token the new ca.crt by hand. --anyway does it then, and for devices that never use TLS", strings.Join(behind, ", "), more)}
 		}
 		return o.authority(d, "retired", func(time.Time) error { return o.ca.Retire() })
 	})
