@@ -66,7 +66,7 @@ func fault(path string, err error) error {
 }
 
 func full(path string, err error) error {
-	return fmt.Errorf("%s: %w (%w): free some space on its disk, then work goes on by itself", path, ErrFull, err)
+	return fmt.Errorf("%s: %w (%w): free some space on its disk: a gateway that runs then goes on by itself, and anything else is to be done again", path, ErrFull, err)
 }
 
 func readOnly(path string, err error) error {
