@@ -11,6 +11,7 @@ import (
 	"porchlight/broker/api"
 	"porchlight/broker/delivery"
 	"porchlight/device"
+	"porchlight/device/wire"
 )
 
 type homeInitCmd struct {
@@ -129,8 +130,13 @@ type enrolAdmitCmd struct {
 	JSON       bool     `help:"Print JSON."`
 }
 
-// Validate is called by the parser.
-func (c *enrolAdmitCmd) Validate() error { return newRoom(c.NewRoom, c.Room != "") }
+// Validate is called by the parser. A code of another length can be no device's, and would cost a try.
+func (c *enrolAdmitCmd) Validate() error {
+	if n := len(wire.PlainSecret(strings.Join(c.Code, ""))); len(c.Code) > 0 && n != 6 && n < 16 {
+		return fmt.Errorf("<code> has %s: type the six digits that the device shows, or the secret on its label, which has 16 or more", count(n, "character"))
+	}
+	return newRoom(c.NewRoom, c.Room != "")
+}
 
 // Run lets a device in.
 func (c *enrolAdmitCmd) Run(e *env) error {
