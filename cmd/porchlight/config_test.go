@@ -74,7 +74,7 @@ func TestConfigurationFile(t *testing.T) {
 		"keys for a text":    {"rules:\n  - id: one\n    condition: {two: three}\n", `:3: rules[0].condition is keys with values: write a text`},
 		"list for a word":    {"rules:\n  - id: one\n    class: [tv]\n", `:3: rules[0].class is a list: write a text`},
 		"number for keys":    {"rules:\n  - 5\n", `:2: rules[0] is 5: write keys with their values`},
-		"file of a number":   {"5\n", `:1: the file is 5: write keys with their values`},
+		"file of a number":   {"5\n", `:1: the file is one value: write keys with their values`},
 		"wrong type":         {"brands:\n  burst: many\n", `:2: brands.burst is many: write a whole number`},
 		"a number's number":  {"brands:\n  rate: many\n", `:2: brands.rate is many: write a number`},
 		"yes and no":         {"discovery: {on: yes}\n", `:1: discovery.on is yes: write true or false`},

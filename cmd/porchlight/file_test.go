@@ -45,7 +45,7 @@ func TestFilesThatCannotBe(t *testing.T) {
 		"home":              {"home add --file folder", "folder: is a directory: name a file in it"},
 		"home of words":     {"home add --file text.yaml", "text.yaml:1: string was used where mapping is expected: write keys with their values, as in name: oak"},
 		"home, half of it":  {"home add --file no.json", "no.json:1: sequence end token ']' not found: write YAML or JSON"},
-		"notice":            {"notice add text.yaml", "add notice: text.yaml:1: string was used where mapping is expected: write keys with their values, as in name: oak"},
+		"notice":            {"notice add text.yaml", "add notice: text.yaml:1: the file is one value: write keys with their values, as in name: oak"},
 		"preferences":       {"home preferences import oak folder", "import preferences: folder: is a directory: name a file in it"},
 		"configuration":     {"serve --config mlk.yaml", "read configuration: mlk.yaml: no such file or directory: did you mean milk.yaml?"},
 		"public key":        {"brand signkey add x --file sgn", "signing key: sgn: no such file or directory: did you mean sign?"},

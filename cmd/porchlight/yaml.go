@@ -145,7 +145,11 @@ func shouldBe(n ast.Node, t reflect.Type) (is, want string) {
 
 func (f *yamlFile) walk(n ast.Node, t reflect.Type, words bool) error {
 	if is, want := shouldBe(n, t); words && want != "" {
-		name := cmp.Or(strings.TrimPrefix(strings.TrimPrefix(n.GetPath(), "$"), "."), "the file")
+		name := strings.TrimPrefix(strings.TrimPrefix(n.GetPath(), "$"), ".")
+		if _, scalar := n.(ast.ScalarNode); name == "" && scalar {
+			is = "one value" // which may be a key that was given for another file
+		}
+		name = cmp.Or(name, "the file")
 		return fmt.Errorf("%s:%d: %s is %s: %s", f.path, n.GetToken().Position.Line, name, is, want)
 	}
 	for t.Kind() == reflect.Pointer {
