@@ -41,8 +41,11 @@ test: setup build ## everything that decides what lands
 	@$(MAKE) --no-print-directory -j 2 check minute
 	build/porchlight demo --once
 
-minute: # of fuzzing, beside what check begins with, on one processor
+minute: # of fuzzing, and each benchmark once, so that none is broken: beside what check begins with, on one processor
 	$(GO) test -run '^$$' -fuzz FuzzLetThrough -fuzztime 60s -parallel 1 ./broker
+	$(GO) test -run '^$$' -bench . -benchtime 1x -cpu 1 $(BENCHED)
+
+BENCHED = ./policy ./device/wire ./device/store ./broker ./broker/delivery ./cmd/porchlight
 
 # What nobody here wrote: MQTT clients, a browser of DNS-SD, and what the device in C is made of.
 # Where something is missing and cannot be installed, the tests that need it say so and are skipped.
@@ -62,7 +65,7 @@ demo: build ## a home, a brand and six scenes on the terminal
 
 bench: build ## the figures of the README, printed again; those beside peers go to build/bench.json, too
 	cd cmd/porchlight-bench && $(GO) run . -json ../../build/bench.json
-	$(GO) test -run '^$$' -bench . -benchtime 2s ./policy ./device/wire ./device/store ./broker ./broker/delivery ./cmd/porchlight
+	$(GO) test -run '^$$' -bench . -benchtime 2s $(BENCHED)
 
 torture: ## a million operations of devices and brands while the gateway is killed, cut off, filled up and lied to; some ten minutes
 	$(GO) run ./cmd/porchlight-torture

@@ -43,7 +43,7 @@ func bench(b *testing.B) (*Desk, []registry.Brand) {
 	})
 	var brands []registry.Brand
 	for i := range 64 {
-		brand := registry.Brand{ID: device.BrandID(fmt.Sprint("brand-", i)), Name: "Grocer", Purposes: []string{"marketing"}, Quota: 1 << 30}
+		brand := registry.Brand{ID: device.BrandID(fmt.Sprint("brand-", i)), Name: fmt.Sprint("Grocer ", i), Purposes: []string{"marketing"}, Quota: 1 << 30}
 		if _, err := desk.AddBrand(context.Background(), brand); err != nil {
 			b.Fatal(err)
 		}
