@@ -201,7 +201,7 @@ func TestPicture(t *testing.T) {
 
 // TestSpentCountsAll sees that a child's processor time has all its threads, and what its memory is.
 func TestSpentCountsAll(t *testing.T) {
-	p, err := startPinned("sh", "sh", "-c", "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo done; sleep 60")
+	p, err := startPinned("sh", "sh", "-c", "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo done; exec sleep 60")
 	if err != nil {
 		t.Fatal(err)
 	}
