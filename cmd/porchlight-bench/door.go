@@ -280,7 +280,7 @@ func (d *door) slice(l *lane, devices []login, window int, long time.Duration) (
 		}
 		defer reading.Wait()
 		defer reader.Close()
-		waiting = newBacklog(900)                            // mochi loses some of more than 1,024
+		waiting = newBacklog(500)                            // mochi loses some of more than 1,024, and counts what is acknowledged late
 		reading.Go(func() { _ = reader.drain(&t, waiting) }) // it ends when it is closed
 	}
 	before, err := l.server.spent()

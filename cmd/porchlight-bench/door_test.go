@@ -201,7 +201,7 @@ func TestPicture(t *testing.T) {
 
 // TestSpentCountsAll sees that a child's processor time has all its threads, and what its memory is.
 func TestSpentCountsAll(t *testing.T) {
-	p, err := startPinned("sh", "sh", "-c", "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo done; exec sleep 60")
+	p, err := startPinned("sh", "sh", "-c", "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo done; while :; do sleep 0.1; done")
 	if err != nil {
 		t.Fatal(err)
 	}

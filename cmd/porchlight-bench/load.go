@@ -265,11 +265,11 @@ func newBacklog(most int) *backlog {
 	return l
 }
 
-// enter waits until there is room for n.
+// enter waits until there is room for n, or until nothing is open.
 func (l *backlog) enter(n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.open > l.most {
+	for l.open > 0 && l.open+n > l.most {
 		l.room.Wait()
 	}
 	l.open += n
@@ -278,10 +278,8 @@ func (l *backlog) enter(n int) {
 func (l *backlog) leave(n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	was := l.open
-	if l.open -= n; was > l.most && l.open <= l.most {
-		l.room.Broadcast()
-	}
+	l.open -= n
+	l.room.Broadcast()
 }
 
 // pump publishes with QoS 1, at most window at a time unacknowledged, until stop; it returns when every one is
