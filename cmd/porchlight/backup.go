@@ -373,7 +373,7 @@ func sums(ctx context.Context, folder string, names []string, tell func(done, to
 		}
 	}
 	for _, name := range names {
-		f, err := os.Open(filepath.Join(folder, name))
+		f, err := openPart(filepath.Join(folder, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -409,9 +409,20 @@ func (c *counted) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// openPart opens a file of a backup, or of a data folder. A pipe would be waited for, and a device may have no end.
+func openPart(path string) (*os.File, error) {
+	switch fi, err := os.Stat(path); {
+	case err != nil:
+		return nil, err
+	case !fi.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is no regular file: put the file there that belongs there, or use another backup", path)
+	}
+	return os.Open(path)
+}
+
 // copyFile copies a file to where nothing is, and syncs it.
 func copyFile(from, to string, mode fs.FileMode) error {
-	raw, err := os.Open(from)
+	raw, err := openPart(from)
 	if err != nil {
 		return err
 	}
@@ -457,7 +468,7 @@ func syncFolder(path string) error {
 const mostManifest = 16 << 20
 
 func readManifest(backup string) (m manifest, err error) {
-	f, err := os.Open(filepath.Join(backup, manifestFile))
+	f, err := openPart(filepath.Join(backup, manifestFile))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return m, fmt.Errorf("%s is no backup: there is no %s in it: name a folder that porchlight backup has made", backup, manifestFile)
 	}
@@ -813,7 +824,7 @@ func unpack(ctx context.Context, m manifest, from, to string, tell func(done, to
 	var all []backupFile
 	var done int64
 	for _, f := range m.Files {
-		in, err := os.Open(filepath.Join(from, filepath.FromSlash(f.Name)))
+		in, err := openPart(filepath.Join(from, filepath.FromSlash(f.Name)))
 		if errors.Is(err, fs.ErrNotExist) {
 			break // differs names it
 		}
@@ -825,14 +836,14 @@ func unpack(ctx context.Context, m manifest, from, to string, tell func(done, to
 			in.Close()
 			return err
 		}
-		hash := sha256.New()
-		err = copyTo(io.TeeReader(&counted{ctx, in, func(n int) { done += int64(n); tell(done, m.size()) }}, hash), filepath.Join(to, filepath.FromSlash(f.Name)), mode)
-		fi, e := in.Stat()
+		hash, began := sha256.New(), done
+		read := &counted{ctx, io.LimitReader(in, f.Bytes+1), func(n int) { done += int64(n); tell(done, m.size()) }} // what is longer is another
+		err = copyTo(io.TeeReader(read, hash), filepath.Join(to, filepath.FromSlash(f.Name)), mode)
 		in.Close()
-		if err = errors.Join(err, e); err != nil {
+		if err != nil {
 			return err
 		}
-		all = append(all, backupFile{f.Name, f.Mode, fi.Size(), hex.EncodeToString(hash.Sum(nil))})
+		all = append(all, backupFile{f.Name, f.Mode, done - began, hex.EncodeToString(hash.Sum(nil))})
 	}
 	return m.differs(all)
 }
