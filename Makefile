@@ -67,8 +67,14 @@ bench: build ## the figures of the README, printed again; those beside peers go 
 	cd cmd/porchlight-bench && $(GO) run . -json ../../build/bench.json
 	$(GO) test -run '^$$' -bench . -benchtime 2s $(BENCHED)
 
-torture: ## a million operations of devices and brands while the gateway is killed, cut off, filled up and lied to; some ten minutes
-	$(GO) run ./cmd/porchlight-torture
+torture: ## a million operations of devices and brands while the gateway is killed, cut off, filled up and lied to, on a database of the schema version before; some ten minutes
+	@git cat-file -e $(BEFORE)^{commit} 2>/dev/null || { echo "the repository's history is not here: torture begins with a database of today" >&2; exit 0; }; \
+	test -x build/before/porchlight || { rm -rf build/before && mkdir -p build/before/source && git archive $(BEFORE) | tar -x -C build/before/source && \
+	( cd build/before/source && $(GO) build -o ../porchlight ./cmd/porchlight ) && rm -r build/before/source; }
+	$(GO) run ./cmd/porchlight-torture $$(test ! -x build/before/porchlight || echo -old build/before/porchlight)
+
+# The last commit of schema version 1: its gateway makes the database that torture begins with.
+BEFORE = 04481bf3d8caf93345f3ff7c4ce98e26b1dcd296
 
 soak: ## an hour at half of what it can do: is everything flat? The picture is build/soak.svg
 	mkdir -p build

@@ -271,6 +271,9 @@ func torture(ctx context.Context, o options, say io.Writer) (_ *report, err erro
 		return nil, err
 	}
 	fmt.Fprintf(say, "seed %d, in %s\n", o.seed, o.dir)
+	if o.old != "" {
+		fmt.Fprintf(say, "the database is made by %s; the first restart is the upgrade\n", o.old)
+	}
 	w, err := open(ctx, o, false)
 	if err != nil {
 		return nil, err
