@@ -51,7 +51,7 @@ func (d *Desk) AddBrand(ctx context.Context, b registry.Brand) (key string, err 
 func (d *Desk) ownName(b registry.Brand) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if is, known := d.brands[b.ID]; known && is.Name == b.Name {
+	if is, known := d.brands[b.ID]; known && is.Name == b.Name && (b.Stopped == 0) == (is.Stopped == 0) {
 		return nil // two that have had one name since before can still be told apart by a change of either
 	}
 	for _, o := range d.brands {
@@ -190,6 +190,9 @@ func (d *Desk) StartBrand(_ context.Context, id device.BrandID) error {
 	err := d.update(func(tx *store.Tx) (err error) {
 		if err = registry.StartBrand(tx, id); err == nil {
 			b, err = registry.BrandByID(tx, id)
+		}
+		if err == nil {
+			err = d.ownName(b) // one that came with a home from another gateway is stopped, whatever its name
 		}
 		return err
 	})

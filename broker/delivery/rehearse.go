@@ -99,14 +99,7 @@ func (d *Desk) Blank(ctx context.Context, homeName string, wait func(time.Durati
 		return registry.Home{}, err
 	}
 	for _, b := range brands {
-		if b.Stopped != 0 {
-			continue
-		}
-		_, err := d.StopBrand(ctx, b.ID, "rehearsal")
-		if err == nil {
-			err = d.StartBrand(ctx, b.ID)
-		}
-		if err != nil {
+		if _, err := d.retract(b.ID, func(*store.Tx) (keep []string, err error) { return nil, nil }); err != nil {
 			return registry.Home{}, err
 		}
 	}

@@ -1141,6 +1141,33 @@ func TestImportStrangeBrand(t *testing.T) {
 	})
 }
 
+// A brand that comes with a home under the name of one that is here may not send before it has a name of its own.
+func TestImportBrandOfAName(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.lives()
+		raw := w.export(ExportAsked{Home: "oak"})
+		v := &world{t: w.t, path: filepath.Join(t.TempDir(), "q.db"), hands: map[device.ID]*hand{}}
+		v.start()
+		defer v.end()
+		_, err := v.desk.AddBrand(w.t.Context(), registry.Brand{ID: "corner-shop", Name: strings.ToUpper(w.brand.Name), Purposes: []string{"marketing"}})
+		v.must(err)
+		done, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), "")
+		v.must(err)
+		if !slices.Contains(done.Brands, w.brand.ID) {
+			t.Fatalf("imported: %+v", done)
+		}
+		if err := v.desk.StartBrand(w.t.Context(), w.brand.ID); !errors.Is(err, registry.ErrTaken) || !strings.Contains(err.Error(), "brand corner-shop has it") {
+			t.Errorf("start: %v, want ErrTaken, by corner-shop", err)
+		}
+		if b, err := v.desk.Brand(w.t.Context(), w.brand.ID); err != nil || b.Brand.Stopped == 0 {
+			t.Errorf("it is %+v, %v", b, err)
+		}
+		_, err = v.desk.ChangeBrand(w.t.Context(), w.brand.ID, func(b *registry.Brand) { b.Name = "Grocer of Oak" })
+		v.must(err)
+		v.must(v.desk.StartBrand(w.t.Context(), w.brand.ID))
+	})
+}
+
 // What is damaged, newer, hostile or for one person alone is refused, and leaves nothing.
 func TestImportRefuses(t *testing.T) {
 	journal := func(edit func(lines []map[string]any) []map[string]any) func(map[string]string) {

@@ -39,7 +39,7 @@ type rehearseCmd struct {
 	Map       string   `help:"What the sensors mean; default as --print-map prints it." placeholder:"FILE"`
 	Reactions uint64   `help:"Of ten messages let somebody dismiss three and press a button on two, by chance from this seed; default nobody does anything." placeholder:"SEED"`
 	Format    string   `help:"table, json, or svg: a picture of the days." enum:"table,json,svg" default:"table"`
-	Out       string   `help:"Where to write it; default standard output." placeholder:"FILE"`
+	Out       string   `help:"Where to write it, in place of what is there; default standard output." placeholder:"FILE"`
 	PrintMap  bool     `help:"Print the built-in map, and end."`
 
 	step   time.Duration // a test's: judge everything anew so often
