@@ -200,9 +200,9 @@ func (s *side) live() {
 	case 3:
 		err = s.desk.Context(c.id, c, wire.Context{Values: map[string]any{"door.open": r.IntN(2) == 0}})
 	case 4:
-		err = s.desk.SetMutes(ctx, home, []policy.MuteRule{{Selector: policy.Selector{Brand: brand}}}[:r.IntN(2)])
+		err = s.desk.SetPreferences(ctx, home, delivery.Preferences{Mutes: []delivery.NamedMute{{NamedSelector: delivery.NamedSelector{Brand: brand}}}[:r.IntN(2)]})
 	case 5:
-		err = s.desk.SetQuiet(ctx, home, []policy.Quiet{{Start: 0, End: 0}}[:r.IntN(2)])
+		err = s.desk.SetPreferences(ctx, home, delivery.Preferences{Quiet: []delivery.NamedQuiet{{From: "00:00", To: "00:00"}}[:r.IntN(2)]})
 	default:
 		for _, id := range slices.Clone(c.on) {
 			kind := []wire.EventKind{wire.Dismissed, wire.TimedOut}[r.IntN(2)]

@@ -391,7 +391,7 @@ func TestBrandsAreBlind(t *testing.T) {
 		"two homes that said no":  func(w *world) { choose(w, policy.Refused) },
 		"homes that mute everything": func(w *world) {
 			choose(w, policy.Given)
-			if err := w.desk.SetMutes(t.Context(), "oak", []policy.MuteRule{{}}); err != nil {
+			if err := w.desk.SetPreferences(t.Context(), "oak", delivery.Preferences{Mutes: []delivery.NamedMute{{}}}); err != nil {
 				t.Fatal(err)
 			}
 		},

@@ -9,7 +9,6 @@ import (
 	"porchlight/broker/delivery"
 	"porchlight/device"
 	"porchlight/device/registry"
-	"porchlight/policy"
 )
 
 // What the verbs about homes, people and devices take and answer, beside the Desk's own types.
@@ -18,14 +17,6 @@ type (
 	HomeAdded struct {
 		Home    registry.Home       `json:"home"`
 		Devices []delivery.Enrolled `json:"devices"`
-	}
-	// HomeSet replaces preferences of a home, with people and things by their numbers. What is nil
-	// stays as it is.
-	HomeSet struct {
-		Name  string             `json:"name"`
-		Quiet *[]policy.Quiet    `json:"quiet,omitempty"`
-		Mutes *[]policy.MuteRule `json:"mutes,omitempty"`
-		Caps  *[]policy.Cap      `json:"caps,omitempty"` // a list of none: no cap at all
 	}
 	// PreferencesSet replaces preferences of a home, by names. What is nil stays as it is.
 	PreferencesSet struct {
@@ -88,7 +79,6 @@ func (o *Operators) homeVerbs(mux *http.ServeMux) {
 	verb(o, mux, "home/show", func(ctx context.Context, d *delivery.Desk, in Named) (delivery.HomeState, error) {
 		return d.Home(ctx, in.Name)
 	})
-	verb(o, mux, "home/set", setHome)
 	verb(o, mux, "preferences/set", func(ctx context.Context, d *delivery.Desk, in PreferencesSet) (None, error) {
 		return None{}, d.SetPreferences(ctx, in.Home, in.Preferences)
 	})
@@ -146,18 +136,4 @@ func (o *Operators) homeVerbs(mux *http.ServeMux) {
 	verb(o, mux, "device/list", func(ctx context.Context, d *delivery.Desk, in InHome) ([]delivery.DeviceState, error) {
 		return d.Devices(ctx, in.Home)
 	})
-}
-
-func setHome(ctx context.Context, d *delivery.Desk, in HomeSet) (None, error) {
-	var err error
-	if in.Quiet != nil {
-		err = errors.Join(err, d.SetQuiet(ctx, in.Name, *in.Quiet))
-	}
-	if in.Mutes != nil {
-		err = errors.Join(err, d.SetMutes(ctx, in.Name, *in.Mutes))
-	}
-	if in.Caps != nil {
-		err = errors.Join(err, d.SetCaps(ctx, in.Name, *in.Caps))
-	}
-	return None{}, err
 }

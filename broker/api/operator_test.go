@@ -132,8 +132,6 @@ func TestVerbs(t *testing.T) {
 		{"receipt", `{"home":"oak","pos":1}`, 404, "position 1"},
 		{"forget", `{"home":"oak"}`, 200, ""},
 		{"forget", `{"home":"oak","brand":"nobody"}`, 404, "nobody"},
-		{"home/set", `{"name":"oak","quiet":[{"days":0,"start":1320,"end":420}],"caps":[],"mutes":[{"class":"tv"}]}`, 200, ""},
-		{"home/set", `{"name":"oak","quiet":[{"days":0,"start":1440,"end":420}]}`, 422, "quiet"},
 		{"preferences/set", `{"home":"oak","quiet":[{"from":"22:00","to":"07:00","owner":"Ann"}],"caps":[],"mutes":[{"class":"tv"}]}`, 200, ""},
 		{"preferences/set", `{"home":"oak","quiet":[{"from":"24:00","to":"07:00"}]}`, 422, `"field":"quiet[0].from"`},
 		{"preferences/set", `{"home":"oak","quiet":[{"form":"24:00","to":"07:00"}]}`, 400, "form"},

@@ -304,7 +304,8 @@ func readWants(tx *store.Tx, home device.HomeID) (w wants, err error) {
 	return w, nil
 }
 
-// SetPreferences replaces what is not nil in p, all of it or nothing. What is stricter reaches what
+// SetPreferences replaces what is not nil in p, all of it or nothing; a snooze stands beside other mutes, until another of
+// the same owner replaces it. What is stricter reaches what
 // is on the screens: when it returns, nothing that it forbids is released any more. The error is
 // an Invalid, which names each part as people write it, as in mutes[0].room, or
 // registry.ErrUnknown if there is no such home.
@@ -391,6 +392,15 @@ func (d *Desk) SetPreferences(ctx context.Context, homeName string, p Preference
 				rule, faults := n.mute(m, tx.Now, h.view.Zone)
 				mutes[i], bad = rule, append(bad, faults.in(fmt.Sprintf("mutes[%d]", i))...)
 			}
+			w, err := readWants(tx, h.id)
+			if err != nil {
+				return err
+			}
+			for _, m := range w.mutes {
+				if isSnooze(m) && !over(m, tx.Now) && !slices.ContainsFunc(mutes, func(o policy.MuteRule) bool { return isSnooze(o) && o.Owner == m.Owner }) {
+					mutes = append(mutes, m)
+				}
+			}
 			bad = append(bad, most("mutes", len(mutes), maxMutes)...)
 			set[twin.Mutes] = mutes
 		}
@@ -469,7 +479,7 @@ func (d *Desk) Snooze(ctx context.Context, homeName, person, until string) (end 
 			return err
 		}
 		mutes := slices.DeleteFunc(append([]policy.MuteRule{}, w.mutes...), func(m policy.MuteRule) bool {
-			return over(m, tx.Now) || m == policy.MuteRule{Owner: rule.Owner, Until: m.Until} && m.Until != 0
+			return over(m, tx.Now) || isSnooze(m) && m.Owner == rule.Owner
 		})
 		if until != "" {
 			mutes = append(mutes, rule)
@@ -481,6 +491,11 @@ func (d *Desk) Snooze(ctx context.Context, homeName, person, until string) (end 
 		return setPreference(tx, h.id, twin.Mutes, mutes, "")
 	})
 	return end, err
+}
+
+// isSnooze reports whether a mute is a snooze: of everything, and it ends by itself.
+func isSnooze(m policy.MuteRule) bool {
+	return m == policy.MuteRule{Owner: m.Owner, Until: m.Until} && m.Until != 0
 }
 
 // over reports whether a mute has ended.

@@ -550,3 +550,44 @@ func TestCapsAreAsSet(t *testing.T) {
 		}))
 	})
 }
+
+// Other mutes are replaced, and a snooze stays, until another of the same owner comes, or it is ended.
+func TestSnoozeStaysBesideMutes(t *testing.T) {
+	inWorld(t, func(w *world) {
+		_, _, err := w.desk.AddHome(w.t.Context(), HomeSpec{Name: "oak", Zone: "UTC", People: []PersonSpec{{Name: annaName, Age: device.Adult}}})
+		w.must(err)
+		snoozes := func() (all []string) {
+			p, err := w.desk.Preferences(w.t.Context(), "oak")
+			w.must(err)
+			for _, m := range p.Mutes {
+				if m.Until != "" {
+					all = append(all, m.Owner)
+				}
+			}
+			return all
+		}
+		set := func(mutes ...NamedMute) {
+			w.t.Helper()
+			w.must(w.desk.SetPreferences(w.t.Context(), "oak", Preferences{Mutes: append([]NamedMute{}, mutes...)}))
+		}
+		want := func(owners ...string) {
+			w.t.Helper()
+			if is := snoozes(); !slices.Equal(is, owners) {
+				w.t.Errorf("snoozed: %q, want %q", is, owners)
+			}
+		}
+		for _, who := range []string{"", annaName} {
+			_, err := w.desk.Snooze(w.t.Context(), "oak", who, "2h")
+			w.must(err)
+		}
+		set(NamedMute{NamedSelector: NamedSelector{Class: device.Fridge}})
+		want("", annaName)
+		set() // no mute
+		want("", annaName)
+		set(NamedMute{Until: "3h", Owner: annaName}) // another of hers
+		want(annaName, "")
+		_, err = w.desk.Snooze(w.t.Context(), "oak", annaName, "")
+		w.must(err)
+		want("")
+	})
+}

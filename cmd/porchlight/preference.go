@@ -144,14 +144,16 @@ func (c *homeSetCmd) Validate() error {
 // Run sets preferences.
 func (c *homeSetCmd) Run(e *env) error {
 	p := c.preferences()
+	if _, err := ask[api.None](e, "preferences/set", api.PreferencesSet{Home: c.Name, Preferences: p}); err != nil {
+		return err
+	}
 	if p.Mutes != nil {
-		was, err := ask[delivery.Preferences](e, "preferences/show", api.Named{Name: c.Name})
+		is, err := ask[delivery.Preferences](e, "preferences/show", api.Named{Name: c.Name})
 		if err != nil {
 			return err
 		}
-		for _, m := range was.Mutes {
+		for _, m := range is.Mutes {
 			if snooze := (delivery.NamedMute{Until: m.Until, Owner: m.Owner}); m.Until != "" && reflect.DeepEqual(m, snooze) {
-				p.Mutes = append(p.Mutes, m)
 				person := ""
 				if m.Owner != "" {
 					person = " --person " + m.Owner
@@ -159,9 +161,6 @@ func (c *homeSetCmd) Run(e *env) error {
 				fmt.Fprintf(e.errs, "porchlight: it is snoozed until %s all the same: porchlight home snooze %s off%s ends that\n", m.Until, c.Name, person)
 			}
 		}
-	}
-	if _, err := ask[api.None](e, "preferences/set", api.PreferencesSet{Home: c.Name, Preferences: p}); err != nil {
-		return err
 	}
 	return warnBrands(e, p)
 }

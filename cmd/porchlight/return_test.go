@@ -84,7 +84,7 @@ func TestFiveHundredReturn(t *testing.T) {
 			_, err = ask[api.None](e, "consent/choose", api.Choice{Home: name, Brand: "fresh", Purpose: policy.Marketing, Choice: policy.Given})
 		}
 		if err == nil {
-			_, err = ask[api.None](e, "home/set", api.HomeSet{Name: name, Caps: &[]policy.Cap{}})
+			_, err = ask[api.None](e, "preferences/set", api.PreferencesSet{Home: name, Preferences: delivery.Preferences{Caps: []delivery.NamedCap{}}})
 		}
 		if err != nil {
 			t.Fatal(err)
