@@ -215,12 +215,14 @@ func (d *Desk) Instead(ctx context.Context, wrong *registry.UnknownError) string
 		case "applicant":
 			fix = "porchlight enrol list shows who asks; the code comes after it"
 		case "home":
+			fix = "there is none yet: porchlight home add makes one"
 			all, err := registry.Homes(tx)
 			for _, h := range all {
 				names = append(names, strconv.Quote(h.Name))
 			}
 			return err
 		case "brand":
+			fix = "there is none yet: porchlight brand add registers one"
 			all, err := registry.Brands(tx)
 			for _, b := range all {
 				names = append(names, string(b.ID))
@@ -231,12 +233,14 @@ func (d *Desk) Instead(ctx context.Context, wrong *registry.UnknownError) string
 				fix, err = deviceCalled(tx, wrong.Name)
 				return err
 			}
+			fix = "the home has none yet: porchlight device add makes one, porchlight enrol open lets one in"
 			all, err := registry.Devices(tx, wrong.Home)
 			for _, one := range all {
 				names = append(names, strconv.Quote(one.Name))
 			}
 			return err
 		case "person":
+			fix = "nobody is known to live there: porchlight person add tells of somebody"
 			all, err := registry.People(tx, wrong.Home)
 			for _, p := range all {
 				names = append(names, strconv.Quote(p.Name))
