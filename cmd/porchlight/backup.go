@@ -61,7 +61,7 @@ func (backupCmd) Help() string {
 
 type restoreCmd struct {
 	Backup    string `arg:"" help:"The backup: a folder that porchlight backup has made." placeholder:"BACKUP"`
-	MoveAside bool   `help:"Where the data folder is not empty, move what is there into a folder in it. Nothing is deleted."`
+	MoveAside bool   `help:"Where the data folder is not empty, move what a gateway has there into a folder in it. Nothing is deleted."`
 	progressFlags
 }
 
@@ -352,8 +352,7 @@ func listData(data string) (names, left []string, err error) {
 		for _, entry := range entries {
 			name := filepath.Join(folder, entry.Name())
 			switch {
-			case strings.HasPrefix(entry.Name(), "."), folder == "" && strings.HasPrefix(name, databaseFile), strings.HasPrefix(name, asidePrefix),
-				slices.Contains([]string{"ca", "credentials", socketFile, restoredFile, "lost+found"}, name):
+			case strings.HasPrefix(entry.Name(), "."), folder == "" && ofGateway(name), strings.HasPrefix(name, asidePrefix), name == "lost+found":
 			case name == "ca/ca.key", name == "ca/ca.crt", folder == "credentials" && filepath.Ext(name) == ".yaml":
 				names = append(names, name)
 			default:
@@ -362,6 +361,11 @@ func listData(data string) (names, left []string, err error) {
 		}
 	}
 	return names, left, nil
+}
+
+// ofGateway reports whether a file or folder of a data folder is the gateway's, by its name.
+func ofGateway(name string) bool {
+	return strings.HasPrefix(name, databaseFile) || slices.Contains([]string{"ca", "credentials", socketFile, restoredFile}, name)
 }
 
 // sums reads files of folder through, and leaves out those that are not there.
@@ -704,7 +708,7 @@ func (c *restoreCmd) run(e *env) (done restored, err error) {
 		return done, err
 	}
 	if len(there) > 0 && !c.MoveAside {
-		return done, fmt.Errorf("%s is not empty (%s): restore into another folder with --data, or add --move-aside, which moves what is there into a folder in it", done.Data, strings.Join(there[:min(3, len(there))], ", "))
+		return done, fmt.Errorf("%s is not empty (%s): restore into another folder with --data, or add --move-aside, which moves what a gateway has there into a folder in it", done.Data, strings.Join(there[:min(3, len(there))], ", "))
 	}
 
 	work := filepath.Join(done.Data, restoring)
@@ -733,7 +737,11 @@ func (c *restoreCmd) run(e *env) (done restored, err error) {
 	last := func(name string) int { return slices.Index([]string{databaseFile + ".keys", databaseFile}, name) }
 
 	// From here on it goes on to its end: between two renames nothing is interrupted.
-	aside := "" // where this run moves what is there; "": nothing is
+	aside := ""                                            // where this run moves what is there; "": nothing is
+	there = slices.DeleteFunc(there, func(n string) bool { // what is somebody else's stays, unless the backup has another in its place
+		_, err := os.Lstat(filepath.Join(work, n))
+		return !ofGateway(n) && errors.Is(err, fs.ErrNotExist)
+	})
 	if len(there) > 0 {
 		aside = filepath.Join(done.Data, asidePrefix+done.At.Format("20060102T150405.000Z"))
 		// The database first: where it is missing, no gateway begins anew.
