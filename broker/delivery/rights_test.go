@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -1168,6 +1169,61 @@ func TestImportBrandOfAName(t *testing.T) {
 	})
 }
 
+// A yes that was made to last longer than one can, or for ever, does not stand; one whose gateway's clock is ahead by a little does.
+func TestImportEndlessYes(t *testing.T) {
+	year := device.At(time.Now().AddDate(1, 0, 0)) - device.At(time.Now())
+	for name, test := range map[string]struct {
+		until  func(was device.Instant) any // null: none
+		stands bool
+	}{
+		"as it was":     {func(was device.Instant) any { return was }, true},
+		"an hour ahead": {func(was device.Instant) any { return was.Add(time.Hour) }, true},
+		"two days":      {func(was device.Instant) any { return was.Add(48 * time.Hour) }, false},
+		"a century":     {func(was device.Instant) any { return was + 100*year }, false},
+		"for ever":      {func(device.Instant) any { return nil }, false},
+		"overflowing":   {func(device.Instant) any { return int64(math.MaxInt64) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.lives()
+				files := unzip(t, w.export(ExportAsked{Home: "oak"}))
+				lines, n := strings.SplitAfter(files[journalFile], "\n"), 0
+				for i, line := range lines {
+					var l map[string]any
+					if json.Unmarshal([]byte(line), &l) != nil || l["kind"] != "consent.given" {
+						continue
+					}
+					b := l["body"].(map[string]any)
+					if b["brand"] == "grocer" {
+						b["until"] = test.until(device.Instant(b["until"].(float64)))
+						raw, err := json.Marshal(l)
+						w.must(err)
+						lines[i], n = string(raw)+"\n", n+1
+					}
+				}
+				files[journalFile] = strings.Join(lines, "")
+				raw := rezip(t, files)
+				v := &world{t: w.t, path: filepath.Join(t.TempDir(), "q.db"), hands: map[device.ID]*hand{}}
+				v.start()
+				defer v.end()
+				done, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), "")
+				v.must(err)
+				all, err := v.desk.InForce(w.t.Context(), "oak")
+				v.must(err)
+				stands := 0
+				for _, e := range all {
+					if e.Brand == "grocer" && e.State == consent.Given {
+						stands++
+					}
+				}
+				if want := map[bool]int{true: n}[test.stands]; n == 0 || stands != want || slices.Contains(done.TooLong, "grocer") == test.stands || slices.Contains(done.TooLong, "cinemarker") {
+					t.Errorf("of %d yeses %d stand, and %v is told; want %d", n, stands, done.TooLong, want)
+				}
+			})
+		})
+	}
+}
+
 // What is damaged, newer, hostile or for one person alone is refused, and leaves nothing.
 func TestImportRefuses(t *testing.T) {
 	journal := func(edit func(lines []map[string]any) []map[string]any) func(map[string]string) {
@@ -1195,6 +1251,17 @@ func TestImportRefuses(t *testing.T) {
 				}
 			}
 			panic("no " + kind)
+		})
+	}
+	lastPreference := func(name string, edit func(rule map[string]any)) func(map[string]string) {
+		return journal(func(lines []map[string]any) []map[string]any {
+			for _, l := range slices.Backward(lines) {
+				if b, _ := l["body"].(map[string]any); l["kind"] == "preference.set" && b["name"] == name {
+					edit(b["body"].([]any)[0].(map[string]any))
+					return lines
+				}
+			}
+			panic("no " + name)
 		})
 	}
 	forged := func(kind string, as string, fact map[string]any) func(map[string]string) {
@@ -1256,6 +1323,13 @@ func TestImportRefuses(t *testing.T) {
 		"a fact that nobody knows":   {forged("person.added", "person.praised", map[string]any{"id": 1}), ErrDamaged},
 		"a home that is gone":        {forged("person.added", homeGone, map[string]any{}), ErrDamaged},
 		"a second home":              {forged("person.added", "home.added", map[string]any{"id": 1, "name": "x", "zone": "UTC"}), ErrDamaged},
+		"a brand with a control":     {body("consent.given", func(b map[string]any) { b["brand"] = "a\x1b[2J" }), ErrDamaged},
+		"a yes to nobody":            {body("consent.given", func(b map[string]any) { delete(b, "brand") }), ErrDamaged},
+		"a room right to left":       {body("room.added", func(b map[string]any) { b["name"] = "\u202eroom" }), ErrDamaged},
+		"a long word":                {body("consent.given", func(b map[string]any) { b["method"] = strings.Repeat("x", 9000) }), ErrDamaged},
+		"quiet after the day's end":  {lastPreference("quiet", func(rule map[string]any) { rule["end"] = 1440 }), ErrDamaged},
+		"quiet in a folder":          {lastPreference("quiet", func(rule map[string]any) { rule["zone"] = "../etc" }), ErrDamaged},
+		"a mute for one too long":    {lastPreference("mutes", func(rule map[string]any) { rule["category"] = strings.Repeat("x", 300) }), ErrDamaged},
 		"a brand that cannot be":     {func(f map[string]string) { f[brandsFile] = strings.Replace(f[brandsFile], `"cinemarker"`, `"C!"`, 1) }, ErrDamaged},
 	}
 	inWorld(t, func(w *world) {

@@ -17,6 +17,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"porchlight/device"
 	"porchlight/device/ledger"
@@ -50,6 +51,7 @@ type Imported struct {
 	Events   int              `json:"events"`
 	Brands   []device.BrandID `json:"brands,omitempty"`   // registered with it: stopped, and without keys
 	Strange  []device.BrandID `json:"strange,omitempty"`  // another firm has that name here: no yes to them stands
+	TooLong  []device.BrandID `json:"too_long,omitempty"` // a yes to them would have ended later than a yes can: it does not stand
 	Previous ledger.Head      `json:"previous,omitempty"` // the head of the home's log where it came from
 }
 
@@ -300,9 +302,20 @@ func admit(events []store.Event, home device.HomeID, name string) (was registry.
 		if !slices.Contains(importable, noun) {
 			return was, nil, bad(e, "it is not one of a home")
 		}
+		if err := legible(e.Body); err != nil {
+			return was, nil, bad(e, "%v", err)
+		}
 		m, err := mentions(*e)
 		if err != nil {
 			return was, nil, bad(e, "%v", err)
+		}
+		if noun == "consent" && m.key.Brand == "" {
+			return was, nil, bad(e, "it is about no brand")
+		}
+		for _, b := range m.brands {
+			if _, err := device.ParseBrandID(string(b)); err != nil {
+				return was, nil, bad(e, "%v", err)
+			}
 		}
 		if noun == "consent" && m.key.Subject != e.Subject || noun != "consent" && e.Subject != device.Household {
 			return was, nil, bad(e, "it is not sealed as what it is")
@@ -395,6 +408,30 @@ func admit(events []store.Event, home device.HomeID, name string) (was registry.
 	return was, devices, nil
 }
 
+// longestImported is how many bytes a text in a fact of a home has at most; what a device tells of a person's signal has half of it.
+const longestImported = 8 << 10
+
+// legible checks that all texts in a fact can be printed, and are not longer than the gateway lets them be.
+func legible(body []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	for {
+		tok, err := dec.Token()
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+		text, _ := tok.(string)
+		if len(text) > longestImported {
+			return fmt.Errorf("a text of it has %d bytes", len(text))
+		}
+		if strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && r != utf8.RuneError && !device.Printable(r) }) {
+			return fmt.Errorf("a text of it has characters that cannot be printed: %.40q", text)
+		}
+	}
+}
+
 // takeIn writes down what was verified.
 func (d *Desk) takeIn(ctx context.Context, in imported, name string) (done Imported, err error) {
 	d.changing.Lock()
@@ -449,9 +486,24 @@ func (d *Desk) takeIn(ctx context.Context, in imported, name string) (done Impor
 				if err := consent.Invalidate(tx, h.ID, e.Key(), "another firm has that name at this gateway"); err != nil {
 					return err
 				}
+			} else if e.Choice == policy.Given && consent.TooLong(e, tx.Now) {
+				if err := consent.Invalidate(tx, h.ID, e.Key(), "it would have ended later than a yes can"); err != nil {
+					return err
+				}
+				if !slices.Contains(done.TooLong, e.Brand) {
+					done.TooLong = append(done.TooLong, e.Brand)
+				}
 			}
 		}
 		if _, err = d.read(tx, h.ID); err != nil {
+			return unfit(err)
+		}
+		w, err := readWants(tx, h.ID)
+		if err != nil {
+			return unfit(err)
+		}
+		anybody := func(device.PersonID) bool { return true } // who has left may be named
+		if err := errors.Join(checkQuiet(w.quiet, anybody), checkMutes(w.mutes, anybody), checkCaps(w.caps, anybody)); err != nil {
 			return unfit(err)
 		}
 		return nil

@@ -99,6 +99,9 @@ func (c *importCmd) Run(e *env) error {
 	for _, b := range done.Strange {
 		fmt.Fprintf(e.out, "brand %s is another firm here: what was allowed to the one before does not stand\n", b)
 	}
+	for _, b := range done.TooLong {
+		fmt.Fprintf(e.out, "what was allowed to %s does not stand: it would have ended later than in 12 months\n", b)
+	}
 	return nil
 }
 

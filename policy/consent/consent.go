@@ -326,6 +326,11 @@ func Of(tx *store.Tx, home device.HomeID) (map[policy.ConsentKey]policy.Stance, 
 	return stances, nil
 }
 
+// TooLong reports whether a yes never ends, or later than one can that is said now, or was where the clock is up to a day ahead.
+func TooLong(e Entry, now device.Instant) bool {
+	return e.Until == 0 || e.Until > device.At(now.Time().AddDate(0, maxMonths, 1))
+}
+
 // List returns the choices in force in a home as they were made, the oldest first.
 func List(tx *store.Tx, home device.HomeID) ([]Entry, error) {
 	rows, err := store.List(tx, scanRow(home, tx.Now), rowColumns+` AND choice <> 0 ORDER BY pos`, home)
