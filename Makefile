@@ -31,7 +31,7 @@ check-long: ## a million of everything: decisions, conditions, pairs of worlds, 
 	PORCHLIGHT_LONG=1 $(GO) test -timeout 60m -run 'Promise|Reference|Agrees|Condition|Caps|OnlyAYes' ./policy ./policy/consent
 	cd cmd/porchlight-bench && $(GO) vet . && $(GO) run . -json "" -opinions 200000
 	PORCHLIGHT_LONG=1 $(GO) test -timeout 60m -run 'TestPromise' ./broker/api
-	PORCHLIGHT_LONG=1 $(GO) test -timeout 90m -run 'Caps' ./broker/delivery
+	PORCHLIGHT_LONG=1 $(GO) test -timeout 90m -run 'Caps|Altered' ./broker/delivery
 	PORCHLIGHT_LONG=1 $(GO) test -race -timeout 90m -run 'TestPromises|TestNoReleaseAfterStopping' ./broker/delivery
 
 mutate: ## every operator of the judge turned into its neighbour, one at a time: which change does no test notice?
