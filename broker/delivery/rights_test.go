@@ -1142,6 +1142,30 @@ func TestImportStrangeBrand(t *testing.T) {
 	})
 }
 
+// Nor does one whose card the export leaves out: nobody knows whose the yes is.
+func TestImportBrandWithoutCard(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.lives()
+		files := unzip(t, w.export(ExportAsked{Home: "oak"}))
+		files[brandsFile] = "[]"
+		raw := rezip(t, files)
+		v := &world{t: w.t, path: filepath.Join(t.TempDir(), "q.db"), hands: map[device.ID]*hand{}}
+		v.start()
+		defer v.end()
+		_, err := v.desk.AddBrand(w.t.Context(), registry.Brand{ID: "cinemarker", Name: "Cinema", Domain: "other.example", Purposes: []string{"marketing", "service"}})
+		v.must(err)
+		done, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), "")
+		v.must(err)
+		if want := []device.BrandID{"cinemarker", "grocer"}; !slices.Equal(slices.Sorted(slices.Values(done.Strange)), want) {
+			t.Errorf("strange: %v, want %v", done.Strange, want)
+		}
+		all, err := v.desk.InForce(w.t.Context(), "oak")
+		if err != nil || slices.ContainsFunc(all, func(e ConsentEvent) bool { return e.State == consent.Given }) {
+			t.Errorf("in force: %+v, %v", all, err)
+		}
+	})
+}
+
 // A brand that comes with a home under the name of one that is here may not send before it has a name of its own.
 func TestImportBrandOfAName(t *testing.T) {
 	inWorld(t, func(w *world) {

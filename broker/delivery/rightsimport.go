@@ -50,7 +50,7 @@ type Imported struct {
 	Home     registry.Home    `json:"home"`
 	Events   int              `json:"events"`
 	Brands   []device.BrandID `json:"brands,omitempty"`   // registered with it: stopped, and without keys
-	Strange  []device.BrandID `json:"strange,omitempty"`  // another firm has that name here: no yes to them stands
+	Strange  []device.BrandID `json:"strange,omitempty"`  // another firm has that name here, or nobody knows whose it is: no yes to them stands
 	TooLong  []device.BrandID `json:"too_long,omitempty"` // a yes to them would have ended later than a yes can: it does not stand
 	Previous ledger.Head      `json:"previous,omitempty"` // the head of the home's log where it came from
 }
@@ -211,8 +211,11 @@ func readImport(ctx context.Context, file io.ReaderAt, size int64) (in imported,
 	if raw, err = read(brandsFile, 64<<20); err != nil {
 		return in, err
 	}
-	if err := json.Unmarshal(raw, &in.brands); err != nil || len(in.brands) > maxImportBrands {
-		return in, damaged("%s: %d brands: %v", brandsFile, len(in.brands), err)
+	if err := json.Unmarshal(raw, &in.brands); err != nil {
+		return in, damaged("%s: %v", brandsFile, err)
+	}
+	if len(in.brands) > maxImportBrands {
+		return in, damaged("%s has %d brands, at most %d are taken", brandsFile, len(in.brands), maxImportBrands)
 	}
 	return in, nil
 }
@@ -256,7 +259,10 @@ func readJournal(raw []byte, log ledger.Export) (all []store.Event, err error) {
 		if err := strictly(read.Bytes(), &l); err != nil {
 			return nil, damaged("%s, line %d: %v", journalFile, len(all)+1, err)
 		}
-		if len(all) == len(log.Entries) || len(all) == maxImportEvents {
+		if len(all) == maxImportEvents {
+			return nil, damaged("%s has more than %d events: no more are taken", journalFile, len(all))
+		}
+		if len(all) == len(log.Entries) {
 			return nil, damaged("%s has more than the %d events of the log", journalFile, len(all))
 		}
 		in := log.Entries[len(all)]
@@ -459,16 +465,19 @@ func (d *Desk) takeIn(ctx context.Context, in imported, name string) (done Impor
 		if err := tx.Import(h.ID, events); err != nil {
 			return unfit(err)
 		}
+		var known []device.BrandID // whose firm here is the one that the home knew
 		for _, b := range in.brands {
 			is, err := registry.BrandByID(tx, b.ID)
 			switch {
-			case err == nil && !sameFirm(is, b.Brand):
+			case err == nil && sameFirm(is, b.Brand):
+				known = append(known, b.ID)
+			case err == nil:
 				done.Strange = append(done.Strange, b.ID)
 			case errors.Is(err, registry.ErrUnknown) && len(b.Purposes) > 0:
 				if is, err = register(tx, b); err != nil && !errors.Is(err, registry.ErrTaken) { // it was here once, and has left
 					return unfit(err)
 				} else if err == nil {
-					done.Brands, brands = append(done.Brands, b.ID), append(brands, is)
+					done.Brands, brands, known = append(done.Brands, b.ID), append(brands, is), append(known, b.ID)
 				}
 			case err != nil && !errors.Is(err, registry.ErrUnknown):
 				return err
@@ -482,9 +491,12 @@ func (d *Desk) takeIn(ctx context.Context, in imported, name string) (done Impor
 			return err
 		}
 		for _, e := range choices {
-			if e.Choice == policy.Given && slices.Contains(done.Strange, e.Brand) {
-				if err := consent.Invalidate(tx, h.ID, e.Key(), "another firm has that name at this gateway"); err != nil {
+			if e.Choice == policy.Given && !slices.Contains(known, e.Brand) {
+				if err := consent.Invalidate(tx, h.ID, e.Key(), "this gateway does not know the firm that it was said to"); err != nil {
 					return err
+				}
+				if !slices.Contains(done.Strange, e.Brand) {
+					done.Strange = append(done.Strange, e.Brand)
 				}
 			} else if e.Choice == policy.Given && consent.TooLong(e, tx.Now) {
 				if err := consent.Invalidate(tx, h.ID, e.Key(), "it would have ended later than a yes can"); err != nil {

@@ -97,7 +97,7 @@ func (c *importCmd) Run(e *env) error {
 		fmt.Fprintf(e.out, "brand %s came with it: it is stopped, and has no key\n", b)
 	}
 	for _, b := range done.Strange {
-		fmt.Fprintf(e.out, "brand %s is another firm here: what was allowed to the one before does not stand\n", b)
+		fmt.Fprintf(e.out, "brand %s is not known here as the firm that it was: what was allowed to it does not stand\n", b)
 	}
 	for _, b := range done.TooLong {
 		fmt.Fprintf(e.out, "what was allowed to %s does not stand: it would have ended later than in 12 months\n", b)
