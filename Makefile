@@ -28,7 +28,7 @@ ALONE = TestRehears|TestScripts
 LONGEST = ./cmd/porchlight ./broker/delivery ./cmd/porchlight-torture ./broker
 
 check-long: ## a million of everything: decisions, conditions, pairs of worlds, withdrawals under fire; hours
-	PORCHLIGHT_LONG=1 $(GO) test -timeout 60m -run 'Promise|Reference|Agrees|Condition|Caps|OnlyAYes' ./policy ./policy/consent
+	PORCHLIGHT_LONG=1 $(GO) test -timeout 60m -run 'Promise|Reference|Agrees|Condition|Caps|OnlyAYes|MinuteByMinute' ./policy ./policy/consent
 	cd cmd/porchlight-bench && $(GO) vet . && $(GO) run . -json "" -opinions 200000
 	PORCHLIGHT_LONG=1 $(GO) test -timeout 60m -run 'TestPromise' ./broker/api
 	PORCHLIGHT_LONG=1 $(GO) test -timeout 90m -run 'Caps|Altered' ./broker/delivery
