@@ -32,7 +32,19 @@ func wallAt(zone *time.Location, unix int64) wall {
 	if !end.IsZero() {
 		w.to = end.Unix()
 	}
+	if w.to <= unix { // the last day of a leap year: where only a zone's rule is known, Go has each year end after 365 days
+		w.to += day
+	}
 	return w
+}
+
+// Date is time.Date for what a clock on the wall shows: its first instant if the clock shows it twice, and the instant
+// at which the clock is put forward over it if it never does. So the midnight of a date begins the date; time.Date has the
+// date of which the clock skips the midnight begin an hour early, in the evening before.
+func Date(year int, month time.Month, date, hour, minute int, zone *time.Location) time.Time {
+	shown := time.Date(year, month, date, hour, minute, 0, 0, time.UTC).Unix()
+	w := wallAt(zone, shown)
+	return time.Unix(w.first(shown), 0).In(zone)
 }
 
 // plain reports whether the clocks change on none of the days around unix.

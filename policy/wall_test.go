@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -280,6 +281,46 @@ func TestWall(t *testing.T) {
 		at := local("2026-03-28 12:00")
 		if w := wallAt(zone(name), at); w.local(at)-at != int64(offset.Seconds()) {
 			t.Errorf("%s is %d s from UTC, want %s", name, w.local(at)-at, offset)
+		}
+	}
+}
+
+// byRule is a zone of which only the rule for ever is known, as POSIX spells it in TZ. Go's own table, which is in the binary, has such
+// rules from the last change of law on; a machine's may spell out each change until 2037.
+func byRule(rule string) *time.Location {
+	const name = "LMT\x00"
+	head := append([]byte("TZif2"), make([]byte, 15+4*4)...)
+	head = append(head, 0, 0, 0, 1, 0, 0, 0, byte(len(name)))
+	body := append(make([]byte, 6), name...)
+	file := slices.Concat(head, body, head, body, []byte("\n"+rule+"\n"))
+	z, err := time.LoadLocationFromTZData(rule, file)
+	if err != nil {
+		panic(err)
+	}
+	return z
+}
+
+var foreverRules = []string{"CET-1CEST,M3.5.0,M10.5.0/3", "EST5EDT,M3.2.0,M11.1.0", "NZST-12NZDT,M9.5.0,M4.1.0/3", "<-02>2<-01>,M3.5.0/-1,M10.5.0/0", "IST-1GMT0,M10.5.0,M3.5.0/1"}
+
+// Of the last day of a leap year Go gives bounds that end before it.
+func TestWallAtTheEndOfALeapYear(t *testing.T) {
+	for _, rule := range foreverRules {
+		z := byRule(rule)
+		for _, year := range []int{2028, 2100, 2400} {
+			begin := time.Date(year, 12, 28, 0, 0, 0, 0, time.UTC)
+			for at := begin; at.Before(begin.AddDate(0, 0, 7)); at = at.Add(30 * time.Minute) {
+				w := wallAt(z, at.Unix())
+				if w.from > at.Unix() || w.to <= at.Unix() {
+					t.Fatalf("%s: the stretch of %s is from %s to %s", rule, at, time.Unix(w.from, 0).UTC(), time.Unix(w.to, 0).UTC())
+				}
+				local := w.local(at.Unix())
+				for _, from := range []int64{-3 * day, -day / 2, 0, day / 2, 3 * day} {
+					w := wallAt(z, at.Unix()+from)
+					if first, last := w.first(local), w.last(local); first != at.Unix() || last != at.Unix() {
+						t.Fatalf("%s: the wall shows what it shows at %s first at %s and last at %s", rule, at, time.Unix(first, 0).UTC(), time.Unix(last, 0).UTC())
+					}
+				}
+			}
 		}
 	}
 }

@@ -174,7 +174,7 @@ func (d *Desk) midnight(h *home) (*time.Location, device.Instant) {
 		zone = time.UTC
 	}
 	now := d.o.Now().Time().In(zone)
-	return zone, device.At(time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, zone))
+	return zone, device.At(policy.Date(now.Year(), now.Month(), now.Day(), 0, 0, zone))
 }
 
 // overFact is a heldFact with its message.

@@ -62,6 +62,24 @@ func TestHeld(t *testing.T) {
 	})
 }
 
+// A day of which the clocks skip the midnight begins when they are put forward, and not in the evening before.
+func TestHeldOfADayThatBeginsAtOne(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.restartAt("2027-09-05T12:00:00-03:00")
+		_, _, err := w.desk.AddHome(w.t.Context(), HomeSpec{Name: "oak", Zone: "America/Santiago"})
+		w.must(err)
+		id, err := w.desk.homeID(w.t.Context(), "oak")
+		w.must(err)
+		w.must(w.desk.in(id, func(h *home) error {
+			zone, midnight := w.desk.midnight(h)
+			if got := midnight.Time().In(zone).Format(time.RFC3339); got != "2027-09-05T01:00:00-03:00" {
+				t.Errorf("today began at %s", got)
+			}
+			return nil
+		}))
+	})
+}
+
 // One brand that pushes a lot fills neither the list nor the screen: what is the same is said once, with how often.
 func TestHeldFromALoudBrand(t *testing.T) {
 	inWorld(t, func(w *world) {

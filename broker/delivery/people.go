@@ -521,7 +521,7 @@ func ParseUntil(text string, now device.Instant, zone *time.Location) (device.In
 			local := now.Time().In(zone)
 			day, hour = local.AddDate(0, 0, 1), 8
 		}
-		at, ok = device.At(time.Date(day.Year(), day.Month(), day.Day(), hour, 0, 0, 0, zone)), true
+		at, ok = device.At(policy.Date(day.Year(), day.Month(), day.Day(), hour, 0, zone)), true
 	}
 	switch {
 	case !ok:

@@ -396,6 +396,18 @@ func TestParseUntil(t *testing.T) {
 			t.Errorf("%s: ParseUntil(%q) = %s, %v, want %s", name, test.text, got, err, test.want)
 		}
 	}
+	// The clocks go forward at midnight, or over a whole day.
+	for zone, date := range map[string][2]string{"America/Santiago": {"2027-09-05", "2027-09-05T01:00:00-03:00"}, "America/Havana": {"2027-03-14", "2027-03-14T01:00:00-04:00"},
+		"Africa/Cairo": {"2027-04-30", "2027-04-30T01:00:00+03:00"}, "Pacific/Apia": {"2011-12-30", "2011-12-31T00:00:00+14:00"}} {
+		z, err := time.LoadLocation(zone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := at(date[1])
+		if got, err := ParseUntil(date[0], want.Add(-48*time.Hour), z); err != nil || got != want {
+			t.Errorf("%s: ParseUntil(%q) = %s, %v, want %s", zone, date[0], got, err, want)
+		}
+	}
 	if _, err := ParseUntil("tomorrow", now, nil); err == nil {
 		t.Error("tomorrow without a time zone was taken")
 	}

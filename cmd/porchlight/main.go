@@ -15,7 +15,7 @@ import (
 	"regexp"
 	"strings"
 	"syscall"
-	_ "time/tzdata" // people's time must not depend on the machine's tables
+	_ "time/tzdata" // for machines without time zones of their own
 
 	"github.com/alecthomas/kong"
 )

@@ -424,10 +424,6 @@ func (r *rehearsal) blank(db *store.DB, name string) (registry.Home, error) {
 // days sets when the rehearsal begins and ends: with the recording, even in the middle of a day, for nobody knows
 // what was going on after it.
 func (c *rehearseCmd) days(r *rehearsal, rows []sim.Interval) error {
-	midnight := func(t time.Time, days int) time.Time {
-		y, m, d := t.In(r.zone).Date()
-		return time.Date(y, m, d+days, 0, 0, 0, 0, r.zone)
-	}
 	last := rows[0].End
 	for _, row := range rows {
 		if row.End.After(last) {
@@ -435,12 +431,13 @@ func (c *rehearseCmd) days(r *rehearsal, rows []sim.Interval) error {
 		}
 	}
 	r.recorded = last.Add(time.Second)
-	r.start, r.end = midnight(rows[0].Start, 0), r.recorded
+	r.start, r.end = midnight(rows[0].Start.In(r.zone), 0), r.recorded
 	if c.From != "" {
-		from, err := time.ParseInLocation(time.DateOnly, c.From, r.zone)
+		date, err := time.Parse(time.DateOnly, c.From)
 		if err != nil {
 			return usageError{fmt.Errorf("--from %q is not a date such as %s", c.From, r.start.Format(time.DateOnly))}
 		}
+		from := policy.Date(date.Year(), date.Month(), date.Day(), 0, 0, r.zone)
 		if from.Before(r.start) || !from.Before(r.end) {
 			return fmt.Errorf("--from %s: the recording goes from %s to %s", c.From, r.start.Format(time.DateOnly), last.Format(time.DateOnly))
 		}
@@ -455,6 +452,12 @@ func (c *rehearseCmd) days(r *rehearsal, rows []sim.Interval) error {
 		r.end = r.start.Add(c.length)
 	}
 	return nil
+}
+
+// midnight is when the day of t begins, or one that many days later.
+func midnight(t time.Time, days int) time.Time {
+	y, m, d := t.Date()
+	return policy.Date(y, m, d+days, 0, 0, t.Location())
 }
 
 // odd says what the recording, the map and the home have not in common. own says that the map is not the built-in

@@ -108,9 +108,8 @@ func newReport(r *rehearsal, c *rehearseCmd, rows []sim.Interval, bands map[stri
 	for _, one := range p.Caps {
 		report.Caps = append(report.Caps, spellCap(one))
 	}
-	for day := r.start; day.Before(r.end); day = day.AddDate(0, 0, 1) {
-		y, m, d := day.Date()
-		report.Days = append(report.Days, &rehearsalDay{Date: day.Format(time.DateOnly), from: day, to: time.Date(y, m, d+1, 0, 0, 0, 0, r.zone)})
+	for day := r.start; day.Before(r.end); day = midnight(day, 1) {
+		report.Days = append(report.Days, &rehearsalDay{Date: day.Format(time.DateOnly), from: day, to: midnight(day, 1)})
 	}
 	return report, nil
 }
@@ -264,7 +263,7 @@ func (p *rehearsalReport) used(c delivery.NamedCap, day *rehearsalDay) (most int
 		case err == nil:
 			since = now.Add(-window).Add(time.Nanosecond)
 		case c.Per == "week": // from Monday on
-			since = since.AddDate(0, 0, -int(since.Weekday()+6)%7)
+			since = midnight(since, -int(since.Weekday()+6)%7)
 		}
 		counts := map[device.BrandID]int{}
 		for _, s := range p.Shown {

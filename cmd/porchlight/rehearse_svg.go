@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"porchlight/broker/delivery"
+	"porchlight/policy"
 )
 
 // The picture's measures, in its own units: a day is 24 columns wide and as many lines of names high
@@ -212,7 +213,7 @@ type stretch struct{ from, to float64 }
 // quietOf is where a day is quiet, for whomever.
 func (p *rehearsalReport) quietOf(day *rehearsalDay) (all []stretch) {
 	for minute := range 24 * 60 {
-		at := time.Date(day.from.Year(), day.from.Month(), day.from.Day(), 0, minute, 0, 0, p.zone)
+		at := policy.Date(day.from.Year(), day.from.Month(), day.from.Day(), 0, minute, p.zone)
 		if !slices.ContainsFunc(p.quiet, func(q delivery.NamedQuiet) bool { return quietAt(q, at) }) {
 			continue
 		}

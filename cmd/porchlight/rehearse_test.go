@@ -387,12 +387,12 @@ func TestRehearsalPicture(t *testing.T) {
 	if days != 2 || names != 4 || quiet != 2*2+1 || ends != 1+1 {
 		t.Errorf("%d rows, %d names, %d quiet times, %d ends; want 2, 4, and 2 a day and 1 with one more in the legend", days, names, quiet, ends)
 	}
-	midnight := time.Date(2021, 3, 1, 0, 0, 0, 0, time.UTC)
-	p := rehearsalReport{zone: time.UTC, Days: []*rehearsalDay{{Date: "2021-03-01", from: midnight, to: midnight.AddDate(0, 0, 1)}}}
+	first := time.Date(2021, 3, 1, 0, 0, 0, 0, time.UTC)
+	p := rehearsalReport{zone: time.UTC, Days: []*rehearsalDay{{Date: "2021-03-01", from: first, to: midnight(first, 1)}}}
 	for i := range 60 {
-		p.Shown = append(p.Shown, &rehearsalShow{At: midnight.Add(time.Duration(i*i*24) * time.Second), Message: strings.Repeat("<m>", i%5+1), Screen: "TV"})
+		p.Shown = append(p.Shown, &rehearsalShow{At: first.Add(time.Duration(i*i*24) * time.Second), Message: strings.Repeat("<m>", i%5+1), Screen: "TV"})
 	}
-	p.Shown = append(p.Shown, &rehearsalShow{At: midnight.Add(24*time.Hour - time.Second), Message: "a message with a name that is long", Screen: "TV"})
+	p.Shown = append(p.Shown, &rehearsalShow{At: first.Add(24*time.Hour - time.Second), Message: "a message with a name that is long", Screen: "TV"})
 	placed, lines := p.names(p.Days[0])
 	box := func(n name) (from, to float64) {
 		wide := picLetter * float64(len([]rune(n.label)))
@@ -774,5 +774,20 @@ func TestRehearsalOfAHomeAtTheGateway(t *testing.T) {
 	}
 	if after := digest(); !reflect.DeepEqual(before, after) {
 		t.Errorf("the data folder was changed: %v, was %v", after, before)
+	}
+}
+
+// A day may begin at one, and ends where the next one begins.
+func TestMidnight(t *testing.T) {
+	santiago, err := time.LoadLocation("America/Santiago")
+	if err != nil {
+		t.Fatal(err)
+	}
+	day := midnight(time.Date(2027, 9, 3, 12, 0, 0, 0, santiago), 0)
+	for _, want := range []string{"2027-09-03T00:00:00-04:00", "2027-09-04T00:00:00-04:00", "2027-09-05T01:00:00-03:00", "2027-09-06T00:00:00-03:00"} {
+		if got := day.Format(time.RFC3339); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+		day = midnight(day, 1)
 	}
 }

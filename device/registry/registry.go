@@ -9,6 +9,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -160,10 +162,12 @@ func checkName(what, name string, most int) error {
 	return nil
 }
 
-// LoadZone finds an IANA time zone. "Local" and the empty name are refused: a home's zone must
-// mean the same on every machine.
+// LoadZone finds an IANA time zone. Names that a machine gives a meaning to, or that not every machine has, are
+// refused, and so are second ways of writing one: a home's zone must mean the same on every machine.
 func LoadZone(name string) (*time.Location, error) {
-	if name == "" || name == "Local" || len(name) > 64 {
+	folder, _, _ := strings.Cut(name, "/")
+	ofMachine := slices.Contains([]string{"Local", "localtime", "posixrules", "Factory", "posix", "right"}, folder)
+	if name == "" || len(name) > 64 || ofMachine || path.Clean(name) != name {
 		return nil, fmt.Errorf("time zone %.40q: %w: use an IANA name such as Europe/Zurich", name, ErrInvalid)
 	}
 	if zone, known := zones.Load(name); known {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -278,4 +279,18 @@ func TestCredentialSlots(t *testing.T) {
 	step("replaced", func(tx *store.Tx) error { return Replace(tx, id, Token(tokens[1])) }, nil, "", Active, "")
 	step("used too late", activate(2), ErrUnknown, "", Active, "")
 	step("removed", func(tx *store.Tx) error { return RemoveDevice(tx, id, ByWipe) }, nil, "", "", "")
+}
+
+func TestLoadZone(t *testing.T) {
+	for _, name := range []string{"UTC", "Europe/Zurich", "America/Argentina/Buenos_Aires", "Etc/GMT+5"} {
+		if z, err := LoadZone(name); err != nil || z.String() != name {
+			t.Errorf("%s: got %v, %v", name, z, err)
+		}
+	}
+	for _, name := range []string{"", "Local", "localtime", "posixrules", "Factory", "posix/Europe/Zurich", "right/Europe/Zurich", "./UTC", "Europe//Zurich",
+		"Europe/../UTC", "Europe/", "../zoneinfo/UTC", "/etc/localtime", "Europe", "Europe/Atlantis", " UTC", strings.Repeat("x", 65)} {
+		if z, err := LoadZone(name); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%q: got %v, %v", name, z, err)
+		}
+	}
 }

@@ -67,7 +67,7 @@ func (t *teller) day(i device.Instant) string {
 	switch {
 	case sameDay(w, now):
 		return fill(k.today, words.get)
-	case sameDay(w, now.AddDate(0, 0, -1)):
+	case sameDay(w, time.Date(now.Year(), now.Month(), now.Day()-1, 12, 0, 0, 0, time.UTC)):
 		return fill(k.yesterday, words.get)
 	}
 	return fill(k.on, words.get)

@@ -461,6 +461,17 @@ func TestDays(t *testing.T) {
 			}
 		}
 	}
+	santiago, err := time.LoadLocation("America/Santiago")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := names() // half past midnight; the day before began at one
+	n.Zone, n.Now = santiago, device.At(time.Date(2027, 9, 6, 0, 30, 0, 0, santiago))
+	for hour, want := range map[int]string{3: "yesterday at 03:00", -1: "on 4 September"} {
+		if got := Tell(yes(time.Date(2027, 9, 5, hour, 0, 0, 0, santiago)), "en", n); !strings.Contains(got, want) {
+			t.Errorf("a day that begins at one: %q has no %q in it", got, want)
+		}
+	}
 	quiet := policy.Cause{Code: policy.QuietNow, Until: now.Add(time.Hour)}
 	for i, want := range [4]string{"quiet time until 13:00 UTC", "Ruhezeit bis 13:00 Uhr UTC", "heures calmes jusqu'à 13\u00a0h UTC", "horas de silencio hasta las 13:00 UTC"} {
 		n := names()
