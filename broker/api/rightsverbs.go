@@ -2,6 +2,9 @@ package api
 
 import (
 	"context"
+	"crypto"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,10 +49,16 @@ func (o *Operators) rightsVerbs(mux *http.ServeMux) {
 		f, size, err := o.upload(w, r)
 		if err == nil {
 			defer f.Close()
-			done, err = o.desk.As(caller(r)).Import(r.Context(), f, size, r.URL.Query().Get("name"))
+			ask := delivery.ImportAsked{Name: r.URL.Query().Get("name")}
+			if key := r.URL.Query().Get("key"); key != "" {
+				ask.Key, err = publicKey(key)
+			}
+			if err == nil {
+				done, err = o.desk.As(caller(r)).Import(r.Context(), f, size, ask)
+			}
 		}
 		switch {
-		case errors.Is(err, delivery.ErrDamaged), errors.Is(err, delivery.ErrNewer):
+		case errors.Is(err, delivery.ErrDamaged), errors.Is(err, delivery.ErrNewer), errors.Is(err, delivery.ErrNotSigned):
 			err = &Problem{Type: "about:blank", Title: http.StatusText(http.StatusUnprocessableEntity), Status: http.StatusUnprocessableEntity, Detail: err.Error()}
 		}
 		if err != nil {
@@ -59,6 +68,18 @@ func (o *Operators) rightsVerbs(mux *http.ServeMux) {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(done) // nobody is left to tell
 	})
+}
+
+// publicKey reads a key as X.509 writes it, in base64url.
+func publicKey(text string) (crypto.PublicKey, error) {
+	der, err := base64.RawURLEncoding.DecodeString(text)
+	if err == nil {
+		var key crypto.PublicKey
+		if key, err = x509.ParsePKIXPublicKey(der); err == nil {
+			return key, nil
+		}
+	}
+	return nil, &Problem{Type: "about:blank", Title: http.StatusText(http.StatusBadRequest), Status: http.StatusBadRequest, Detail: "key is no public key as X.509 writes it, in base64url without padding"}
 }
 
 // refuse answers that a verb was not done.

@@ -81,7 +81,7 @@ func TestImportAlteredAnyhow(t *testing.T) {
 			v.start()
 			_, err = v.desk.AddBrand(w.t.Context(), w.brand)
 			v.must(err)
-			if _, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), "oak"); err == nil {
+			if _, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), ImportAsked{Name: "oak"}); err == nil {
 				taken++
 				for range 2 {
 					if err := v.works(); err != nil {

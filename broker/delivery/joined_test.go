@@ -489,7 +489,7 @@ func TestActsAreTheirs(t *testing.T) {
 		w.must(err)
 		// The same home elsewhere.
 		raw := w.export(ExportAsked{Home: "oak"})
-		_, err = w.desk.Import(t.Context(), bytes.NewReader(raw), int64(len(raw)), "elm")
+		_, err = w.desk.Import(t.Context(), bytes.NewReader(raw), int64(len(raw)), ImportAsked{Name: "elm"})
 		if !errors.Is(err, registry.ErrTaken) { // its devices are here
 			t.Errorf("imported beside itself: %v", err)
 		}
@@ -516,7 +516,7 @@ func TestActsAreTheirs(t *testing.T) {
 		_, err = w.desk.Erase(t.Context(), Erasure{Home: "oak", Device: "tv-2"})
 		w.must(err)
 		raw = w.export(ExportAsked{Home: "oak"})
-		_, err = w.desk.Import(t.Context(), bytes.NewReader(raw), int64(len(raw)), "elm")
+		_, err = w.desk.Import(t.Context(), bytes.NewReader(raw), int64(len(raw)), ImportAsked{Name: "elm"})
 		w.must(err)
 		elm, err := w.desk.Home(t.Context(), "elm")
 		w.must(err)

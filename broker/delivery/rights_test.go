@@ -3,7 +3,9 @@ package delivery
 import (
 	"archive/zip"
 	"bytes"
+	"crypto"
 	"crypto/ed25519"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -846,7 +848,7 @@ func TestExportOfWhoWasSeen(t *testing.T) {
 	})
 }
 
-// rezip makes an export of files, with the sums of their content in the manifest.
+// rezip makes an export of files, with the sums of their content in the manifest, and not signed: whoever alters one cannot.
 func rezip(t testing.TB, files map[string]string) []byte {
 	t.Helper()
 	var m Manifest
@@ -856,7 +858,7 @@ func rezip(t testing.TB, files map[string]string) []byte {
 	var b bytes.Buffer
 	x := &exporter{zip: zip.NewWriter(&b), files: map[string]Manifold{}}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if name != manifestFile {
+		if name != manifestFile && name != signedFile {
 			if err := x.bytes(name, []byte(files[name])); err != nil {
 				t.Fatal(err)
 			}
@@ -896,6 +898,7 @@ func TestExport(t *testing.T) {
 			keyFile:                                 {"PUBLIC KEY"},
 			manifestFile:                            {`"format": "porchlight-export"`, `"sha256"`},
 			headFile:                                {"porchlight-ledger-head"},
+			signedFile:                              {"porchlight-export-manifest"},
 			receiptsFolder + l.position() + ".cose": {"porchlight-ledger-receipt"},
 		} {
 			content, ok := all[name]
@@ -912,7 +915,7 @@ func TestExport(t *testing.T) {
 		key, err := w.db.PublicKey(l.id)
 		w.must(err)
 		for name, content := range all {
-			if strings.HasSuffix(name, ".cose") {
+			if strings.HasPrefix(name, receiptsFolder) && strings.HasSuffix(name, ".cose") {
 				if _, err := ledger.OpenReceipt([]byte(content), key); err != nil {
 					t.Errorf("%s: %v", name, err)
 				}
@@ -986,6 +989,93 @@ func TestExportPage(t *testing.T) {
 	}
 }
 
+// Whoever gives the key of the home gets what the home's gateway has written, or nothing. Whoever does not gets what the file says.
+func TestImportSigned(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.lives()
+		id, err := w.desk.homeID(w.t.Context(), "oak")
+		w.must(err)
+		key, err := w.db.PublicKey(id)
+		w.must(err)
+		_, stranger, err := ed25519.GenerateKey(nil)
+		w.must(err)
+		good := unzip(t, w.export(ExportAsked{Home: "oak"}))
+		edited := func(edit func(files map[string]string)) map[string]string {
+			files := maps.Clone(good)
+			files[peopleFile] = strings.Replace(files[peopleFile], "Anna", "Eve", 1)
+			files = unzip(t, rezip(t, files))
+			edit(files)
+			return files
+		}
+		sign := func(files map[string]string, typ string) {
+			digest := sha256.Sum256([]byte(files[manifestFile]))
+			signed, err := ledger.Sign(stranger, typ, digest[:])
+			w.must(err)
+			files[signedFile] = string(signed)
+		}
+		own := edited(func(files map[string]string) {
+			h, err := ledger.OpenHead([]byte(files[headFile]), key)
+			w.must(err)
+			signed, err := ledger.Sign(stranger, ledger.HeadType, h.Payload())
+			w.must(err)
+			der, err := x509.MarshalPKIXPublicKey(stranger.Public())
+			w.must(err)
+			files[headFile], files[keyFile] = string(signed), string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+		})
+		own = unzip(t, rezip(t, own))
+		sign(own, ledger.ExportType)
+		tests := map[string]struct {
+			files map[string]string
+			key   crypto.PublicKey
+			want  error // nil: it is taken in
+		}{
+			"as it was written":                            {good, key, nil},
+			"as it was written, and nobody asked":          {good, nil, nil},
+			"as it was written, and another key":           {good, stranger.Public(), ErrNotSigned},
+			"altered":                                      {edited(func(map[string]string) {}), key, ErrNotSigned},
+			"altered, and nobody asked":                    {edited(func(map[string]string) {}), nil, nil},
+			"altered beside the signature":                 {edited(func(f map[string]string) { f[signedFile] = good[signedFile] }), key, ErrDamaged},
+			"altered beside the signature, nobody asked":   {edited(func(f map[string]string) { f[signedFile] = good[signedFile] }), nil, ErrDamaged},
+			"altered, and signed by another":               {edited(func(f map[string]string) { sign(f, ledger.ExportType) }), key, ErrDamaged},
+			"altered, with a key of their own":             {own, key, ErrNotSigned},
+			"altered, with a key of their own, that asked": {own, stranger.Public(), nil},
+			"signed for something else":                    {edited(func(f map[string]string) { f[signedFile] = f[headFile] }), key, ErrDamaged},
+			"no signature":                                 {edited(func(f map[string]string) { f[signedFile] = "" }), key, ErrDamaged},
+			"the signature large":                          {edited(func(f map[string]string) { f[signedFile] = strings.Repeat("x", ledger.MaxSigned+1) }), key, ErrDamaged},
+		}
+		for name, tt := range tests {
+			v := &world{t: w.t, path: filepath.Join(t.TempDir(), "q.db"), hands: map[device.ID]*hand{}}
+			v.start()
+			raw := zipAll(t, tt.files)
+			done, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), ImportAsked{Key: tt.key})
+			if !errors.Is(err, tt.want) || (tt.want == nil) != (done.Events > 0) {
+				t.Errorf("%s: %d events, %v, want %v", name, done.Events, err, tt.want)
+			}
+			v.end()
+		}
+	})
+}
+
+// zipAll zips files as they are.
+func zipAll(t testing.TB, files map[string]string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		w, err := z.Create(name)
+		if err == nil {
+			_, err = io.WriteString(w, files[name])
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
 // A home that moves to another gateway loses nothing, and its devices log in there as they did.
 func TestImportRoundTrip(t *testing.T) {
 	inWorld(t, func(w *world) {
@@ -1007,7 +1097,7 @@ func TestImportRoundTrip(t *testing.T) {
 		v.brand = w.brand
 		refused := func(raw []byte, name, want string) {
 			t.Helper()
-			if _, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), name); !errors.Is(err, registry.ErrTaken) || err.Error() != "import: "+want {
+			if _, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), ImportAsked{Name: name}); !errors.Is(err, registry.ErrTaken) || err.Error() != "import: "+want {
 				t.Errorf("import: %v, want ErrTaken: %s", err, want)
 			}
 		}
@@ -1020,7 +1110,7 @@ func TestImportRoundTrip(t *testing.T) {
 		refused(first, "elm", frees)
 		_, err = v.desk.Erase(w.t.Context(), Erasure{Home: "oak", Device: "fridge-marker"})
 		v.must(err)
-		done, err := v.desk.Import(w.t.Context(), bytes.NewReader(first), int64(len(first)), "elm")
+		done, err := v.desk.Import(w.t.Context(), bytes.NewReader(first), int64(len(first)), ImportAsked{Name: "elm"})
 		v.must(err)
 		if done.Home.Name != "elm" || done.Home.ID != 2 || !slices.Equal(done.Brands, []device.BrandID{"cinemarker", "grocer"}) || len(done.Strange) > 0 {
 			t.Errorf("imported: %+v", done)
@@ -1095,7 +1185,7 @@ func TestImportRoundTrip(t *testing.T) {
 			refused(first, name, `this home is here already, as "elm". To have it as it is in the file, remove it first, with all that was said in it since: porchlight home remove "elm"`)
 			refused(v.export(ExportAsked{Home: "elm"}), name, `this home is here already, as "elm". To have it as it is in the file, remove it first, with all that was said in it since: porchlight home remove "elm"`)
 		}
-		if _, err := w.desk.Import(w.t.Context(), bytes.NewReader(first), int64(len(first)), "ash"); !errors.Is(err, registry.ErrTaken) || !strings.Contains(err.Error(), `this home is here already, as "oak"`) {
+		if _, err := w.desk.Import(w.t.Context(), bytes.NewReader(first), int64(len(first)), ImportAsked{Name: "ash"}); !errors.Is(err, registry.ErrTaken) || !strings.Contains(err.Error(), `this home is here already, as "oak"`) {
 			t.Errorf("where it came from: %v, want ErrTaken, as oak", err)
 		}
 		// The home goes on: it is judged, and a device of it is shown something.
@@ -1129,7 +1219,7 @@ func TestImportStrangeBrand(t *testing.T) {
 		v.must(err)
 		_, err = v.desk.AddBrand(w.t.Context(), w.brand) // the same firm
 		v.must(err)
-		done, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), "")
+		done, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), ImportAsked{})
 		v.must(err)
 		if !slices.Equal(done.Strange, []device.BrandID{"cinemarker"}) || len(done.Brands) > 0 {
 			t.Errorf("imported: %+v", done)
@@ -1154,7 +1244,7 @@ func TestImportBrandWithoutCard(t *testing.T) {
 		defer v.end()
 		_, err := v.desk.AddBrand(w.t.Context(), registry.Brand{ID: "cinemarker", Name: "Cinema", Domain: "other.example", Purposes: []string{"marketing", "service"}})
 		v.must(err)
-		done, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), "")
+		done, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), ImportAsked{})
 		v.must(err)
 		if want := []device.BrandID{"cinemarker", "grocer"}; !slices.Equal(slices.Sorted(slices.Values(done.Strange)), want) {
 			t.Errorf("strange: %v, want %v", done.Strange, want)
@@ -1176,7 +1266,7 @@ func TestImportBrandOfAName(t *testing.T) {
 		defer v.end()
 		_, err := v.desk.AddBrand(w.t.Context(), registry.Brand{ID: "corner-shop", Name: strings.ToUpper(w.brand.Name), Purposes: []string{"marketing"}})
 		v.must(err)
-		done, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), "")
+		done, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), ImportAsked{})
 		v.must(err)
 		if !slices.Contains(done.Brands, w.brand.ID) {
 			t.Fatalf("imported: %+v", done)
@@ -1230,7 +1320,7 @@ func TestImportEndlessYes(t *testing.T) {
 				v := &world{t: w.t, path: filepath.Join(t.TempDir(), "q.db"), hands: map[device.ID]*hand{}}
 				v.start()
 				defer v.end()
-				done, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), "")
+				done, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), ImportAsked{})
 				v.must(err)
 				all, err := v.desk.InForce(w.t.Context(), "oak")
 				v.must(err)
@@ -1300,7 +1390,7 @@ func TestImportRefuses(t *testing.T) {
 	}{
 		"good": {func(map[string]string) {}, nil},
 		"a newer version": {func(f map[string]string) {
-			f[manifestFile] = strings.Replace(f[manifestFile], `"version": 1`, `"version": 2`, 1)
+			f[manifestFile] = strings.Replace(f[manifestFile], `"version": 2`, `"version": 3`, 1)
 		}, ErrNewer},
 		"another format": {func(f map[string]string) {
 			f[manifestFile] = strings.Replace(f[manifestFile], "porchlight-export", "other", 1)
@@ -1373,7 +1463,7 @@ func TestImportRefuses(t *testing.T) {
 			files := maps.Clone(good)
 			test.edit(files)
 			raw := rezip(t, files)
-			if _, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), ""); !errors.Is(err, test.want) {
+			if _, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), ImportAsked{}); !errors.Is(err, test.want) {
 				t.Errorf("%s: %v, want %v", name, err, test.want)
 			}
 			if now := string(v.journal()); now != was {
@@ -1388,20 +1478,20 @@ func TestImportRefuses(t *testing.T) {
 			"out of the folder": with(t, good, "../a"), "absolute": with(t, good, "/a"), "with a drive": with(t, good, `c:\a`), "beside": with(t, good, "a/../../b"),
 			"a bomb": bomb(t, good),
 		} {
-			if _, err := v.desk.Import(w.t.Context(), bytes.NewReader(bad), int64(len(bad)), ""); !errors.Is(err, ErrDamaged) {
+			if _, err := v.desk.Import(w.t.Context(), bytes.NewReader(bad), int64(len(bad)), ImportAsked{}); !errors.Is(err, ErrDamaged) {
 				t.Errorf("%s: %v, want ErrDamaged", name, err)
 			}
 		}
-		if _, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), MaxImport+1, ""); !errors.Is(err, ErrDamaged) {
+		if _, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), MaxImport+1, ImportAsked{}); !errors.Is(err, ErrDamaged) {
 			t.Errorf("too large: %v, want ErrDamaged", err)
 		}
-		if _, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), "a\nb"); !errors.Is(err, registry.ErrInvalid) {
+		if _, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), ImportAsked{Name: "a\nb"}); !errors.Is(err, registry.ErrInvalid) {
 			t.Errorf("with a bad name: %v, want ErrInvalid", err)
 		}
 		if now := string(v.journal()); now != was {
 			t.Fatalf("the books were %s and are %s", was, now)
 		}
-		if _, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), ""); err != nil {
+		if _, err := v.desk.Import(w.t.Context(), bytes.NewReader(raw), int64(len(raw)), ImportAsked{}); err != nil {
 			t.Errorf("good: %v", err)
 		}
 	})
@@ -1460,7 +1550,7 @@ func swapped(t testing.TB, good map[string]string) []byte {
 	var b bytes.Buffer
 	x := &exporter{zip: zip.NewWriter(&b), files: map[string]Manifold{}}
 	for _, name := range slices.Sorted(maps.Keys(good)) {
-		if name != manifestFile {
+		if name != manifestFile && name != signedFile {
 			if err := x.bytes(name, []byte(good[name])); err != nil {
 				t.Fatal(err)
 			}

@@ -32,6 +32,7 @@ import (
 const (
 	pageFile        = "index.html"
 	manifestFile    = "manifest.json"
+	signedFile      = "manifest.cose" // the manifest's SHA-256, signed by the home
 	peopleFile      = "people.json"
 	devicesFile     = "devices.json"
 	preferencesFile = "preferences.json"
@@ -52,7 +53,7 @@ const (
 
 const (
 	exportFormat  = "porchlight-export"
-	exportVersion = 1 // Import takes none that is newer
+	exportVersion = 2 // Import takes none that is newer; 1 had no signature
 )
 
 // Manifest says what an export is, and what is in it.
@@ -64,7 +65,7 @@ type Manifest struct {
 	Person  string              `json:"person,omitempty"` // whom alone it is about; "": all of the home
 	AsOf    device.Instant      `json:"as_of"`            // when the last event in it happened
 	Head    ledger.Head         `json:"head"`
-	Files   map[string]Manifold `json:"files"` // all but the manifest itself
+	Files   map[string]Manifold `json:"files"` // all but the manifest itself and its signature
 }
 
 // Manifold is one file of an export.
@@ -475,6 +476,17 @@ func (x *exporter) write(ctx context.Context, w io.Writer) error {
 	}
 	m := Manifest{Format: exportFormat, Version: exportVersion, Home: x.home.Name, Zone: x.home.Zone, Person: x.called, AsOf: x.asOf, Head: x.head, Files: maps.Clone(x.files)}
 	if err := x.json(manifestFile, m); err != nil {
+		return err
+	}
+	digest, err := hex.DecodeString(x.files[manifestFile].SHA256)
+	if err != nil {
+		return err
+	}
+	signed, err := x.d.db.Sign(x.home.ID, ledger.ExportType, digest)
+	if err != nil {
+		return err
+	}
+	if err := x.bytes(signedFile, signed); err != nil {
 		return err
 	}
 	return x.zip.Close()

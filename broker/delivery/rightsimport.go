@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
 	"database/sql"
@@ -41,8 +42,9 @@ const (
 
 // What Import fails with beside registry.ErrTaken, if the home, its name or a device of it is there already.
 var (
-	ErrDamaged = errors.New("the export is damaged")                        // or was altered, or is none
-	ErrNewer   = errors.New("the export was written by a newer porchlight") // this one may not understand all of it
+	ErrNotSigned = errors.New("the export is not what that key has signed")   // the key that was given
+	ErrDamaged   = errors.New("the export is damaged")                        // or was altered, or is none
+	ErrNewer     = errors.New("the export was written by a newer porchlight") // this one may not understand all of it
 )
 
 // Imported says what came in.
@@ -60,14 +62,19 @@ type importedFact struct {
 	Key  []byte      `json:"key"`  // what that log's heads and receipts are verified with, as X.509 writes it
 }
 
-// Import takes in a home that another gateway has exported, under its name there or another: everything in its book is at
-// the same place, with its time, kind and author, and its devices log in with what they logged in with there. All of it
-// is verified first; it is taken in as a whole or not at all. It fails with ErrDamaged, ErrNewer, registry.ErrTaken or
-// registry.ErrInvalid.
-func (d *Desk) Import(ctx context.Context, file io.ReaderAt, size int64, name string) (done Imported, err error) {
-	in, err := readImport(ctx, file, size)
+// ImportAsked says how an export is to be taken in.
+type ImportAsked struct {
+	Name string           // what to call the home; "": as it was called
+	Key  crypto.PublicKey // of the home where it comes from: nothing is taken in but what it has signed; nil: whatever the file says
+}
+
+// Import takes in a home that another gateway has exported: everything in its book is at the same place, with its time, kind
+// and author, and its devices log in with what they logged in with there. All of it is verified first; it is taken in as a
+// whole or not at all. It fails with ErrDamaged, ErrNewer, ErrNotSigned, registry.ErrTaken or registry.ErrInvalid.
+func (d *Desk) Import(ctx context.Context, file io.ReaderAt, size int64, ask ImportAsked) (done Imported, err error) {
+	in, err := readImport(ctx, file, size, ask.Key)
 	if err == nil {
-		done, err = d.takeIn(ctx, in, name)
+		done, err = d.takeIn(ctx, in, ask.Name)
 	}
 	if err != nil {
 		return Imported{}, fmt.Errorf("import: %w", err)
@@ -87,8 +94,8 @@ type imported struct {
 	key      []byte // as X.509 writes it
 }
 
-// readImport reads and verifies an export.
-func readImport(ctx context.Context, file io.ReaderAt, size int64) (in imported, err error) {
+// readImport reads and verifies an export, which is signed by a key, if one is given.
+func readImport(ctx context.Context, file io.ReaderAt, size int64, by crypto.PublicKey) (in imported, err error) {
 	if size > MaxImport {
 		return in, damaged("it has %d bytes, at most %d are taken", size, MaxImport)
 	}
@@ -147,11 +154,16 @@ func readImport(ctx context.Context, file io.ReaderAt, size int64) (in imported,
 	if in.manifest.Person != "" {
 		return in, fmt.Errorf("%w: it is about one person alone, for them to keep; only a whole home can be taken in", registry.ErrInvalid)
 	}
-	if len(in.manifest.Files) != len(files)-1 {
-		return in, damaged("it has %d files, and its manifest tells of %d", len(files)-1, len(in.manifest.Files))
+	digest := sha256.Sum256(raw)
+	beside := 1
+	if files[signedFile] != nil {
+		beside = 2
+	}
+	if len(in.manifest.Files) != len(files)-beside {
+		return in, damaged("it has %d files, and its manifest tells of %d", len(files)-beside, len(in.manifest.Files))
 	}
 	for _, f := range z.File {
-		if f.Name == manifestFile {
+		if f.Name == manifestFile || f.Name == signedFile {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
@@ -181,6 +193,22 @@ func readImport(ctx context.Context, file io.ReaderAt, size int64) (in imported,
 	key, err := x509.ParsePKIXPublicKey(in.key)
 	if err != nil {
 		return in, damaged("%s is no key: %v", keyFile, err)
+	}
+	if same, ok := key.(interface{ Equal(crypto.PublicKey) bool }); by != nil && (!ok || !same.Equal(by)) {
+		return in, fmt.Errorf("%w: the file comes with another key: ledger key prints the right one, where the home was exported", ErrNotSigned)
+	}
+	switch {
+	case files[signedFile] != nil:
+		if raw, err = read(signedFile, ledger.MaxSigned); err != nil {
+			return in, err
+		}
+		if is, err := ledger.OpenSigned(raw, ledger.ExportType, key); err != nil {
+			return in, damaged("%s: %v", signedFile, err)
+		} else if !bytes.Equal(is, digest[:]) {
+			return in, damaged("%s signs for another manifest", signedFile)
+		}
+	case by != nil:
+		return in, fmt.Errorf("%w: it has no %s: a gateway that is older than this one wrote it, or somebody has taken it out; export the home again, or do without a key", ErrNotSigned, signedFile)
 	}
 	if raw, err = read(headFile, ledger.MaxSigned); err != nil {
 		return in, err

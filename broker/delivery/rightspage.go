@@ -19,7 +19,7 @@ var headings = map[string]map[string]string{
 		"choices": "What was said to brands", "shown": "What was shown", "held": "What was not shown", "answers": "What was answered", "learnt": "What was learnt", "acts": "What was got, and what went wrong", "got": "got", "complaint": "complaint", "resolved": "put right",
 		"flows": "What has left the home", "nothing": "Nothing.", "noflow": "Nothing. Every decision is made in the home; no brand was told anything about it.",
 		"before": "What came while you were known to be there, and what came on your own devices. What was on a screen before you came is in the home's own export.",
-		"files":  "The other files", "about": "The same is in the other files of this archive, for programs. manifest.json has the SHA-256 of each; receipts are signed with the key in ledger.key.",
+		"files":  "The other files", "about": "The same is in the other files of this archive, for programs. manifest.json has the SHA-256 of each; it and the receipts are signed with the key in ledger.key.",
 		"when": "When", "who": "Who", "where": "Where", "brand": "Brand", "purpose": "Purpose", "said": "Said", "message": "Message", "why": "Why", "home": "the home", "name": "Name", "age": "Age", "class": "Kind", "room": "Room", "end": "What became of it", "told": "What devices told in the last 24 hours", "that": "It said that", "unknown": "not known", "until": "Until",
 	},
 	"de": {
@@ -27,7 +27,7 @@ var headings = map[string]map[string]string{
 		"choices": "Was Marken gesagt wurde", "shown": "Was gezeigt wurde", "held": "Was nicht gezeigt wurde", "answers": "Was geantwortet wurde", "learnt": "Was gelernt wurde", "acts": "Was besorgt wurde, und was schiefging", "got": "besorgt", "complaint": "Beschwerde", "resolved": "in Ordnung gebracht",
 		"flows": "Was das Zuhause verlassen hat", "nothing": "Nichts.", "noflow": "Nichts. Jede Entscheidung fällt zu Hause; keiner Marke wurde etwas darüber gesagt.",
 		"before": "Was kam, während bekannt war, dass Sie da sind, und was auf Ihre eigenen Geräte kam. Was auf einem Bildschirm stand, bevor Sie kamen, steht im Auszug des Zuhauses.",
-		"files":  "Die anderen Dateien", "about": "Dasselbe steht in den anderen Dateien dieses Archivs, für Programme. manifest.json nennt von jeder die SHA-256; Quittungen sind mit dem Schlüssel in ledger.key signiert.",
+		"files":  "Die anderen Dateien", "about": "Dasselbe steht in den anderen Dateien dieses Archivs, für Programme. manifest.json nennt von jeder die SHA-256; sie und die Quittungen sind mit dem Schlüssel in ledger.key signiert.",
 		"when": "Wann", "who": "Wer", "where": "Wo", "brand": "Marke", "purpose": "Zweck", "said": "Gesagt", "message": "Nachricht", "why": "Warum", "home": "das Zuhause", "name": "Name", "age": "Alter", "class": "Art", "room": "Raum", "end": "Was daraus wurde", "told": "Was Geräte in den letzten 24 Stunden gemeldet haben", "that": "Es meldete, dass", "unknown": "nicht bekannt", "until": "Bis",
 	},
 	"fr": {
@@ -35,7 +35,7 @@ var headings = map[string]map[string]string{
 		"choices": "Ce qui a été dit aux marques", "shown": "Ce qui a été montré", "held": "Ce qui n'a pas été montré", "answers": "Ce qui a été répondu", "learnt": "Ce qui a été appris", "acts": "Ce qui a été acheté, et ce qui s'est mal passé", "got": "acheté", "complaint": "réclamation", "resolved": "réglé",
 		"flows": "Ce qui a quitté le foyer", "nothing": "Rien.", "noflow": "Rien. Chaque décision est prise à la maison ; aucune marque n'en a rien su.",
 		"before": "Ce qui est arrivé pendant que l'on vous savait là, et ce qui est arrivé sur vos propres appareils. Ce qui était à l'écran avant votre arrivée est dans l'export du foyer.",
-		"files":  "Les autres fichiers", "about": "Les autres fichiers de cette archive disent la même chose, pour des programmes. manifest.json donne le SHA-256 de chacun ; les reçus sont signés avec la clé de ledger.key.",
+		"files":  "Les autres fichiers", "about": "Les autres fichiers de cette archive disent la même chose, pour des programmes. manifest.json donne le SHA-256 de chacun ; il est signé, comme les reçus, avec la clé de ledger.key.",
 		"when": "Quand", "who": "Qui", "where": "Où", "brand": "Marque", "purpose": "But", "said": "Dit", "message": "Message", "why": "Pourquoi", "home": "le foyer", "name": "Nom", "age": "Âge", "class": "Genre", "room": "Pièce", "end": "Ce qu'il en est advenu", "told": "Ce que des appareils ont signalé ces dernières 24 heures", "that": "Il a signalé que", "unknown": "inconnu", "until": "Jusqu'à",
 	},
 	"es": {
@@ -43,7 +43,7 @@ var headings = map[string]map[string]string{
 		"choices": "Lo que se dijo a las marcas", "shown": "Lo que se mostró", "held": "Lo que no se mostró", "answers": "Lo que se contestó", "learnt": "Lo que se aprendió", "acts": "Lo que se compró, y lo que salió mal", "got": "comprado", "complaint": "reclamación", "resolved": "arreglado",
 		"flows": "Lo que ha salido del hogar", "nothing": "Nada.", "noflow": "Nada. Cada decisión se toma en casa; a ninguna marca se le ha dicho nada de ella.",
 		"before": "Lo que llegó mientras se sabía que usted estaba, y lo que llegó a sus propios aparatos. Lo que estaba en una pantalla antes de que usted llegara está en la exportación del hogar.",
-		"files":  "Los demás archivos", "about": "Los demás archivos de este paquete dicen lo mismo, para programas. manifest.json da el SHA-256 de cada uno; los recibos están firmados con la clave de ledger.key.",
+		"files":  "Los demás archivos", "about": "Los demás archivos de este paquete dicen lo mismo, para programas. manifest.json da el SHA-256 de cada uno; está firmado, como los recibos, con la clave de ledger.key.",
 		"when": "Cuándo", "who": "Quién", "where": "Dónde", "brand": "Marca", "purpose": "Fin", "said": "Dicho", "message": "Mensaje", "why": "Por qué", "home": "el hogar", "name": "Nombre", "age": "Edad", "class": "Tipo", "room": "Habitación", "end": "Qué fue de ello", "told": "Lo que los aparatos comunicaron en las últimas 24 horas", "that": "Comunicó que", "unknown": "desconocido", "until": "Hasta",
 	},
 }

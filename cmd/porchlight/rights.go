@@ -2,6 +2,8 @@ package main
 
 import (
 	"archive/zip"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -70,17 +72,30 @@ func (c *exportCmd) Run(e *env) (err error) {
 type importCmd struct {
 	File string `arg:"" help:"Export of a whole home."`
 	Name string `help:"What to call the home here; default as it was called." placeholder:"NAME"`
+	Key  string `help:"The home's public key, as ledger key prints it where the home was exported: take the file only as it was written there." placeholder:"FILE"`
 	JSON bool   `help:"Print JSON."`
 }
 
 // Run takes a home in.
 func (c *importCmd) Run(e *env) error {
+	ask := url.Values{"name": {c.Name}}
+	if c.Key != "" {
+		key, err := readPublic(c.Key)
+		if err != nil {
+			return fmt.Errorf("import: %w", err)
+		}
+		der, err := x509.MarshalPKIXPublicKey(key)
+		if err != nil {
+			return fmt.Errorf("import: %s: %w", c.Key, err)
+		}
+		ask.Set("key", base64.RawURLEncoding.EncodeToString(der))
+	}
 	f, err := openFile(c.File)
 	if err != nil {
 		return fmt.Errorf("import: %w", err)
 	}
 	defer f.Close()
-	answer, err := stream(e, "import?name="+url.QueryEscape(c.Name), "application/zip", &progress{r: f, out: e.errs, what: "sent"}, 0)
+	answer, err := stream(e, "import?"+ask.Encode(), "application/zip", &progress{r: f, out: e.errs, what: "sent"}, 0)
 	if err != nil {
 		return err
 	}

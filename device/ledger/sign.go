@@ -20,6 +20,7 @@ import (
 const (
 	HeadType    = "application/porchlight-ledger-head+cbor"
 	ReceiptType = "application/porchlight-ledger-receipt+cbor"
+	ExportType  = "application/porchlight-export-manifest" // its payload is a manifest's SHA-256
 )
 
 // What opening something signed can fail with. ErrSignature: the key is another's, or it was altered.
