@@ -518,8 +518,8 @@ func ParseUntil(text string, now device.Instant, zone *time.Location) (device.In
 		}
 		hour := 0
 		if err != nil {
-			local := now.Time().In(zone)
-			day, hour = local.AddDate(0, 0, 1), 8
+			y, m, d := now.Time().In(zone).Date()
+			day, hour = time.Date(y, m, d+1, 0, 0, 0, 0, time.UTC), 8
 		}
 		at, ok = device.At(policy.Date(day.Year(), day.Month(), day.Day(), hour, 0, zone)), true
 	}

@@ -408,6 +408,14 @@ func TestParseUntil(t *testing.T) {
 			t.Errorf("%s: ParseUntil(%q) = %s, %v, want %s", zone, date[0], got, err, want)
 		}
 	}
+	santiago, err := time.LoadLocation("America/Santiago")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Tomorrow there is no half past midnight.
+	if got, err := ParseUntil("tomorrow", at("2027-09-04T00:30:00-04:00"), santiago); err != nil || got != at("2027-09-05T08:00:00-03:00") {
+		t.Errorf("tomorrow = %s, %v", got, err)
+	}
 	if _, err := ParseUntil("tomorrow", now, nil); err == nil {
 		t.Error("tomorrow without a time zone was taken")
 	}

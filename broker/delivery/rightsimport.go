@@ -42,9 +42,9 @@ const (
 
 // What Import fails with beside registry.ErrTaken, if the home, its name or a device of it is there already.
 var (
-	ErrNotSigned = errors.New("the export is not what that key has signed")   // the key that was given
 	ErrDamaged   = errors.New("the export is damaged")                        // or was altered, or is none
 	ErrNewer     = errors.New("the export was written by a newer porchlight") // this one may not understand all of it
+	ErrNotSigned = errors.New("the export is not what that key has signed")   // the key that was given
 )
 
 // Imported says what came in.
