@@ -443,7 +443,7 @@ func (d *Desk) claimAll(h *home, is moment) (claimed bool, err error) {
 		dl.epoch, dl.duties = h.wishes, dl.decision.Duties
 		made = append(made, dl)
 		q := policy.Request{Home: &h.view, Screen: &h.screens[dl.device].view, Message: m, Now: now}
-		claims = append(claims, claimedFact{dl.id, dl.device, dl.brand, dl.purpose, dl.category, dl.who, dl.others, record(q, dl.decision, h.wishes).chosen(dl.pick), h.inputs(q), thread(dl.thread)})
+		claims = append(claims, claimedFact{dl.id, dl.device, dl.brand, dl.purpose, dl.category, dl.who, dl.others, record(q, dl.decision, h.wishes).chosen(dl.pick), h.inputs(q), thread(dl.thread), dl.anew || dl.have == HaveMissing})
 		// Those judged after it must see it.
 		dl.claimed = now
 		h.view.Shown = append(h.view.Shown, dl.exposure(true))
@@ -509,7 +509,7 @@ func (d *Desk) claimAll(h *home, is moment) (claimed bool, err error) {
 		if dl.have == HaveNone {
 			h.open = append(h.open, dl)
 		}
-		dl.claimed, dl.anew, dl.have, dl.kept = at[i], dl.anew || dl.have == HaveMissing, HaveNone, mono
+		dl.claimed, dl.anew, dl.have, dl.kept = at[i], claims[i].Again, HaveNone, mono
 		dl.since = mono
 		dl.span = d.tracing.judged(h, dl, mono)
 	}

@@ -77,26 +77,32 @@ type claimedFact struct {
 	Decision Record            `json:"decision"`
 	Inputs   Inputs            `json:"inputs"` // so that it can be taken again
 	Thread   thread            `json:"thread,omitzero"`
+	Again    bool              `json:"again,omitempty"` // it was handed over before, and nobody has said what became of that
 }
 
-// recordAt is the decision of the claim at a position of a home's book, as it was kept; zero if it is erased, or the
-// position is 0.
-func recordAt(tx *store.Tx, home device.HomeID, pos int64) (r Record, err error) {
+// keptClaim is what is asked of a claim later.
+type keptClaim struct {
+	Decision Record `json:"decision"`
+	Again    bool   `json:"again"`
+}
+
+// claimAt is the claim at a position of a home's book, as it was kept. If it is erased, or the position is 0, it is the zero
+// decision, and perhaps it was not the first.
+func claimAt(tx *store.Tx, home device.HomeID, pos int64) (c keptClaim, err error) {
+	c.Again = true
 	if pos == 0 {
-		return r, nil
+		return c, nil
 	}
 	entries, err := tx.Events(home, pos-1, 1)
 	for _, e := range entries {
 		if e.Pos == pos && e.Kind == deliveryClaimed && !e.Erased {
-			err = store.With(e, func(f struct {
-				Decision Record `json:"decision"`
-			}) error {
-				r = f.Decision
+			err = store.With(e, func(f keptClaim) error {
+				c = f
 				return nil
 			})
 		}
 	}
-	return r, err
+	return c, err
 }
 
 // thread is what of a policy.Thread is remembered of what was shown.

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -95,8 +96,14 @@ func TestBrokenJSONEnds(t *testing.T) {
 }
 
 // A TV owes an old word, from before a message was sent to it again, and behind it that it has shown it since. The old word is not
-// the last one: the message must not be shown on another screen.
+// the last one: the message must not be shown on another screen. Nor if the gateway has begun anew in between.
 func TestShownOnceThoughAnOldWordComesFirst(t *testing.T) {
+	for _, restarts := range []bool{false, true} {
+		t.Run(fmt.Sprint("restarts ", restarts), func(t *testing.T) { oldWordFirst(t, restarts) })
+	}
+}
+
+func oldWordFirst(t *testing.T, restarts bool) {
 	inWorld(t, func(w *world) {
 		all := w.home(device.TV, device.Display)
 		tv, frame := all[device.TV], all[device.Display]
@@ -113,6 +120,9 @@ func TestShownOnceThoughAnOldWordComesFirst(t *testing.T) {
 		w.pass(time.Second)
 		tv.disconnect()
 		w.pass(13 * time.Second)
+		if restarts {
+			w.restart()
+		}
 		c := &plug{h: tv, frames: make(chan Frame, 64), done: make(chan struct{})}
 		w.plugIn(tv, c)
 		w.must(w.desk.Event(tv.id, c, wire.Event{Message: id, Kind: wire.Expired, Age: uint64(time.Since(old).Milliseconds())}))

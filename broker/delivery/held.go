@@ -337,7 +337,9 @@ func (d *Desk) because(h *home, s *screen, id *device.MessageID, language string
 			return nil
 		}
 		if err == nil {
-			r, err = recordAt(tx, h.id, pos)
+			var c keptClaim
+			c, err = claimAt(tx, h.id, pos)
+			r = c.Decision
 		}
 		return err
 	})

@@ -338,7 +338,7 @@ func (d *Desk) read(tx *store.Tx, id device.HomeID) (t tables, err error) {
 		t.view.Shown = append(t.view.Shown, e)
 		if row.settled == 0 {
 			dl := row.delivery
-			why, err := recordAt(tx, id, row.pos)
+			claim, err := claimAt(tx, id, row.pos)
 			switch {
 			case errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrKeys):
 				// The device was told of no duties, as far as we know: if there are any, it is taken off. A no is still taken.
@@ -346,7 +346,7 @@ func (d *Desk) read(tx *store.Tx, id device.HomeID) (t tables, err error) {
 			case err != nil:
 				return t, err
 			}
-			dl.duties = why.Duties
+			dl.duties, dl.anew = claim.Decision.Duties, claim.Again
 			dl.have, dl.kept = HaveUnsure, d.mono() // a grace of one lease after a restart
 			dl.since = dl.kept
 			t.delivery = append(t.delivery, &dl)

@@ -254,7 +254,9 @@ func (d *Desk) Why(ctx context.Context, id device.MessageID, homeName string, o 
 					return
 				}
 				wd.Outcome = outcome.String()
-				wd.Decision, err = recordAt(tx, number, pos)
+				var c keptClaim
+				c, err = claimAt(tx, number, pos)
+				wd.Decision = c.Decision
 				past[dev] = wd
 				return
 			}, `SELECT device, claimed, presented, settled, outcome, pos FROM delivery WHERE home = ? AND message = ?`, number, id[:])
