@@ -408,3 +408,48 @@ func TestAttackWithdrawTwice(t *testing.T) {
 		t.Errorf("%d withdrawals answered with accepted, %d messages in force after they were withdrawn", early, lost)
 	}
 }
+
+// An alarm that the disk did not take is not acknowledged, and is written when it is said again, so that it outlives the gateway; until then it
+// holds the home, too.
+func TestAlarmWhileTheDiskFails(t *testing.T) {
+	inWorld(t, func(w *world) {
+		all := w.home(device.TV, device.Oven)
+		tv, oven := all[device.TV], all[device.Oven]
+		w.choose(policy.Given)
+		says := func(on bool) error {
+			return w.desk.Context(oven.id, oven.up, wire.Context{Values: map[string]any{"alarm": on}})
+		}
+		disk := func(e store.Event) error {
+			if e.Kind == "device.alarmed" {
+				return errors.New("the disk does not")
+			}
+			return nil
+		}
+		w.disk.Store(&disk)
+		for range 2 {
+			if says(true) == nil {
+				t.Error("an alarm was acknowledged that is not on disk")
+			}
+		}
+		id := w.push(nil)
+		w.choose(policy.Given) // the home is read again
+		tv.tell(calm[device.TV])
+		if why := w.why(id, tv); why == "show[]" {
+			t.Error("an alarm that is not on disk holds nothing")
+		}
+		w.disk.Store(nil)
+		w.must(says(true))
+		oven.disconnect()
+		w.restart()
+		tv.connect()
+		tv.tell(calm[device.TV])
+		w.pass(time.Minute)
+		tv.mustShow()
+		oven.connect()
+		w.must(says(false))
+		w.pass(time.Minute)
+		tv.tell(calm[device.TV])
+		w.pass(time.Second)
+		tv.mustShow(id)
+	})
+}

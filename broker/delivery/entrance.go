@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -518,12 +519,13 @@ func (d *Desk) admitted(h *home, a *applicant, say Admission) (device.ID, error)
 	}
 	answer := wire.Admitted{ID: dev.ID, CAs: firstOf(d.o.Authority.CAs(), a.binding.CA), Name: authority.ServerName, Clock: uint64(d.o.Now())}
 	var proof registry.Proof
+	var waits device.ID
 	again := false
 	if a.spki != nil {
 		proof = registry.Key(a.binding.Device)
 		// It may have been let in before, and the gateway have started anew before it knew.
-		waits, err := d.waiting(h.id, proof)
-		if err != nil {
+		var err error
+		if waits, err = d.waiting(h.id, proof); err != nil {
 			return "", fmt.Errorf("let a device in: %w", err)
 		}
 		if again = waits != ""; again {
@@ -539,7 +541,7 @@ func (d *Desk) admitted(h *home, a *applicant, say Admission) (device.ID, error)
 	origin := registry.Origin{Applicant: a.id, From: a.from, Way: int(a.apply.Way), Wrong: a.wrong}
 	err := d.record(h, func(tx *store.Tx) (err error) {
 		if again {
-			return nil
+			return readmit(tx, waits, say)
 		}
 		dev := dev // a unit may be run twice
 		if err = moveIn(tx, &dev, say.Room, say.NewRoom); err != nil {
@@ -570,6 +572,37 @@ func (d *Desk) admitted(h *home, a *applicant, say Admission) (device.ID, error)
 	e.answer(a, answer)
 	e.tell(a.from)
 	return dev.ID, nil
+}
+
+// readmit has a device that was let in before, and has not logged in yet, be there as it is let in now. When it is to go cannot be
+// changed: with another end it is registry.ErrTaken, so that it applies with another key, and what was said first lapses.
+func readmit(tx *store.Tx, id device.ID, say Admission) error {
+	was, err := registry.Device(tx, id)
+	if err != nil {
+		return err
+	}
+	if (was.Until == 0) != (say.Until == 0) || was.Until > say.Until {
+		return registry.ErrTaken
+	}
+	is := was
+	is.Controller = say.Controller
+	if say.Owner != device.Household || say.Until == 0 { // else it stays the guest's
+		is.Owner = say.Owner
+	}
+	if say.Room != "" {
+		if is.Room, err = roomOf(tx, is.Home, say.Room, say.NewRoom); err != nil {
+			return err
+		}
+	}
+	if say.Name != "" && say.Name != was.Name {
+		if is.Name, err = registry.FreeName(tx, is.Home, say.Name); err != nil {
+			return err
+		}
+	}
+	if reflect.DeepEqual(is, was) {
+		return nil
+	}
+	return registry.ChangeDevice(tx, is)
 }
 
 // waiting is the device of a home that was let in with p and has not logged in yet; "" if there is

@@ -465,6 +465,55 @@ func TestEntranceAfterRestart(t *testing.T) {
 	})
 }
 
+// What is let in again before it has logged in is there as it was let in last: a part, an owner and an end that were said before do not stay.
+func TestEntranceAgainOnOtherTerms(t *testing.T) {
+	day := func(w *world, n time.Duration) device.Instant { return w.now().Add(n * 24 * time.Hour) }
+	tests := map[string]struct {
+		first, second func(w *world) Admission
+		taken         bool // its key is: it is turned away, to make a new one
+	}{
+		"no controller after all": {func(*world) Admission { return Admission{Controller: true} }, func(*world) Admission { return Admission{} }, false},
+		"a controller after all":  {func(*world) Admission { return Admission{} }, func(*world) Admission { return Admission{Controller: true} }, false},
+		"Anna's after all":        {func(*world) Admission { return Admission{} }, func(*world) Admission { return Admission{Owner: 1} }, false},
+		"the home's after all":    {func(*world) Admission { return Admission{Owner: 1} }, func(*world) Admission { return Admission{} }, false},
+		"another name and room":   {func(*world) Admission { return Admission{} }, func(*world) Admission { return Admission{Name: "Big", Room: "attic", NewRoom: true} }, false},
+		"a guest's after all":     {func(*world) Admission { return Admission{} }, func(w *world) Admission { return Admission{Until: day(w, 1)} }, true},
+		"a guest's no longer":     {func(w *world) Admission { return Admission{Until: day(w, 1)} }, func(*world) Admission { return Admission{} }, true},
+		"a guest's for less":      {func(w *world) Admission { return Admission{Until: day(w, 2)} }, func(w *world) Admission { return Admission{Until: day(w, 1)} }, true},
+		"a guest's, again":        {func(w *world) Admission { return Admission{Until: day(w, 1)} }, func(w *world) Admission { return Admission{Until: day(w, 1)} }, false},
+	}
+	for name, tt := range tests {
+		inEntrance(t, func(w *world) {
+			w.home()
+			let := func(s *stranger, say Admission) (device.ID, error) {
+				w.must(w.desk.OpenWindow(w.t.Context(), "oak"))
+				s.up = &plug{frames: make(chan Frame, 16), done: make(chan struct{})}
+				w.must(s.ask(""))
+				return w.desk.LetIn(w.t.Context(), "oak", s.id, s.binding.Code(), "", say)
+			}
+			s := w.stranger(wire.ByCode, "")
+			first, err := let(s, tt.first(w))
+			w.must(err)
+			w.restart()
+			say := tt.second(w)
+			second, err := let(s, say)
+			if tt.taken {
+				if !errors.Is(err, ErrKeyTaken) {
+					t.Errorf("%s: %v, want ErrKeyTaken", name, err)
+				}
+				return
+			}
+			w.must(err)
+			var is device.Device
+			w.must(w.db.View(w.t.Context(), func(tx *store.Tx) (err error) { is, err = registry.Device(tx, second); return err }))
+			if second != first || is.Controller != say.Controller || say.Until == 0 && is.Owner != say.Owner || (say.Until != 0) != (is.Until != 0) || is.Until > say.Until ||
+				say.Name != "" && is.Name != say.Name || (say.Room != "") != (is.Room != 0) {
+				t.Errorf("%s: it is %+v, of %s", name, is, first)
+			}
+		})
+	}
+}
+
 // A device on which the home's code was typed, with a key that another has, is told once why it is
 // turned away; the code still works for the next.
 func TestEntranceFirstWithATakenKey(t *testing.T) {

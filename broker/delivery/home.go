@@ -52,7 +52,7 @@ type home struct {
 	hush      device.Instant // when what gave way to silence is weighed again; 0: nothing did
 	forgotten forgetting     // what was learnt before is not used
 	screens   map[device.ID]*screen
-	alarms    map[device.ID]bool // devices that last said that their alarm is on
+	alarms    map[device.ID]bool // devices that last said that their alarm is on, and whether that is written down
 	open      []*delivery        // claimed and not settled, the oldest first
 	pairs     []*pair            // what may be shown where, in the order of acceptance
 	pending   pending            // the same, filed under what they wait for
@@ -439,7 +439,7 @@ func (d *Desk) install(h *home, t tables) {
 	slices.SortFunc(h.view.Screens, func(a, b *policy.Screen) int {
 		return cmp.Or(cmp.Compare(a.Class, b.Class), cmp.Compare(a.ID, b.ID))
 	})
-	clear(h.alarms)
+	maps.DeleteFunc(h.alarms, func(id device.ID, written bool) bool { return written || h.screens[id] == nil })
 	for _, id := range t.alarms {
 		h.alarms[id] = true
 	}

@@ -242,19 +242,20 @@ func (se *session) age(c wire.Context) time.Duration {
 func (d *Desk) alarmed(h *home, s *screen) error {
 	alarm, known := s.context.Get(device.Alarm)
 	on := alarm.Value.Num == 1
-	if !known || on == h.alarms[s.ID] {
+	written, held := h.alarms[s.ID]
+	if !known || on == held && (written || !on) {
 		return nil
 	}
 	if !on && !s.facts.AllowN(d.mono(), 1) {
 		return nil // an alarm that comes and goes stays on until it has been off for long enough to be written down
 	}
 	if on {
-		h.alarms[s.ID], h.view.Alarm, h.all = true, true, true
+		h.alarms[s.ID], h.view.Alarm, h.all = false, true, true
 	}
 	if err := s.session.desk.update(func(tx *store.Tx) error { return registry.SetAlarm(tx, h.id, s.ID, on) }); err != nil {
 		return err
 	}
-	if !on {
+	if h.alarms[s.ID] = true; !on {
 		delete(h.alarms, s.ID)
 		h.view.Alarm, h.all = len(h.alarms) > 0, true
 	}

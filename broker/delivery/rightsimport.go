@@ -51,6 +51,7 @@ var (
 type Imported struct {
 	Home     registry.Home    `json:"home"`
 	Events   int              `json:"events"`
+	Proven   bool             `json:"proven"`             // every byte is what the key that was given has signed
 	Brands   []device.BrandID `json:"brands,omitempty"`   // registered with it: stopped, and without keys
 	Strange  []device.BrandID `json:"strange,omitempty"`  // another firm has that name here, or nobody knows whose it is: no yes to them stands
 	TooLong  []device.BrandID `json:"too_long,omitempty"` // a yes to them would have ended later than a yes can: it does not stand
@@ -75,6 +76,7 @@ func (d *Desk) Import(ctx context.Context, file io.ReaderAt, size int64, ask Imp
 	in, err := readImport(ctx, file, size, ask.Key)
 	if err == nil {
 		done, err = d.takeIn(ctx, in, ask.Name)
+		done.Proven = ask.Key != nil
 	}
 	if err != nil {
 		return Imported{}, fmt.Errorf("import: %w", err)

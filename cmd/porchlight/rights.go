@@ -108,6 +108,9 @@ func (c *importCmd) Run(e *env) error {
 		return printJSON(e.out, done)
 	}
 	fmt.Fprintf(e.out, "home %s is home %d here, with %d events\n", done.Home.Name, done.Home.ID, done.Events)
+	if !done.Proven {
+		fmt.Fprintln(e.errs, "porchlight: import: the file was taken at its word: --key FILE, with what ledger key prints where the home was, has it proved")
+	}
 	for _, b := range done.Brands {
 		fmt.Fprintf(e.out, "brand %s came with it: it is stopped, and has no key\n", b)
 	}

@@ -172,7 +172,7 @@ func wanted(p delivery.Preferences, zone *time.Location) (lines []string) {
 	if p.Asking != nil && *p.Asking {
 		say("When a message waits for nothing but a yes, it is asked for on a screen")
 	} else {
-		say("Nobody is asked for a yes but when somebody has it asked")
+		say("Nobody is asked for a yes by itself, only by porchlight consent ask; home set --asking changes that")
 	}
 	for _, who := range p.People {
 		if who.Frozen != nil && *who.Frozen {
