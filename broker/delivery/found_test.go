@@ -136,3 +136,39 @@ func oldWordFirst(t *testing.T, restarts bool) {
 		}
 	})
 }
+
+// A TV says that a message has gone unseen, and then that it was on the screen: what was on a screen counts, whatever was said before.
+func TestPresentedAfterItsEnd(t *testing.T) {
+	inWorld(t, func(w *world) {
+		all := w.home(device.TV, device.Display)
+		tv, frame := all[device.TV], all[device.Display]
+		frame.disconnect()
+		w.choose(policy.Given)
+		tv.mute = true
+		id := w.push(nil)
+		tv.disconnect()
+		tv.with(func() { tv.on = nil })
+		c := &plug{h: tv, frames: make(chan Frame, 64), done: make(chan struct{})}
+		w.must(w.desk.Connected(tv.id, 1, c))
+		w.must(w.desk.Subscribed(tv.id, c))
+		w.must(w.desk.Birth(tv.id, c, wire.Birth{Class: device.TV, Attributes: []string{"power.state"}, Can: wire.Capabilities{Inputs: 2, Forms: []device.Form{device.Toast}, MaxButtons: 3, Languages: []string{"en"}}, Model: wire.Model{Maker: "Hand", Name: "made"}}))
+		w.must(w.desk.Event(tv.id, c, wire.Event{Message: id, Kind: wire.Expired}))
+		if n := w.count(`SELECT count(*) FROM delivery WHERE settled > 0 AND counts = 0`); n != 1 {
+			t.Fatalf("%d deliveries have ended unseen, want 1", n)
+		}
+		for range 2 {
+			w.must(w.desk.Event(tv.id, c, wire.Event{Message: id, Kind: wire.Presented, Age: 500}))
+		}
+		c.Close(Shutdown)
+		w.desk.Gone(tv.id, c)
+		frame.connect()
+		w.pass(20 * time.Second)
+		if frame.shows[id] != 0 {
+			t.Error("the TV has said that it was shown, and the display shows it too")
+		}
+		if n := w.facts(deliverySettled); n != 2 {
+			t.Errorf("%d ends are written down, want 2", n)
+		}
+		w.memory()
+	})
+}

@@ -274,6 +274,9 @@ func (d *Desk) Event(dev device.ID, link Link, e wire.Event) error {
 			}
 			return nil
 		case wire.Presented:
+			if dl == nil {
+				return d.lateShow(h, s, e)
+			}
 			return d.presented(h, dl, e)
 		}
 		if dl == nil {
@@ -350,12 +353,11 @@ func (d *Desk) notice(tx *store.Tx, h *home, brand device.BrandID) error {
 
 // presented writes down that a message was on the screen.
 func (d *Desk) presented(h *home, dl *delivery, e wire.Event) error {
-	if dl == nil || dl.presented != 0 {
-		return nil // settled, or said before
+	if dl.presented != 0 {
+		return nil // said before
 	}
 	began := d.mono()
-	at := d.o.Now().Add(-time.Duration(min(e.Age, uint64(memory/time.Millisecond))) * time.Millisecond)
-	at = max(at, dl.claimed)
+	at := max(d.since(e), dl.claimed)
 	if _, err := addAll(d, h.id, deliveryPresented, []presentedFact{{dl.id, dl.device, at}}); err != nil {
 		return err
 	}
@@ -372,6 +374,34 @@ func (d *Desk) presented(h *home, dl *delivery, e wire.Event) error {
 	d.tracing.presented(h, dl, began)
 	d.queue.put(h)
 	return nil
+}
+
+// since is when an event was, by its age.
+func (d *Desk) since(e wire.Event) device.Instant {
+	return d.o.Now().Add(-time.Duration(min(e.Age, uint64(memory/time.Millisecond))) * time.Millisecond)
+}
+
+// lateShow takes in that a message was on the screen whose delivery has ended as if it never had been. It counts from now on.
+func (d *Desk) lateShow(h *home, s *screen, e wire.Event) error {
+	var claimed device.Instant
+	unshown := false
+	err := d.db.View(context.Background(), func(tx *store.Tx) error {
+		err := tx.QueryRow(`SELECT claimed, counts = 0 FROM delivery WHERE home = ? AND message = ? AND device = ? AND settled > 0`, h.id, e.Message[:], s.ID).Scan(&claimed, &unshown)
+		if isNoRows(err) {
+			return nil
+		}
+		return err
+	})
+	if err != nil || !unshown {
+		return err
+	}
+	return d.record(h, func(tx *store.Tx) error {
+		if _, err := tx.Add(h.id, deliveryPresented, presentedFact{e.Message, s.ID, max(d.since(e), claimed)}); err != nil {
+			return err
+		}
+		_, err := tx.Add(h.id, deliverySettled, settledFact{Message: e.Message, Device: s.ID, Outcome: Vanished, Counts: true})
+		return err
+	})
 }
 
 // lateWord takes in the end of a delivery that was given up before the device could tell, with
