@@ -88,7 +88,6 @@ type obstacle struct {
 var (
 	somebodyElse = obstacle{why: "it belongs to somebody who is not to be asked", fix: "ask on another screen"}
 	nobodyThere  = obstacle{why: "nobody who can be asked is there", fix: "ask when a device tells that somebody is"}
-	isFrozen     = obstacle{why: "this home has said that nothing is to be shown, asked or learnt", fix: "porchlight home set HOME --unfreeze or the switch on a device ends that"}
 	isAway       = obstacle{why: "it is away", fix: "connect it"}
 	restricts    = obstacle{why: "it may only restrict", fix: "porchlight device set ID --controller lets it do more"}
 	unanswerable = obstacle{why: "there is no way to answer", fix: "ask on another screen"}
@@ -133,6 +132,9 @@ func (d *Desk) Ask(ctx context.Context, homeName string, b device.BrandID, p pol
 	err = d.in(id, func(h *home) error {
 		if err := d.readAsks(h); err != nil {
 			return err
+		}
+		if h.view.Frozen {
+			return &notAskedError{fmt.Sprintf("the home is frozen, and nobody there is asked: porchlight home set %q --unfreeze", homeName), consent.ErrNotAsked}
 		}
 		screens := h.askable()
 		if where.Device != "" {
@@ -438,12 +440,10 @@ func (h *home) answers(s *screen, now device.Instant) (who []device.PersonID, no
 func (d *Desk) asking(h *home, s *screen, k *ask, now device.Instant) (no obstacle) {
 	_, no = h.answers(s, now)
 	switch r, told := s.context.Get(device.PlayerState); {
-	case h.view.Frozen:
-		return isFrozen
-	case !s.ready():
-		return isAway
 	case no != (obstacle{}):
 		return no
+	case !s.ready():
+		return isAway
 	case !s.Controller:
 		return restricts
 	case !pressed(&s.Can) && !spoken(&s.Can):
