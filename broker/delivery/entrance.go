@@ -519,8 +519,7 @@ func (d *Desk) admitted(h *home, a *applicant, say Admission) (device.ID, error)
 	}
 	answer := wire.Admitted{ID: dev.ID, CAs: firstOf(d.o.Authority.CAs(), a.binding.CA), Name: authority.ServerName, Clock: uint64(d.o.Now())}
 	var proof registry.Proof
-	var waits device.ID
-	again := false
+	var waits device.ID // the same, if it was let in before and has not logged in yet
 	if a.spki != nil {
 		proof = registry.Key(a.binding.Device)
 		// It may have been let in before, and the gateway have started anew before it knew.
@@ -528,7 +527,7 @@ func (d *Desk) admitted(h *home, a *applicant, say Admission) (device.ID, error)
 		if waits, err = d.waiting(h.id, proof); err != nil {
 			return "", fmt.Errorf("let a device in: %w", err)
 		}
-		if again = waits != ""; again {
+		if waits != "" {
 			dev.ID, answer.ID = waits, waits
 		}
 		if answer.Certificate, _, err = d.o.Authority.Issue(dev.ID, a.spki, time.Now()); err != nil {
@@ -540,7 +539,7 @@ func (d *Desk) admitted(h *home, a *applicant, say Admission) (device.ID, error)
 	}
 	origin := registry.Origin{Applicant: a.id, From: a.from, Way: int(a.apply.Way), Wrong: a.wrong}
 	err := d.record(h, func(tx *store.Tx) (err error) {
-		if again {
+		if waits != "" {
 			return readmit(tx, waits, say)
 		}
 		dev := dev // a unit may be run twice

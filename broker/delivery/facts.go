@@ -105,6 +105,12 @@ func claimAt(tx *store.Tx, home device.HomeID, pos int64) (c keptClaim, err erro
 	return c, err
 }
 
+// recordAt is the decision of claimAt.
+func recordAt(tx *store.Tx, home device.HomeID, pos int64) (Record, error) {
+	c, err := claimAt(tx, home, pos)
+	return c.Decision, err
+}
+
 // thread is what of a policy.Thread is remembered of what was shown.
 type thread struct {
 	Dedupe  string          `json:"dedupe,omitempty"`

@@ -149,9 +149,7 @@ func TestPresentedAfterItsEnd(t *testing.T) {
 		tv.disconnect()
 		tv.with(func() { tv.on = nil })
 		c := &plug{h: tv, frames: make(chan Frame, 64), done: make(chan struct{})}
-		w.must(w.desk.Connected(tv.id, 1, c))
-		w.must(w.desk.Subscribed(tv.id, c))
-		w.must(w.desk.Birth(tv.id, c, wire.Birth{Class: device.TV, Attributes: []string{"power.state"}, Can: wire.Capabilities{Inputs: 2, Forms: []device.Form{device.Toast}, MaxButtons: 3, Languages: []string{"en"}}, Model: wire.Model{Maker: "Hand", Name: "made"}}))
+		w.plugIn(tv, c)
 		w.must(w.desk.Event(tv.id, c, wire.Event{Message: id, Kind: wire.Expired}))
 		if n := w.count(`SELECT count(*) FROM delivery WHERE settled > 0 AND counts = 0`); n != 1 {
 			t.Fatalf("%d deliveries have ended unseen, want 1", n)

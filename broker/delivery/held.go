@@ -337,9 +337,7 @@ func (d *Desk) because(h *home, s *screen, id *device.MessageID, language string
 			return nil
 		}
 		if err == nil {
-			var c keptClaim
-			c, err = claimAt(tx, h.id, pos)
-			r = c.Decision
+			r, err = recordAt(tx, h.id, pos)
 		}
 		return err
 	})

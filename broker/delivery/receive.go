@@ -243,7 +243,7 @@ func (d *Desk) alarmed(h *home, s *screen) error {
 	alarm, known := s.context.Get(device.Alarm)
 	on := alarm.Value.Num == 1
 	written, held := h.alarms[s.ID]
-	if !known || on == held && (written || !on) {
+	if !known || on && written || !on && !held {
 		return nil
 	}
 	if !on && !s.facts.AllowN(d.mono(), 1) {
@@ -255,10 +255,12 @@ func (d *Desk) alarmed(h *home, s *screen) error {
 	if err := s.session.desk.update(func(tx *store.Tx) error { return registry.SetAlarm(tx, h.id, s.ID, on) }); err != nil {
 		return err
 	}
-	if h.alarms[s.ID] = true; !on {
-		delete(h.alarms, s.ID)
-		h.view.Alarm, h.all = len(h.alarms) > 0, true
+	if on {
+		h.alarms[s.ID] = true
+		return nil
 	}
+	delete(h.alarms, s.ID)
+	h.view.Alarm, h.all = len(h.alarms) > 0, true
 	return nil
 }
 

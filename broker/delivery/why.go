@@ -254,9 +254,7 @@ func (d *Desk) Why(ctx context.Context, id device.MessageID, homeName string, o 
 					return
 				}
 				wd.Outcome = outcome.String()
-				var c keptClaim
-				c, err = claimAt(tx, number, pos)
-				wd.Decision = c.Decision
+				wd.Decision, err = recordAt(tx, number, pos)
 				past[dev] = wd
 				return
 			}, `SELECT device, claimed, presented, settled, outcome, pos FROM delivery WHERE home = ? AND message = ?`, number, id[:])
